@@ -1,0 +1,69 @@
+"""Multi-head self-attention with elastic width, number of heads and head dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
+
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.linear import ElasticLinear, LinearSizes
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionSizes:
+    """Channels in and out, heads, channels of a head."""
+
+    dim: int
+    num_heads: int
+    head_dim: int
+
+
+class ElasticAttention(ElasticModule[AttentionSizes]):
+    """Attention on (B, N, C) with scale head_dim^-0.5; qkv rows ordered q, k, v, then by head."""
+
+    def __init__(self, dim: int, num_heads: int, head_dim: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.qkv = ElasticLinear(dim, (3, num_heads, head_dim), bias=qkv_bias)
+        self.proj = ElasticLinear((num_heads, head_dim), dim)
+
+    def children_sizes(self, sizes: AttentionSizes) -> dict[str, LinearSizes]:
+        """The first heads and, of each, the first channels."""
+        heads = (sizes.num_heads, sizes.head_dim)
+        return {
+            "qkv": LinearSizes((sizes.dim,), (3, *heads)),
+            "proj": LinearSizes(heads, (sizes.dim,)),
+        }
+
+    def forward(self, x: Tensor, sizes: AttentionSizes, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to the same shape."""
+        children = self.children_sizes(sizes)
+        batch, tokens, _ = x.shape
+        qkv = self.qkv(x, children["qkv"])
+        q, k, v = qkv.view(batch, tokens, 3, sizes.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        x = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, head_dim)
+        x = x.transpose(1, 2).reshape(batch, tokens, -1)
+        return self.proj(x, children["proj"])  # type: ignore[no-any-return]
+
+
+def _count_fused_attention_on_cpu() -> None:
+    """Teach torch's FLOP counter the fused attention kernel of the CPU.
+
+    It knows those of CUDA; without this `FlopCounterMode` reports a transformer on the CPU as if
+    attention scores and weighted sums cost nothing.
+    """
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    if kernel in flop_registry:
+        return
+
+    @register_flop_formula(kernel)  # type: ignore[untyped-decorator]
+    def count(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+
+_count_fused_attention_on_cpu()

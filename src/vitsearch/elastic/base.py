@@ -1,0 +1,73 @@
+"""What an elastic module is: its sizes are arguments of the call, nothing is stored between calls.
+
+Every elastic module answers two questions about given sizes, and both forward and extraction ask
+them: which part of my own tensors is active (`active`), and which sizes do my children get
+(`children_sizes`). So there is one path from sizes to weights, and an extracted network cannot
+differ from the supernet that it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from vitsearch.elastic.statistics import NormEstimator, NormStatistics
+
+SizesT = TypeVar("SizesT")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a call carries besides sizes.
+
+    Attributes:
+        statistics: BatchNorm statistics of the architecture at hand, used in eval mode instead of
+            the supernet's own.
+        estimator: Collects BatchNorm statistics; layers then normalise by the batch.
+    """
+
+    statistics: NormStatistics | None = None
+    estimator: NormEstimator | None = None
+
+
+PLAIN = Context()
+
+
+class ElasticModule(nn.Module, Generic[SizesT]):
+    """A module whose `forward(x, sizes, context)` uses the part of its weights that `sizes` names."""
+
+    def active(self, sizes: SizesT) -> dict[str, Tensor]:
+        """Own tensors (parameters and buffers) under `sizes`, as views where possible."""
+        return {}
+
+    def children_sizes(self, sizes: SizesT) -> dict[str, Any]:
+        """The sizes that each active child gets, by the child's name (a dotted path)."""
+        return {}
+
+
+def active_state(module: ElasticModule[Any], sizes: Any, prefix: str = "") -> dict[str, Tensor]:
+    """The active weights of a module and its children, named as in a `state_dict`."""
+    return dict(_walk(module, sizes, prefix))
+
+
+def _walk(module: ElasticModule[Any], sizes: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in module.active(sizes).items():
+        yield prefix + name, tensor
+    for name, child_sizes in module.children_sizes(sizes).items():
+        child = module.get_submodule(name)
+        assert isinstance(child, ElasticModule), name
+        yield from _walk(child, child_sizes, f"{prefix}{name}.")
+
+
+def leading(tensor: Tensor, *counts: int) -> Tensor:
+    """The leading `counts[i]` entries of each dimension, as a view; the tensor itself if it is all.
+
+    This is the one place where a sub-network's share of a weight is cut out.
+    """
+    for dim, count in enumerate(counts):
+        if count != tensor.shape[dim]:
+            tensor = tensor.narrow(dim, 0, count)
+    return tensor

@@ -1,0 +1,114 @@
+"""GLiT's local module: a gated pointwise layer, a depthwise convolution over tokens, BatchNorm.
+
+Source: GLiT (ICCV 2021), section 3.1, after the convolution module of Conformer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading
+from vitsearch.elastic.linear import ElasticLinear, LinearSizes
+from vitsearch.elastic.norm import ElasticBatchNorm
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseSizes:
+    """Channels and odd kernel size; the kernel is cropped at its centre."""
+
+    channels: int
+    kernel_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSizes:
+    """Channels in and out, channels inside, kernel size, and the patch grid."""
+
+    dim: int
+    inner_dim: int
+    kernel_size: int
+    grid: Grid
+
+
+class ElasticDepthwise(ElasticModule[DepthwiseSizes]):
+    """Depthwise convolution in 1-D (all tokens in a row) or 2-D (the patch grid), same padding."""
+
+    def __init__(self, channels: int, kernel_size: int, *, num_dims: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 1, *([kernel_size] * num_dims)))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    @property
+    def num_dims(self) -> int:
+        """1 or 2."""
+        return self.weight.dim() - 2
+
+    def active(self, sizes: DepthwiseSizes) -> dict[str, Tensor]:
+        """The first channels, the middle of the kernel."""
+        weight = leading(self.weight, sizes.channels)
+        for dim in range(2, weight.dim()):
+            margin = (weight.shape[dim] - sizes.kernel_size) // 2
+            if margin:
+                weight = weight.narrow(dim, margin, sizes.kernel_size)
+        return {"weight": weight, "bias": leading(self.bias, sizes.channels)}
+
+    def forward(self, x: Tensor, sizes: DepthwiseSizes, context: Context = PLAIN) -> Tensor:
+        """(B, C, N) or (B, C, H, W) to the same shape."""
+        tensors = self.active(sizes)
+        weight, margin = tensors["weight"], sizes.kernel_size // 2
+        if self.num_dims == 2:
+            return F.conv2d(x, weight, tensors["bias"], padding=margin, groups=sizes.channels)
+        # One row of a 2-D convolution: on a CPU twice as fast as conv1d, and the same numbers.
+        row = F.conv2d(
+            x.unsqueeze(2),
+            weight.unsqueeze(2),
+            tensors["bias"],
+            padding=(0, margin),
+            groups=sizes.channels,
+        )
+        return row.squeeze(2)
+
+
+class ElasticLocal(ElasticModule[LocalSizes]):
+    """Pointwise, GLU, depthwise, BatchNorm, Swish, pointwise.
+
+    As `sequence` the tokens are one row, class token included, as published. As `grid` the
+    depthwise convolution sees the patches in their places, and the class token passes by it.
+    """
+
+    def __init__(self, dim: int, inner_dim: int, kernel_size: int, *, on_grid: bool) -> None:
+        super().__init__()
+        self.on_grid = on_grid
+        self.expand = ElasticLinear(dim, (2, inner_dim))
+        self.conv = ElasticDepthwise(inner_dim, kernel_size, num_dims=2 if on_grid else 1)
+        self.norm = ElasticBatchNorm(inner_dim)
+        self.project = ElasticLinear(inner_dim, dim)
+
+    def children_sizes(self, sizes: LocalSizes) -> dict[str, object]:
+        """The first channels everywhere."""
+        return {
+            "expand": LinearSizes((sizes.dim,), (2, sizes.inner_dim)),
+            "conv": DepthwiseSizes(sizes.inner_dim, sizes.kernel_size),
+            "norm": sizes.inner_dim,
+            "project": LinearSizes((sizes.inner_dim,), (sizes.dim,)),
+        }
+
+    def forward(self, x: Tensor, sizes: LocalSizes, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to the same shape."""
+        children = self.children_sizes(sizes)
+        x = F.glu(self.expand(x, children["expand"]), dim=-1).transpose(1, 2)  # (B, C, N)
+        if self.on_grid:
+            prefix = x.shape[2] - sizes.grid[0] * sizes.grid[1]
+            patches = self.conv(x[:, :, prefix:].unflatten(2, sizes.grid), children["conv"])
+            x = torch.cat([x[:, :, :prefix], patches.flatten(2)], dim=2)
+        else:
+            x = self.conv(x, children["conv"])
+        x = F.silu(self.norm(x, children["norm"], context)).transpose(1, 2)
+        return self.project(x, children["project"])  # type: ignore[no-any-return]

@@ -1,0 +1,84 @@
+"""Stems: how an image becomes tokens. `patch`: one strided convolution and a position embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vitsearch.errors import SpaceError
+from vitsearch.spaces.choice import Choice
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.parts.base import STEMS, StageContext, Values
+from vitsearch.spaces.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchStemPlan:
+    """Sizes of a patch stem.
+
+    Attributes:
+        patch_size: Side of a patch in pixels.
+        in_chans: Channels of the image.
+        embed_dim: C.
+        grid: Rows and columns of patches.
+    """
+
+    patch_size: int
+    in_chans: int
+    embed_dim: int
+    grid: tuple[int, int]
+
+    @property
+    def num_patches(self) -> int:
+        """Patch tokens, the class token not counted."""
+        return self.grid[0] * self.grid[1]
+
+    def cost(self) -> Cost:
+        """Projection, class token and position embedding."""
+        weights = self.in_chans * self.patch_size**2 * self.embed_dim
+        embeddings = (1 + 1 + self.num_patches) * self.embed_dim  # class token, positions
+        return Cost(self.num_patches * weights, weights + self.embed_dim + embeddings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchStem:
+    """Non-overlapping patches, each projected linearly; a class token; learned positions.
+
+    Every patch size has its own projection, class token and position embedding ("private class
+    tokens", ViTAS, section 3).
+    """
+
+    patch_sizes: tuple[int, ...]
+
+    def choices(self) -> tuple[Choice, ...]:
+        """`patch_size`."""
+        return (Choice(name="patch_size", options=self.patch_sizes),)
+
+    def grid(self, values: Values, image_size: int) -> tuple[int, int]:
+        """Rows and columns of patches.
+
+        Raises:
+            SpaceError: The patch size does not divide the image size.
+        """
+        patch = int(values["patch_size"] or 0)
+        if image_size % patch:
+            raise SpaceError(
+                f"patch_size {patch} does not divide image_size {image_size}; "
+                f"choose an image size that is a multiple of {', '.join(map(str, self.patch_sizes))}"
+            )
+        return image_size // patch, image_size // patch
+
+    def plan(
+        self, values: Values, *, image_size: int, in_chans: int, embed_dim: int
+    ) -> PatchStemPlan:
+        """The sizes for one architecture."""
+        return PatchStemPlan(
+            patch_size=int(values["patch_size"] or 0),
+            in_chans=in_chans,
+            embed_dim=embed_dim,
+            grid=self.grid(values, image_size),
+        )
+
+
+@STEMS.register("patch")
+def _patch_stem(settings: Settings, context: StageContext) -> PatchStem:
+    return PatchStem(patch_sizes=settings.integers("patch_sizes"))

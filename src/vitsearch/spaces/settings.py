@@ -1,0 +1,129 @@
+"""Reads one part's section of a space's configuration, with an error that names the key and value.
+
+A setting given once holds for every stage; a list of settings (for option lists: a list of lists)
+gives one for each stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitsearch.errors import SpaceError
+from vitsearch.spaces.choice import Value
+
+_REQUIRED: Any = object()
+
+
+class Settings:
+    """The settings of one part, as seen by one stage. Every key must be read before `finish`."""
+
+    def __init__(
+        self, section: Mapping[str, Any], path: str, *, stage: int = 0, num_stages: int = 1
+    ) -> None:
+        if not isinstance(section, Mapping):
+            raise SpaceError(f"{path} must be a section of settings, not {section!r}")
+        self._section = section
+        self._path = path
+        self._stage = stage
+        self._num_stages = num_stages
+        self._read: set[str] = set()
+
+    def _value(self, key: str, default: Any) -> Any:
+        self._read.add(key)
+        value = self._section.get(key, default)
+        if value is _REQUIRED:
+            raise SpaceError(f"{self._path}.{key} is missing")
+        return value
+
+    def _of_stage(self, key: str, values: Sequence[Any]) -> Any:
+        if len(values) != self._num_stages:
+            raise SpaceError(
+                f"{self._path}.{key} lists {len(values)} values for {self._num_stages} stages: "
+                f"{list(values)}"
+            )
+        return values[self._stage]
+
+    def _scalar(self, key: str, default: Any) -> Any:
+        value = self._value(key, default)
+        return self._of_stage(key, value) if isinstance(value, list | tuple) else value
+
+    def number(self, key: str, default: Any = _REQUIRED, *, above: float = 0) -> float:
+        """A number above a bound."""
+        value = self._scalar(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= above:
+            raise SpaceError(f"{self._path}.{key}={value} must be a number above {above:g}")
+        return value
+
+    def integer(self, key: str, default: Any = _REQUIRED, *, minimum: int = 1) -> int:
+        """A whole number not below `minimum`."""
+        value = self._scalar(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise SpaceError(
+                f"{self._path}.{key}={value} must be a whole number, {minimum} or more"
+            )
+        return value
+
+    def optional_integer(self, key: str, *, minimum: int = 1) -> int | None:
+        """A whole number, or `None` where the key is absent or null."""
+        if self._scalar(key, None) is None:
+            return None
+        return self.integer(key, minimum=minimum)
+
+    def word(self, key: str, legal: Sequence[str], default: Any = _REQUIRED) -> str:
+        """One of a few words."""
+        value = self._scalar(key, default)
+        if value not in legal:
+            raise SpaceError(f"{self._path}.{key}={value} is unknown; legal: {', '.join(legal)}")
+        return str(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self._scalar(key, default)
+        if not isinstance(value, bool):
+            raise SpaceError(f"{self._path}.{key}={value} must be true or false")
+        return value
+
+    def has(self, key: str) -> bool:
+        """Whether the key is given and not null."""
+        self._read.add(key)
+        return self._section.get(key) is not None
+
+    def integers(
+        self, key: str, default: Any = _REQUIRED, *, minimum: int = 1
+    ) -> tuple[int, ...]:
+        """An ascending list of whole numbers; one number stands for a list of one."""
+        options = self.numbers(key, default, above=minimum - 1)
+        if any(isinstance(option, float) for option in options):
+            raise SpaceError(f"{self._path}.{key}={list(options)} must be whole numbers")
+        return tuple(int(option) for option in options)
+
+    def numbers(self, key: str, default: Any = _REQUIRED, *, above: float = 0) -> tuple[Value, ...]:
+        """An option list of numbers above a bound, sorted; one number stands for a list of one."""
+        value = self._value(key, default)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+            value = self._of_stage(key, value)
+        options = list(value) if isinstance(value, list | tuple) else [value]
+        if not options:
+            raise SpaceError(f"{self._path}.{key} is an empty list; give at least one option")
+        for option in options:
+            if isinstance(option, bool) or not isinstance(option, int | float) or option <= above:
+                raise SpaceError(
+                    f"{self._path}.{key}={options}: {option!r} must be a number above {above:g}"
+                )
+        if len(set(options)) != len(options):
+            raise SpaceError(f"{self._path}.{key}={options} lists an option twice")
+        return tuple(sorted(options))
+
+    def finish(self) -> None:
+        """Refuse keys that nothing read.
+
+        Raises:
+            SpaceError: Names the unknown key and the legal ones.
+        """
+        unknown = [key for key in self._section if key not in self._read and key != "kind"]
+        if unknown:
+            raise SpaceError(
+                f"{self._path}.{unknown[0]} is no setting of this part; legal: "
+                f"{', '.join(sorted(self._read))}"
+            )

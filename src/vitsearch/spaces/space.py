@@ -1,0 +1,337 @@
+"""A search space: what can be chosen, and how a choice becomes sizes. Plain data, no tensors.
+
+    configuration -> SearchSpace -> Architecture -> Plan -> { forward | extract | cost | picture }
+
+The space holds parts; parts declare choices; an architecture names an option for each active
+choice; `plan` turns it into sizes. What one can ask about all architectures together (how many,
+the smallest, every piece they need) is in `extent.py`; genetic operators are in `operators.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from vitsearch.errors import SpaceError
+from vitsearch.spaces import extent, operators
+from vitsearch.spaces.architecture import Architecture
+from vitsearch.spaces.choice import Choice, Value
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.parts.base import STEMS, StageContext, TokenContext, Values
+from vitsearch.spaces.plan import HeadPlan, Plan, PlanCatalogue, StagePlan
+from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.stage import build_stages
+
+POOLS = ("token", "avg")
+SECTIONS = ("stem", "mixer", "mlp", "head")
+TOP_LEVEL = (
+    "name",
+    "image_size",
+    "in_chans",
+    "num_stages",
+    "num_blocks",
+    "embed_dims",
+    "norm_eps",
+    "restrict",
+    *SECTIONS,
+)
+
+
+class SearchSpace:
+    """A composable space of vision transformers; a value: equal configurations are equal spaces.
+
+    Attributes:
+        name: The family or file that it comes from.
+        image_size: Side of the square input, pixels.
+        in_chans: Channels of the input.
+        stem: Image to tokens.
+        stages: Runs of blocks.
+        choices: Every choice in dependency order, those with a single option too.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Build the space that a configuration describes (the keys of `conf/space/*.yaml`).
+
+        Raises:
+            SpaceError: A key is unknown or missing, a value is out of range, or parts do not fit.
+        """
+        unknown = [key for key in config if key not in TOP_LEVEL]
+        if unknown:
+            close = get_close_matches(str(unknown[0]), TOP_LEVEL, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise SpaceError(
+                f"space.{unknown[0]} is no setting of a space{hint}; legal: {', '.join(TOP_LEVEL)}"
+            )
+        self._config: dict[str, Any] = copy.deepcopy(dict(config))
+        self._key = json.dumps(self._config, sort_keys=True)
+        settings = Settings(self._config, "space")
+        self.name = str(self._config.get("name", "unnamed"))
+        self.image_size = settings.integer("image_size")
+        self.in_chans = settings.integer("in_chans", 3)
+        self.stages = build_stages(self._config)
+        self.stem = STEMS.build(
+            self._config.get("stem"),
+            StageContext(
+                index=0, num_stages=len(self.stages), embed_dims=self.stages[0].embed_dims
+            ),
+        )
+        head = Settings(self._config.get("head", {}), "space.head")
+        self.pool = head.word("pool", POOLS, "token")
+        self.final_norm_eps = head.number("norm_eps", 1e-6)
+        head.finish()
+        self.shared_choices, self.block_choices = self._build_choices()
+        self.choices: tuple[Choice, ...] = (
+            *self.shared_choices,
+            *(c for stage in self.block_choices for slot in stage for c in slot),
+        )
+        self._by_name = {choice.name: choice for choice in self.choices}
+        for values in extent.shared_assignments(self):
+            self.grids(values)  # refuses a patch size that does not divide the image
+
+    def _build_choices(
+        self,
+    ) -> tuple[tuple[Choice, ...], tuple[tuple[tuple[Choice, ...], ...], ...]]:
+        shared = [choice.under("stem") for choice in self.stem.choices()]
+        for stage in self.stages:
+            shared.extend(stage.own_choices())
+        blocks = [
+            [list(stage.block_choices(slot)) for slot in range(stage.num_blocks)]
+            for stage in self.stages
+        ]
+        limits = _expand_patterns(
+            self._config.get("restrict") or {},
+            [c.name for c in shared] + [c.name for s in blocks for b in s for c in b],
+            self.name,
+        )
+
+        def limited(choices: Sequence[Choice]) -> tuple[Choice, ...]:
+            return tuple(c.limited_to(limits[c.name]) if c.name in limits else c for c in choices)
+
+        return limited(shared), tuple(tuple(limited(slot) for slot in stage) for stage in blocks)
+
+    # What the space is
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """A copy of the configuration; `SearchSpace(space.config) == space`."""
+        return copy.deepcopy(self._config)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key == other._key if isinstance(other, SearchSpace) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        free = sum(len(choice.options) > 1 for choice in self.choices)
+        return f"SearchSpace({self.name}, {free} free choices, {self.image_size} px)"
+
+    def choice(self, name: str) -> Choice:
+        """The choice with this name.
+
+        Raises:
+            SpaceError: No such choice; the message has the nearest name.
+        """
+        if name not in self._by_name:
+            raise SpaceError(_unknown_choice(name, self.name, list(self._by_name)))
+        return self._by_name[name]
+
+    def restrict(self, options: Mapping[str, Value | Sequence[Value]]) -> SearchSpace:
+        """The part of the space in which the named choices have only these options.
+
+        Args:
+            options: One option or several for each name; a name may be a pattern such as
+                `*.kernel_size`. An `Architecture` works too, and leaves nothing to choose.
+
+        Raises:
+            SpaceError: An unknown name or option.
+        """
+        limits: dict[str, list[Value]] = {}
+        for name, value in options.items():
+            listed = list(value) if isinstance(value, list | tuple) else [value]
+            limits[name] = listed  # type: ignore[assignment]
+        named = [choice.name for choice in self.choices]
+        merged = {c.name: list(c.options) for c in self.choices if self._is_limited(c.name)}
+        for name, wanted in _expand_patterns(limits, named, self.name).items():
+            merged[name] = list(self.choice(name).limited_to(wanted).options)
+        return SearchSpace({**self._config, "restrict": merged})
+
+    def _is_limited(self, name: str) -> bool:
+        patterns = self._config.get("restrict") or {}
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    def resized(self, *, image_size: int | None = None, in_chans: int | None = None) -> SearchSpace:
+        """The same space for other images.
+
+        Raises:
+            SpaceError: The patch size does not divide the image size.
+        """
+        changes = {"image_size": image_size, "in_chans": in_chans}
+        return SearchSpace({**self._config, **{k: v for k, v in changes.items() if v is not None}})
+
+    # Architectures
+
+    def complete(self, pick: Callable[[Choice], Value]) -> Architecture:
+        """The architecture that `pick` decides, choice by choice; asked for active ones only."""
+        effective: dict[str, Value | None] = {}
+        values: dict[str, Value] = {}
+        for choice in self.choices:
+            if choice.is_active(effective):
+                effective[choice.name] = values[choice.name] = pick(choice)
+            else:
+                effective[choice.name] = choice.otherwise
+        return Architecture(values)
+
+    def canonical(self, values: Mapping[str, Value]) -> Architecture:
+        """The architecture of a genotype: values of inactive choices are dropped.
+
+        Raises:
+            SpaceError: A name is unknown, or a value is missing or no option.
+        """
+        for name in values:
+            self.choice(name)
+
+        def pick(choice: Choice) -> Value:
+            if choice.name not in values:
+                raise SpaceError(f"{choice.name} is missing; options: {_listed(choice)}")
+            if values[choice.name] not in choice.options:
+                raise SpaceError(
+                    f"{choice.name}={values[choice.name]} is not legal in space {self.name}; "
+                    f"options: {_listed(choice)}"
+                )
+            return values[choice.name]
+
+        return self.complete(pick)
+
+    def validate(self, architecture: Architecture) -> None:
+        """Check that an architecture is legal and canonical in this space.
+
+        Raises:
+            SpaceError: Names the choice, the value and the legal options.
+        """
+        canonical = self.canonical(architecture)
+        for name in architecture:
+            if name not in canonical:
+                needs = " and ".join(map(str, self.choice(name).active_when))
+                raise SpaceError(
+                    f"{name}={architecture[name]} is not active in this architecture; "
+                    f"it needs {needs}"
+                )
+
+    def sample(self, rng: random.Random) -> Architecture:
+        """An architecture with every active choice drawn independently."""
+        return operators.sample(self, rng)
+
+    def mutate(self, architecture: Architecture, prob: float, rng: random.Random) -> Architecture:
+        """A copy in which each active choice is drawn again with probability `prob`."""
+        return operators.mutate(self, architecture, prob, rng)
+
+    def crossover(
+        self, first: Architecture, second: Architecture, rng: random.Random
+    ) -> Architecture:
+        """A child that takes each choice from one of its parents at random."""
+        return operators.crossover(self, first, second, rng)
+
+    # Sizes
+
+    def values(self, architecture: Architecture) -> Values:
+        """The value of every choice: the architecture's, or what stands where it is inactive.
+
+        Raises:
+            SpaceError: The architecture is not legal in this space.
+        """
+        self.validate(architecture)
+        return {c.name: architecture.get(c.name, c.otherwise) for c in self.choices}
+
+    def plan(self, architecture: Architecture) -> Plan:
+        """The architecture in sizes.
+
+        Raises:
+            SpaceError: The architecture is not legal in this space.
+        """
+        values = self.values(architecture)
+        grids = self.grids(values)
+        stages = []
+        for stage, grid in zip(self.stages, grids, strict=True):
+            tokens = self.tokens(stage.index, values, grid)
+            blocks = tuple(stage.block_plan(i, values, tokens) for i in range(stage.num_blocks))
+            stages.append(
+                StagePlan(embed_dim=tokens.embed_dim, grid=grid, transition=None, blocks=blocks)
+            )
+        return Plan(
+            image_size=self.image_size,
+            in_chans=self.in_chans,
+            stem=extent.stem_plan(self, values),
+            stages=tuple(stages),
+            head=self.head_plan(values),
+        )
+
+    def grids(self, values: Values) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of patch tokens in each stage."""
+        stem = {c.name: values[f"stem.{c.name}"] for c in self.stem.choices()}
+        return (self.stem.grid(stem, self.image_size),) * len(self.stages)
+
+    def tokens(self, stage: int, values: Values, grid: tuple[int, int]) -> TokenContext:
+        """What the blocks of a stage see."""
+        width = values[f"stages.{stage}.embed_dim"]
+        return TokenContext(embed_dim=int(width or 0), grid=grid, num_prefix_tokens=1)
+
+    def head_plan(self, values: Values) -> HeadPlan:
+        """The sizes of the head."""
+        return HeadPlan(
+            embed_dim=int(values[f"{self.stages[-1].prefix}.embed_dim"] or 0),
+            pool=self.pool,
+            norm_eps=self.final_norm_eps,
+            num_prefix_tokens=1,
+        )
+
+    def catalogue(self) -> PlanCatalogue:
+        """Every piece that some architecture of the space asks for."""
+        return extent.catalogue(self)
+
+    # Extent
+
+    def size(self) -> int:
+        """How many different architectures there are, exactly."""
+        return extent.size(self)
+
+    def smallest(self) -> Architecture:
+        """The architecture with the fewest MACs (of those, the fewest parameters)."""
+        return extent.extreme(self, largest=False)
+
+    def largest(self) -> Architecture:
+        """The architecture with the most MACs (of those, the most parameters)."""
+        return extent.extreme(self, largest=True)
+
+    def extreme(self, metric: str, *, largest: bool) -> tuple[Architecture, Cost]:
+        """The exact end of the space in `macs` or `params`, with its cost without classifier."""
+        found = extent.extreme(self, largest=largest, metric=metric)
+        return found, self.plan(found).cost(0)
+
+
+def _listed(choice: Choice) -> str:
+    return ", ".join(map(str, choice.options))
+
+
+def _unknown_choice(name: str, space: str, names: Sequence[str]) -> str:
+    close = get_close_matches(name, names, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"space {space} has no choice {name}{hint}"
+
+
+def _expand_patterns(
+    limits: Mapping[str, Sequence[Value]], names: Sequence[str], space: str
+) -> dict[str, Sequence[Value]]:
+    expanded: dict[str, Sequence[Value]] = {}
+    for pattern, options in limits.items():
+        matching = [name for name in names if fnmatchcase(name, pattern)]
+        if not matching:
+            raise SpaceError(_unknown_choice(pattern, space, names))
+        listed = options if isinstance(options, list | tuple) else [options]
+        expanded.update({name: listed for name in matching})
+    return expanded

@@ -1,0 +1,82 @@
+"""One architecture as a network of its own, with the face of a timm model."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vitsearch.elastic import ElasticLinear
+from vitsearch.spaces import Architecture, Cost, SearchSpace
+from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.spaces.plan import PlanCatalogue
+
+
+class VisionTransformer(ElasticTransformer):
+    """A vision transformer of fixed sizes: `forward(images)`, nothing elastic about it.
+
+    It is made of the same layers as the supernet, each exactly as large as its one plan.
+
+    Attributes:
+        space: The space that the architecture belongs to.
+        architecture: What this network is.
+        plan: The same in sizes.
+        embed_dim: Width of the final tokens (as timm names it; also `num_features`).
+        global_pool: `token` or `avg`.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        architecture: Architecture,
+        num_classes: int = 1000,
+        *,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        """Build the network with fresh weights.
+
+        Args:
+            space: Where the architecture is legal; it says the image size and channels.
+            architecture: What to build.
+            num_classes: Outputs of the classifier; 0 for none.
+            drop_path_rate: Stochastic depth of the last block; grows linearly from 0.
+
+        Raises:
+            SpaceError: The architecture is not legal in the space.
+            ConfigError: A number is out of range.
+        """
+        plan = space.plan(architecture).renumbered()
+        super().__init__(
+            PlanCatalogue.of(plan), num_classes=num_classes, drop_path_rate=drop_path_rate
+        )
+        self.space = space
+        self.architecture = architecture
+        self.plan = plan
+        self.embed_dim = self.num_features
+        self.global_pool = plan.head.pool
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to normalised tokens (B, N, C)."""
+        return self.run_features(images, self.plan)
+
+    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
+        """Tokens (B, N, C) to logits (B, num_classes), or to features (B, C)."""
+        features = self.run_pool(tokens, self.plan.head)
+        return features if pre_logits else self.run_classifier(features, self.plan.head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, num_classes)."""
+        return self.forward_head(self.forward_features(images))
+
+    def get_classifier(self) -> nn.Module:
+        """The classifier; an identity if there is none."""
+        return nn.Identity() if self.head is None else self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier by a fresh one, or drop it with 0 classes."""
+        reference = next(self.parameters())
+        self.num_classes = num_classes
+        self.head = ElasticLinear(self.embed_dim, num_classes) if num_classes else None
+        self.to(device=reference.device, dtype=reference.dtype)
+
+    def cost(self) -> Cost:
+        """MACs of one image, and parameters."""
+        return self.plan.cost(self.num_classes)
