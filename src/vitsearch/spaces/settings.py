@@ -89,9 +89,7 @@ class Settings:
         self._read.add(key)
         return self._section.get(key) is not None
 
-    def integers(
-        self, key: str, default: Any = _REQUIRED, *, minimum: int = 1
-    ) -> tuple[int, ...]:
+    def integers(self, key: str, default: Any = _REQUIRED, *, minimum: int = 1) -> tuple[int, ...]:
         """An ascending list of whole numbers; one number stands for a list of one."""
         options = self.numbers(key, default, above=minimum - 1)
         if any(isinstance(option, float) for option in options):

@@ -89,6 +89,7 @@ class SearchSpace:
             *self.shared_choices,
             *(c for stage in self.block_choices for slot in stage for c in slot),
         )
+        self._ends: dict[tuple[str, bool], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
         for values in extent.shared_assignments(self):
             self.grids(values)  # refuses a patch size that does not divide the image
@@ -302,16 +303,19 @@ class SearchSpace:
 
     def smallest(self) -> Architecture:
         """The architecture with the fewest MACs (of those, the fewest parameters)."""
-        return extent.extreme(self, largest=False)
+        return self.extreme("macs", largest=False)[0]
 
     def largest(self) -> Architecture:
         """The architecture with the most MACs (of those, the most parameters)."""
-        return extent.extreme(self, largest=True)
+        return self.extreme("macs", largest=True)[0]
 
     def extreme(self, metric: str, *, largest: bool) -> tuple[Architecture, Cost]:
         """The exact end of the space in `macs` or `params`, with its cost without classifier."""
-        found = extent.extreme(self, largest=largest, metric=metric)
-        return found, self.plan(found).cost(0)
+        key = (metric, largest)
+        if key not in self._ends:
+            found = extent.extreme(self, largest=largest, metric=metric)
+            self._ends[key] = (found, self.plan(found).cost(0))
+        return self._ends[key]
 
 
 def _listed(choice: Choice) -> str:

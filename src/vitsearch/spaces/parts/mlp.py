@@ -63,9 +63,7 @@ class Mlp:
         value = values[self.name]
         assert value is not None and not isinstance(value, str)
         hidden = round(value * tokens.embed_dim) if self.name == "mlp_ratio" else int(value)
-        return MlpPlan(
-            embed_dim=tokens.embed_dim, hidden_dim=hidden, num_tokens=tokens.num_tokens
-        )
+        return MlpPlan(embed_dim=tokens.embed_dim, hidden_dim=hidden, num_tokens=tokens.num_tokens)
 
 
 @MLPS.register("mlp")

@@ -1,0 +1,15 @@
+"""What networks cost, and budgets on it."""
+
+from vitsearch.costs.constraint import Constraint, human, reachable_range
+from vitsearch.costs.table import CostModel, cost, cost_table
+from vitsearch.spaces.cost import Cost
+
+__all__ = [
+    "Constraint",
+    "Cost",
+    "CostModel",
+    "cost",
+    "cost_table",
+    "human",
+    "reachable_range",
+]

@@ -1,0 +1,138 @@
+"""A budget: windows on what a network may cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vitsearch.errors import ConstraintError
+from vitsearch.spaces import Cost, SearchSpace
+
+Bound = float | int | str | None
+_SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
+
+
+def human(number: float) -> str:
+    """A count with three digits and a unit: 1.47 G, 285 K."""
+    for suffix, scale in reversed(_SUFFIXES.items()):
+        if abs(number) >= scale:
+            return f"{number / scale:.3g} {suffix}"
+    return f"{number:.3g}"
+
+
+def _bound(metric: str, value: Bound, missing: float) -> float:
+    if value is None:
+        return missing
+    if isinstance(value, str):
+        text = value.strip().upper()
+        scale = _SUFFIXES.get(text[-1:], 1.0)
+        try:
+            number = float(text.rstrip("KMG").strip()) * scale
+        except ValueError:
+            number = math.nan
+    else:
+        number = float(value)
+    if not number >= 0 or isinstance(value, bool):
+        raise ConstraintError(
+            f"constraint.{metric}: {value!r} is no bound; give a number, a number with K, M or G, "
+            f"or null"
+        )
+    return number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """Windows, both ends included; `None` leaves a metric, or one end, free.
+
+    Attributes:
+        macs: (low, high) multiply-accumulates of one image, the classifier included.
+        params: (low, high) learned numbers, the classifier included.
+    """
+
+    macs: tuple[float, float] | None = None
+    params: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Bring windows to numbers.
+
+        Raises:
+            ConstraintError: A window is not two bounds in ascending order.
+        """
+        for metric in ("macs", "params"):
+            object.__setattr__(self, metric, self._window(metric, getattr(self, metric)))
+
+    @staticmethod
+    def _window(metric: str, window: Sequence[Bound] | None) -> tuple[float, float] | None:
+        if window is None:
+            return None
+        if isinstance(window, str) or not isinstance(window, Sequence) or len(window) != 2:
+            raise ConstraintError(
+                f"constraint.{metric}={window} must be two bounds [low, high]; null leaves one free"
+            )
+        low, high = _bound(metric, window[0], 0.0), _bound(metric, window[1], math.inf)
+        if low > high:
+            raise ConstraintError(
+                f"constraint.{metric}=[{low:g}, {high:g}] is empty: the lower bound comes first"
+            )
+        return low, high
+
+    def windows(self) -> dict[str, tuple[float, float]]:
+        """The windows that are set, by metric."""
+        found = {"macs": self.macs, "params": self.params}
+        return {metric: window for metric, window in found.items() if window is not None}
+
+    def holds(self, cost: Cost) -> bool:
+        """Whether a cost lies in every window."""
+        return self.excess(cost) == 0
+
+    def excess(self, cost: Cost) -> float:
+        """How far outside a cost lies: relative distances to the windows, added up; 0 inside."""
+        total = 0.0
+        for metric, (low, high) in self.windows().items():
+            value = getattr(cost, metric)
+            if value < low:
+                total += (low - value) / low
+            elif value > high:
+                total += (value - high) / max(high, 1.0)
+        return total
+
+    def violated(self, cost: Cost) -> tuple[str, bool] | None:
+        """A metric whose window a cost misses, and whether it is too small; `None` inside."""
+        for metric, (low, high) in self.windows().items():
+            value = getattr(cost, metric)
+            if not low <= value <= high:
+                return metric, value < low
+        return None
+
+    def check_reachable(self, space: SearchSpace, num_classes: int) -> None:
+        """Refuse a window that no architecture of the space can meet.
+
+        Raises:
+            ConstraintError: Names the window and the exact range that the space reaches.
+        """
+        for metric, (low, high) in self.windows().items():
+            smallest, largest = reachable_range(space, metric, num_classes)
+            if high < smallest or low > largest:
+                raise ConstraintError(
+                    f"constraint.{metric}=[{low:.12g}, {high:.12g}] cannot be met: space "
+                    f"{space.name} reaches {smallest} to {largest} {metric} "
+                    f"({human(smallest)} to {human(largest)})"
+                )
+
+    def __str__(self) -> str:
+        parts = []
+        for metric, (low, high) in self.windows().items():
+            name = {"macs": "MACs", "params": "parameters"}[metric]
+            upper = "any" if math.isinf(high) else human(high)
+            parts.append(f"{name} {human(low)} to {upper}")
+        return ", ".join(parts) or "none"
+
+
+def reachable_range(space: SearchSpace, metric: str, num_classes: int) -> tuple[int, int]:
+    """The exact smallest and largest value of `macs` or `params` over a space."""
+    ends = []
+    for largest in (False, True):
+        architecture, _ = space.extreme(metric, largest=largest)
+        ends.append(int(getattr(space.plan(architecture).cost(num_classes), metric)))
+    return ends[0], ends[1]

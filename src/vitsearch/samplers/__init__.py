@@ -1,0 +1,13 @@
+"""Which architectures a step trains, and draws inside a budget."""
+
+from vitsearch.samplers.base import Sampler, SandwichSampler, UniformSampler, step_rng
+from vitsearch.samplers.within import draw_within, sample_within
+
+__all__ = [
+    "Sampler",
+    "SandwichSampler",
+    "UniformSampler",
+    "draw_within",
+    "sample_within",
+    "step_rng",
+]

@@ -1,0 +1,50 @@
+"""What a searcher is: it proposes architectures, is told their scores, and remembers both.
+
+Pure values and random numbers; no tensors, no files, no processes. Whoever scores the proposals
+decides how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vitsearch.spaces import Architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An architecture as the searcher proposed it.
+
+    Attributes:
+        architecture: What to score.
+        generation: From 0.
+        origin: `random`, `mutation` or `crossover`.
+        parents: Digests of the architectures that it came from.
+    """
+
+    architecture: Architecture
+    generation: int
+    origin: str
+    parents: tuple[str, ...] = ()
+
+
+class Searcher(Protocol):
+    """Proposes generations of architectures until it is done."""
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates a full search scores, at most."""
+
+    def ask(self) -> list[Candidate]:
+        """The next generation, none of it proposed before; empty when the search is over."""
+
+    def tell(self, scores: Sequence[float]) -> None:
+        """Scores of the generation last asked for, in its order; larger is better."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on, as JSON-ready data."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
