@@ -1,1 +1,44 @@
-"""vitsearch."""
+"""Searchable vision transformers for PyTorch Lightning.
+
+Train one weight-sharing super-transformer, search it for the architecture that fits a budget, take
+it out, retrain it, ship it. `python -m vitsearch.train +space=glit` does it from the command line.
+"""
+
+from vitsearch import costs, samplers, searchers, spaces, supernet
+from vitsearch.costs import Cost, cost
+from vitsearch.errors import VitSearchError
+from vitsearch.spaces import Architecture, SearchSpace, build_space, list_spaces
+from vitsearch.spaces.published import list_published, published
+from vitsearch.supernet import (
+    SuperTransformer,
+    VisionTransformer,
+    create_model,
+    load_model,
+    load_supernet,
+    save_model,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Architecture",
+    "Cost",
+    "SearchSpace",
+    "SuperTransformer",
+    "VisionTransformer",
+    "VitSearchError",
+    "build_space",
+    "cost",
+    "costs",
+    "create_model",
+    "list_published",
+    "list_spaces",
+    "load_model",
+    "load_supernet",
+    "published",
+    "samplers",
+    "save_model",
+    "searchers",
+    "spaces",
+    "supernet",
+]

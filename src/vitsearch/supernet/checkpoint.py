@@ -1,0 +1,98 @@
+"""Reads a supernet back from `supernet.ckpt`, with `weights_only=True`: no code from the file runs.
+
+The checkpoint is Lightning's, with an entry `vitsearch` that holds the space and the classes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitsearch.errors import CheckpointError, VitSearchError
+from vitsearch.spaces import SearchSpace
+from vitsearch.supernet.saving import check_state
+from vitsearch.supernet.super_transformer import SuperTransformer
+
+ENTRY = "vitsearch"
+SUPERNET_FILE = "supernet.ckpt"
+NETWORK_PREFIX = "net."
+
+
+def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
+    """What a checkpoint must carry besides weights to be read without its module's class."""
+    return {"space": network.space.config, "num_classes": network.num_classes}
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint file of a run folder, or the file itself.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    given = Path(path)
+    found = given / SUPERNET_FILE if given.is_dir() else given
+    if not found.is_file():
+        raise CheckpointError(
+            f"checkpoint={given} has no supernet: give a run folder with {SUPERNET_FILE}, or a "
+            f".ckpt file"
+        )
+    return found
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A supernet checkpoint as a dictionary.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or no supernet of this library.
+    """
+    file = find_checkpoint(path)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"checkpoint {file} cannot be read: {reason}") from error
+    if not isinstance(checkpoint, dict) or ENTRY not in checkpoint:
+        raise CheckpointError(
+            f"checkpoint {file} is no supernet of vitsearch: it has no entry {ENTRY!r}"
+        )
+    return checkpoint
+
+
+def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> SuperTransformer:
+    """The supernet of a run folder or checkpoint, in eval mode on the CPU.
+
+    Args:
+        path: Run folder or `.ckpt` file.
+        space: If given, the space that the checkpoint must be of.
+
+    Raises:
+        CheckpointError: Missing, damaged, of another space, or not fitting its space.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        found = SearchSpace(checkpoint[ENTRY]["space"])
+        network = SuperTransformer(found, num_classes=int(checkpoint[ENTRY]["num_classes"]))
+    except (KeyError, TypeError, VitSearchError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
+    if space is not None and found != space:
+        raise CheckpointError(
+            f"checkpoint {path} is of another space: it holds {describe_space(found)}, "
+            f"not {describe_space(space)}"
+        )
+    state = {
+        name.removeprefix(NETWORK_PREFIX): tensor
+        for name, tensor in checkpoint.get("state_dict", {}).items()
+        if name.startswith(NETWORK_PREFIX)
+    }
+    check_state(network.state_dict(), state, f"checkpoint {path}")
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def describe_space(space: SearchSpace) -> str:
+    """A space in a few words, enough to tell two apart."""
+    free = sum(len(choice.options) > 1 for choice in space.choices)
+    return f"{space.name} ({space.image_size} px, {space.in_chans} channels, {free} free choices)"
