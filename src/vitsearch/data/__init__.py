@@ -1,0 +1,14 @@
+"""Images for training and searching: data modules, their splits, and the embedded data set."""
+
+from vitsearch.data.base import SearchDataModule
+from vitsearch.data.fashion import FashionMini, FashionMNIST
+from vitsearch.data.image_folder import ImageFolder
+from vitsearch.data.samplers import ExactDistributedSampler
+
+__all__ = [
+    "ExactDistributedSampler",
+    "FashionMNIST",
+    "FashionMini",
+    "ImageFolder",
+    "SearchDataModule",
+]

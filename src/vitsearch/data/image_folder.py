@@ -1,0 +1,221 @@
+"""The user's own images: a folder for each class, files of any size and mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+
+from vitsearch.data.base import (
+    DataOptions,
+    Part,
+    SearchDataModule,
+    Split,
+    check_fraction,
+)
+from vitsearch.data.folder_images import FolderImages, folder_transform
+from vitsearch.data.folders import CorruptPolicy, FolderLayout, ImageFiles, UnreadableReports
+from vitsearch.data.randomness import Purpose
+from vitsearch.data.splits import ImageTable, hold_out
+from vitsearch.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+# ImageNet's, as everywhere in timm; for grey images the mean over the channels.
+_MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
+_STD = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+
+
+class ImageFolder(SearchDataModule):
+    """Images in folders named like their classes.
+
+    Two layouts: `root/train/<class>/*` with `root/test/<class>/*` or `root/val/<class>/*`, or
+    `root/<class>/*` alone. Where there is no test folder, `test_fraction` of the images is held out
+    for it before anything else.
+
+    Args:
+        root: The folder.
+        test_fraction: Part of the images that is held out for the test, if they have no folder.
+        scale: Smallest and largest area of a random crop, as a part of the image.
+        ratio: Smallest and largest width / height of a random crop.
+        hflip: Probability that a training image is mirrored.
+        vflip: Probability that a training image is turned upside down.
+        color_jitter: Strength of the change of brightness, contrast and saturation; 0: none.
+        auto_augment: timm's policy, such as `rand-m9-mstd0.5-inc1`; none where None.
+        re_prob: Probability that a random rectangle is erased.
+        re_mode: What fills it: `const`, `rand` or `pixel`.
+        interpolation: Interpolation of resized images in evaluation.
+        train_interpolation: Interpolation in training; `random` mixes bilinear and bicubic.
+        crop_pct: Part of the resized image that is evaluated, in (0, 1]; timm's 0.875 where None.
+        mean: Mean of the pixels in [0, 1], one or one for each channel; ImageNet's where None.
+        std: Standard deviation of the pixels, likewise.
+        corrupt: What to do with files that cannot be read: `skip` them with a warning that names
+            them, or `refuse` with an error.
+        check_files: Whether the structure of every file is checked in `setup`.
+        **options: See `SearchDataModule`; images are 224 x 224 RGB unless `image_size` or
+            `in_chans` (1 or 3) say otherwise.
+
+    Raises:
+        DataError: If an argument is out of range, or `root` holds no classes; in `setup`, if a
+            class is empty, or files are damaged and `corrupt` is `refuse`.
+    """
+
+    native_image_size = 224
+    native_in_chans = 3
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        test_fraction: float = 0.2,
+        scale: Iterable[float] = (0.5, 1.0),
+        ratio: Iterable[float] = (3 / 4, 4 / 3),
+        hflip: float = 0.5,
+        vflip: float = 0.0,
+        color_jitter: float = 0.0,
+        auto_augment: str | None = None,
+        re_prob: float = 0.0,
+        re_mode: str = "const",
+        interpolation: str = "bicubic",
+        train_interpolation: str = "bicubic",
+        crop_pct: float | None = None,
+        mean: float | Iterable[float] | None = None,
+        std: float | Iterable[float] | None = None,
+        corrupt: CorruptPolicy = "skip",
+        check_files: bool = True,
+        **options: Unpack[DataOptions],
+    ) -> None:
+        super().__init__(**options)
+        if self.in_chans not in _MEAN:
+            raise DataError(f"in_chans={self.in_chans} is not legal for an image folder: 1 or 3")
+        _check_choice("corrupt", corrupt, get_args(CorruptPolicy))
+        _check_choice("interpolation", interpolation, _INTERPOLATIONS)
+        _check_choice("train_interpolation", train_interpolation, (*_INTERPOLATIONS, "random"))
+        self.root = Path(root).expanduser()
+        self.test_fraction = check_fraction("test_fraction", test_fraction)
+        self.check_files = check_files
+        self.reports = UnreadableReports(corrupt)
+        normalisation = {
+            "mean": self._per_channel("mean", mean, _MEAN[self.in_chans]),
+            "std": self._per_channel("std", std, _STD[self.in_chans]),
+        }
+        self._transforms = {
+            True: folder_transform(
+                augment=True,
+                image_size=self.image_size,
+                interpolation=train_interpolation,
+                options={
+                    **normalisation,
+                    "scale": _pair("scale", scale),
+                    "ratio": _pair("ratio", ratio),
+                    "hflip": _probability("hflip", hflip),
+                    "vflip": _probability("vflip", vflip),
+                    "color_jitter": color_jitter or None,
+                    "auto_augment": auto_augment,
+                    "re_prob": _probability("re_prob", re_prob),
+                    "re_mode": re_mode,
+                },
+            ),
+            False: folder_transform(
+                augment=False,
+                image_size=self.image_size,
+                interpolation=interpolation,
+                options={**normalisation, "crop_pct": _crop_pct(crop_pct)},
+            ),
+        }
+        self._layout = FolderLayout.of(self.root)
+        self.class_names = self._layout.class_names
+        self._files: dict[Part, ImageFiles] = {}
+
+    def load(self) -> tuple[ImageTable, ImageTable]:
+        """List the files, check them, and hold out the test images if they have no folder."""
+        train = self._scan(self._layout.train)
+        if self._layout.test is not None:
+            test = self._scan(self._layout.test)
+        else:
+            held_out = hold_out(
+                train.table,
+                class_names=self.class_names,
+                split="test",
+                purpose=Purpose.TEST,
+                seed=self.seed,
+                fraction=self.test_fraction,
+            )
+            train, test = train.keep(~held_out), train.keep(held_out)
+        self._files = {"train": train, "test": test}
+        return train.table, test.table
+
+    def make_dataset(self, part: Part, indices: torch.Tensor, *, augment: bool) -> FolderImages:
+        """The images at `indices`, decoded when they are read."""
+        return FolderImages(
+            self._files[part],
+            indices=indices,
+            transform=self._transforms[augment],
+            in_chans=self.in_chans,
+            image_size=self.image_size,
+            seed=self.seed,
+            replace=augment,
+            reports=self.reports,
+        )
+
+    def sample_ids(self, split: Split) -> list[str]:
+        """The paths of the images of a split."""
+        indices = self.split_indices(split).tolist()
+        files = self._files["test" if split == "test" else "train"]
+        return [files.paths[index] for index in indices]
+
+    def _scan(self, folder: Path) -> ImageFiles:
+        files = ImageFiles.scan(folder, self.class_names)
+        if not self.check_files:
+            return files
+        sound = files.checked(self.reports)
+        lost = np.setdiff1d(files.table.labels, sound.table.labels)
+        if len(lost):
+            raise DataError(
+                f"no image of class {self._names(lost.tolist())} in {folder} can be read"
+            )
+        return sound
+
+    def _per_channel(
+        self, name: str, value: float | Iterable[float] | None, default: tuple[float, ...]
+    ) -> tuple[float, ...]:
+        if value is None:
+            return default
+        values = (value,) * self.in_chans if isinstance(value, (int, float)) else tuple(value)
+        if len(values) != self.in_chans:
+            raise DataError(
+                f"{name}={list(values)} has {len(values)} numbers; legal is one, "
+                f"or one for each of in_chans={self.in_chans}"
+            )
+        if name == "std" and min(values) <= 0:
+            raise DataError(f"std={list(values)} is not legal: above 0")
+        return tuple(float(number) for number in values)
+
+
+def _check_choice(name: str, value: Any, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise DataError(f"{name}={value!r} is not legal: {', '.join(legal)}")
+
+
+def _pair(name: str, value: Iterable[float]) -> tuple[float, float]:
+    numbers = tuple(float(number) for number in value)
+    if len(numbers) != 2 or not 0 < numbers[0] <= numbers[1]:
+        raise DataError(f"{name}={list(numbers)} is not legal: two numbers, 0 < first <= second")
+    return numbers[0], numbers[1]
+
+
+def _probability(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise DataError(f"{name}={value} is not legal: a probability between 0 and 1")
+    return float(value)
+
+
+def _crop_pct(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1:
+        raise DataError(f"crop_pct={value} is not legal: above 0, at most 1")
+    return value
