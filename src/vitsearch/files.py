@@ -37,7 +37,7 @@ def write_json(target: Path, value: Any) -> None:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target`; takes its place if the block succeeds, else is removed."""
+    """A temporary folder beside `target`; takes its place if the block succeeds, or goes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:

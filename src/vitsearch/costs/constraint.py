@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from vitsearch.errors import ConstraintError
 from vitsearch.spaces import Cost, SearchSpace
@@ -61,6 +62,21 @@ class Constraint:
         """
         for metric in ("macs", "params"):
             object.__setattr__(self, metric, self._window(metric, getattr(self, metric)))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Constraint:
+        """A budget from windows by name, as a configuration holds them.
+
+        Raises:
+            ConstraintError: A window is malformed, or its name unknown.
+        """
+        legal = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in legal:
+                raise ConstraintError(
+                    f"constraint.{name} is no metric with a window; legal: {', '.join(legal)}"
+                )
+        return cls(**settings)
 
     @staticmethod
     def _window(metric: str, window: Sequence[Bound] | None) -> tuple[float, float] | None:

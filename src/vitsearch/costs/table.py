@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
-from vitsearch.spaces import extent
+from vitsearch.spaces import Architecture, Cost, SearchSpace, Value, extent
 
 Key = tuple[Value | None, ...]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import torch
@@ -61,9 +60,9 @@ def _count_fused_attention_on_cpu() -> None:
     if kernel in flop_registry:
         return
 
-    @register_flop_formula(kernel)  # type: ignore[untyped-decorator]
+    @register_flop_formula(kernel)
     def count(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
-        return int(sdpa_flop_count(query, key, value))
+        return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 _count_fused_attention_on_cpu()

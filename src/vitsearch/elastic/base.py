@@ -37,7 +37,7 @@ PLAIN = Context()
 
 
 class ElasticModule(nn.Module, Generic[SizesT]):
-    """A module whose `forward(x, sizes, context)` uses the part of its weights that `sizes` names."""
+    """A module whose `forward(x, sizes, context)` uses the weights that `sizes` names."""
 
     def active(self, sizes: SizesT) -> dict[str, Tensor]:
         """Own tensors (parameters and buffers) under `sizes`, as views where possible."""

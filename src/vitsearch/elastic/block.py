@@ -59,4 +59,5 @@ class ElasticBlock(ElasticModule[BlockSizes]):
         """(B, N, C) to the same shape."""
         of = self.children_sizes(sizes)
         x = x + self.drop_path(self.mixer(self.norm1(x, of["norm1"]), of["mixer"], context))
-        return x + self.drop_path(self.mlp(self.norm2(x, of["norm2"]), of["mlp"], context))
+        x = x + self.drop_path(self.mlp(self.norm2(x, of["norm2"]), of["mlp"], context))
+        return x

@@ -1,4 +1,4 @@
-"""Linear layer whose features are laid out on a grid (q/k/v x heads x channels), cut at a corner."""
+"""Linear layer whose features are laid out on a grid (q/k/v, heads, channels), cut at a corner."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class ElasticLinear(ElasticModule[LinearSizes]):
 
     def active(self, sizes: LinearSizes) -> dict[str, Tensor]:
         """The leading corner of weight and bias."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         if (sizes.in_shape, sizes.out_shape) != (self.in_shape, self.out_shape):
             corner = leading(
                 weight.view(*self.out_shape, *self.in_shape), *sizes.out_shape, *sizes.in_shape

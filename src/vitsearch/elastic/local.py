@@ -106,7 +106,9 @@ class ElasticLocal(ElasticModule[LocalSizes]):
         x = F.glu(self.expand(x, children["expand"]), dim=-1).transpose(1, 2)  # (B, C, N)
         if self.on_grid:
             prefix = x.shape[2] - sizes.grid[0] * sizes.grid[1]
-            patches = self.conv(x[:, :, prefix:].unflatten(2, sizes.grid), children["conv"])
+            rows, columns = sizes.grid
+            patches = x[:, :, prefix:].reshape(*x.shape[:2], rows, columns)
+            patches = self.conv(patches, children["conv"])
             x = torch.cat([x[:, :, :prefix], patches.flatten(2)], dim=2)
         else:
             x = self.conv(x, children["conv"])

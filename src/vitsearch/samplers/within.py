@@ -1,4 +1,4 @@
-"""Architectures inside a budget: random draws first, then a short walk from each draw to the window."""
+"""Architectures inside a budget: random draws first, then short walks to the window."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Choice:
         options: The legal values in ascending order of size, without repetition.
         active_when: All of these must hold for the choice to take part. They name choices that come
             earlier in the space. A condition on a name that the space does not have never binds.
-        otherwise: The value that stands where the choice is inactive; `None` if nothing stands there.
+        otherwise: The value that stands where the choice is inactive; `None` for none.
         weights: Relative sampling frequency of each option; uniform if `None`.
     """
 

@@ -16,7 +16,7 @@ from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.base import TokenContext, Values
-from vitsearch.spaces.plan import BlockPlan, PiecePlan, PlanCatalogue, StageCatalogue
+from vitsearch.spaces.plan import BlockPlan, HeadPlan, PiecePlan, PlanCatalogue, StageCatalogue
 
 if TYPE_CHECKING:
     from vitsearch.spaces.space import SearchSpace
@@ -129,7 +129,7 @@ def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Archi
 def catalogue(space: SearchSpace) -> PlanCatalogue:
     """Every piece that some architecture asks for, each once."""
     stems: dict[PiecePlan, None] = {}
-    heads = {}
+    heads: dict[HeadPlan, None] = {}
     blocks: list[list[dict[BlockPlan, None]]] = [
         [{} for _ in range(stage.num_blocks)] for stage in space.stages
     ]

@@ -129,7 +129,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCatalogue:
-    """Every piece that one stage may be asked for; `blocks[slot]` is empty for a slot never used."""
+    """Every piece that one stage may be asked for; `blocks[slot]` is empty for an unused slot."""
 
     transitions: tuple[PiecePlan, ...]
     blocks: tuple[tuple[BlockPlan, ...], ...]
@@ -137,7 +137,7 @@ class StageCatalogue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCatalogue:
-    """Every piece that a network may be asked for: what its layers must be large enough to serve."""
+    """Every piece that a network may be asked for, which its layers must be large enough for."""
 
     stems: tuple[PiecePlan, ...]
     stages: tuple[StageCatalogue, ...]

@@ -152,13 +152,9 @@ class SearchSpace:
         Raises:
             SpaceError: An unknown name or option.
         """
-        limits: dict[str, list[Value]] = {}
-        for name, value in options.items():
-            listed = list(value) if isinstance(value, list | tuple) else [value]
-            limits[name] = listed  # type: ignore[assignment]
         named = [choice.name for choice in self.choices]
         merged = {c.name: list(c.options) for c in self.choices if self._is_limited(c.name)}
-        for name, wanted in _expand_patterns(limits, named, self.name).items():
+        for name, wanted in _expand_patterns(options, named, self.name).items():
             merged[name] = list(self.choice(name).limited_to(wanted).options)
         return SearchSpace({**self._config, "restrict": merged})
 
@@ -329,13 +325,13 @@ def _unknown_choice(name: str, space: str, names: Sequence[str]) -> str:
 
 
 def _expand_patterns(
-    limits: Mapping[str, Sequence[Value]], names: Sequence[str], space: str
+    limits: Mapping[str, Value | Sequence[Value]], names: Sequence[str], space: str
 ) -> dict[str, Sequence[Value]]:
     expanded: dict[str, Sequence[Value]] = {}
     for pattern, options in limits.items():
         matching = [name for name in names if fnmatchcase(name, pattern)]
         if not matching:
             raise SpaceError(_unknown_choice(pattern, space, names))
-        listed = options if isinstance(options, list | tuple) else [options]
-        expanded.update({name: listed for name in matching})
+        listed = [options] if isinstance(options, int | float | str) else list(options)
+        expanded.update(dict.fromkeys(matching, listed))
     return expanded

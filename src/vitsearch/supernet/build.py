@@ -1,4 +1,4 @@
-"""From plans to layers: each kind of plan has a function that makes the layer which serves them all.
+"""From plans to layers: each kind of plan has a function that makes the layer for all of them.
 
 `make_layer(plans)` takes every plan that the layer will ever be called with. An extracted network
 passes one plan, a supernet all of them; the layer is as large as the largest. A part of one's own

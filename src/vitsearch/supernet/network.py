@@ -1,6 +1,4 @@
-"""The layers of a transformer for any set of plans, run by a plan: the body that both the supernet
-and an extracted network are.
-"""
+"""The body of both the supernet and an extracted network: layers for a set of plans, run by one."""
 
 from __future__ import annotations
 

@@ -45,9 +45,7 @@ def save_model(
     """Write a network into a folder, which is replaced whole if it exists; returns the folder."""
     target = Path(folder)
     with atomic_folder(target) as temporary:
-        write_json(
-            temporary / ARCHITECTURE_FILE, describe_model(network, class_names=class_names)
-        )
+        write_json(temporary / ARCHITECTURE_FILE, describe_model(network, class_names=class_names))
         state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
     return target

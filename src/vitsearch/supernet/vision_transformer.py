@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from vitsearch.elastic import ElasticLinear
 from vitsearch.spaces import Architecture, Cost, SearchSpace
-from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.spaces.plan import PlanCatalogue
+from vitsearch.supernet.network import ElasticTransformer
 
 
 class VisionTransformer(ElasticTransformer):

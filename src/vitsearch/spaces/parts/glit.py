@@ -149,7 +149,7 @@ def _glit(settings: Settings, context: StageContext) -> GlitMixer:
     num_heads = settings.integer("num_heads", minimum=THIRDS)
     if num_heads % THIRDS:
         raise SpaceError(
-            f"space.mixer.num_heads={num_heads} must be a multiple of 3: GLiT counts heads in thirds"
+            f"space.mixer.num_heads={num_heads} must be a multiple of 3 (thirds are global)"
         )
     global_heads = settings.integers("global_heads", minimum=0)
     if max(global_heads) > THIRDS:

@@ -61,7 +61,7 @@ class Mlp:
     def plan(self, values: Values, tokens: TokenContext) -> MlpPlan:
         """The sizes for one architecture; a ratio is rounded to whole channels."""
         value = values[self.name]
-        assert value is not None and not isinstance(value, str)
+        assert isinstance(value, int | float)
         hidden = round(value * tokens.embed_dim) if self.name == "mlp_ratio" else int(value)
         return MlpPlan(embed_dim=tokens.embed_dim, hidden_dim=hidden, num_tokens=tokens.num_tokens)
 

@@ -63,7 +63,7 @@ class PatchStem:
         if image_size % patch:
             raise SpaceError(
                 f"patch_size {patch} does not divide image_size {image_size}; "
-                f"choose an image size that is a multiple of {', '.join(map(str, self.patch_sizes))}"
+                f"choose a multiple of {', '.join(map(str, self.patch_sizes))}"
             )
         return image_size // patch, image_size // patch
 

@@ -1,0 +1,231 @@
+"""What every command shares: Hydra around a task, and user errors as one line with exit code 2.
+
+Hydra is used by the entry points and this module, nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from vitsearch.errors import ConfigError, SpaceError, VitSearchError
+from vitsearch.files import write_text
+from vitsearch.spaces.config import (
+    ENTRY_POINT_GROUP,
+    config_dir,
+    entry_point_config,
+    list_spaces,
+    unknown_space,
+)
+
+Task = Callable[[DictConfig, Path], None]
+_USER_ERROR = 2
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Decorator: a function of (configuration, run folder) becomes a command-line command."""
+
+    def decorate(task: Task) -> Callable[[], None]:
+        @functools.wraps(task)
+        def main() -> None:
+            _register_entry_points()
+            with _full_errors():
+                _run(config_name, task)
+
+        return main
+
+    return decorate
+
+
+def _run(config_name: str, task: Task) -> None:
+    failures: list[Exception] = []
+
+    @functools.wraps(task)
+    def guarded(config: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with open_dict(config):
+            config.run_dir = str(folder)  # `now` differs in the processes of a distributed run
+        try:
+            task(config, folder)
+        except Exception as error:
+            line = user_line(error)
+            if line is None:
+                failures.append(error)
+                raise
+            _remove_if_empty(folder)
+            fail(line)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(
+            guarded
+        )()
+    except Exception as error:
+        if error in failures:
+            raise
+        line = user_line(error)
+        if line is None and isinstance(error, OSError):
+            line = f"the run folder cannot be written: {error}"
+        if line is None:
+            raise
+        fail(line)
+
+
+def fail(line: str) -> NoReturn:
+    """Print one line and exit with the status of a user's mistake."""
+    print(f"vitsearch: {line}", file=sys.stderr)
+    raise SystemExit(_USER_ERROR)
+
+
+def user_line(error: BaseException) -> str | None:
+    """The one line that tells a user what to change; `None` for an error that is ours."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, VitSearchError):
+            return _one_line(str(cause))
+        cause = cause.__cause__
+    if isinstance(error, MissingConfigException):
+        return _missing_config(error)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{_one_line(str(error))}; give it on the command line"
+    if isinstance(error, InstantiationException):
+        return _instantiation(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _hydra_line(error)
+    return None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _missing_config(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    group, _, name = missing.rpartition("/")
+    if group == "space":
+        return str(unknown_space(name))
+    options = ", ".join(sorted(error.options or []))
+    return f"{group}={name} is unknown; legal: {options}" if group else _hydra_line(error)
+
+
+def _instantiation(error: InstantiationException) -> str:
+    cause = error.__cause__
+    lines = str(error).splitlines()
+    where = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), ""
+    )
+    text = _one_line(str(cause)) if cause is not None else lines[0]
+    return f"{where}: {text}" if where else text
+
+
+def _hydra_line(error: Exception) -> str:
+    text = str(error)
+    if "Could not override 'space'" in text:
+        return "write +space=<name>, with a plus: a run has no space unless you add one"
+    cause = error.__cause__
+    lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
+    if cause is not None and isinstance(cause, OmegaConfBaseException):
+        lines.append(str(cause).splitlines()[0])
+    return _one_line(" ".join(lines))
+
+
+@contextlib.contextmanager
+def _full_errors() -> Any:
+    """Let Hydra raise errors as they are instead of printing them; `user_line` words them."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_FULL_ERROR, None)
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def _remove_if_empty(folder: Path) -> None:
+    for path in (folder, folder.parent):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def _register_entry_points() -> None:
+    """Make the spaces that other packages offer available as `+space=<name>`."""
+    store = ConfigStore.instance()
+    wanted = {
+        argument.partition("=")[2]
+        for argument in sys.argv[1:]
+        if argument.lstrip("+").startswith("space=")
+    }
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name in wanted:  # others are not imported
+            try:
+                store.store(group="space", name=point.name, node=entry_point_config(point))
+            except VitSearchError as error:
+                fail(str(error))
+
+
+def required_space(config: DictConfig) -> dict[str, Any]:
+    """The configuration of the space that the command was given.
+
+    Raises:
+        SpaceError: There is none; the message lists the spaces.
+    """
+    given = config.get("space")
+    if given is None:
+        raise SpaceError(f"no space: add +space=<name>; spaces: {', '.join(list_spaces())}")
+    if not isinstance(given, DictConfig):
+        raise unknown_space(str(given))
+    plain = OmegaConf.to_container(given, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def refuse_distributed_multirun(config: DictConfig) -> None:
+    """A sweep in one process cannot start further processes of its own.
+
+    Raises:
+        ConfigError: `--multirun` together with several local devices.
+    """
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    launched_outside = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_PROCID"))
+    devices = config.trainer.get("devices", 1)
+    if launched_outside or devices in (1, "1", "auto", [0]):
+        return
+    raise ConfigError(
+        f"--multirun with trainer.devices={devices} would run the whole sweep again in every "
+        f"process; start each run with torchrun or srun, or sweep with the submitit launcher"
+    )
+
+
+def save_config(config: DictConfig, folder: Path) -> None:
+    """Write the run's configuration, resolved, as config.yaml.
+
+    Raises:
+        ConfigError: The run folder cannot be written.
+    """
+    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    try:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(plain))
+    except OSError as error:
+        raise ConfigError(f"run_dir={folder} cannot be written: {error.strerror}") from error
+
+
+def is_first_process() -> bool:
+    """Whether this process may print and write before the trainer has started the others."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))

@@ -1,0 +1,57 @@
+"""How training shows where it stands: a rich bar in a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+
+
+def training_progress() -> ProgressBar:
+    """The progress bar that fits where the output goes."""
+    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines()
+
+
+class EpochLines(ProgressBar):
+    """One line for each epoch: loss, accuracies of the reference architectures, time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._started = 0.0
+        self._first_epoch = 0
+
+    def disable(self) -> None:
+        """Print nothing (Lightning calls this on all processes but the first)."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Print again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's line."""
+        if not self._enabled:
+            return
+        done = trainer.current_epoch + 1
+        seconds = time.monotonic() - self._started
+        metrics = trainer.callback_metrics
+        parts = [f"loss {metrics['train/loss']:.3f}"] if "train/loss" in metrics else []
+        prefix = "val/top1_"
+        parts += [
+            f"{name.removeprefix(prefix)} {100 * value:.1f} %"
+            for name, value in sorted(metrics.items())
+            if name.startswith(prefix)
+        ]
+        total = trainer.max_epochs or 0
+        if total > 0:
+            left = seconds / max(done - self._first_epoch, 1) * (total - done)
+            parts.append(f"{left:.0f} s left")
+        print(f"epoch {done}/{total}: {', '.join(parts)}", flush=True)

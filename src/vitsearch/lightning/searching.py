@@ -1,0 +1,207 @@
+"""The callback that searches the trained super-transformer, and what it prints at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from vitsearch.costs import Constraint
+from vitsearch.errors import ConfigError
+from vitsearch.lightning.classifier import SearchableClassifier
+from vitsearch.lightning.processes import rank_and_world
+from vitsearch.lightning.run_search import SearchResult, run_search, score_in_turn
+from vitsearch.lightning.scoring import (
+    Batch,
+    Scorer,
+    search_batches,
+    statistics_batches,
+    test_batches,
+)
+from vitsearch.reports import (
+    ResultRow,
+    SearchProgress,
+    architecture_panel,
+    end_table,
+    make_console,
+)
+from vitsearch.searchers import EvolutionSearcher, Searcher
+from vitsearch.spaces import SearchSpace
+
+SearcherFactory = Callable[..., Searcher]
+Settings = Mapping[str, Any]
+
+
+class EvolutionarySearch(pl.Callback):
+    """After training, searches the supernet and writes `search/` and `best/` into the run folder.
+
+    It works in any `Trainer`. Candidates are scored on the search split of the data module, or on
+    the validation loader if there is no data module.
+
+    Attributes:
+        result: What the last search found.
+    """
+
+    def __init__(
+        self,
+        constraint: Constraint | Settings | None = None,
+        searcher: SearcherFactory | Settings | None = None,
+        *,
+        dirpath: str | Path | None = None,
+        use_test_split: bool = True,
+    ) -> None:
+        """Set up a search.
+
+        Args:
+            constraint: The budget, or its windows by name (`{"macs": [1e9, 2e9]}`).
+            searcher: A function `(space, constraint, num_classes=...) -> Searcher`, or settings of
+                `EvolutionSearcher`.
+            dirpath: The run folder; the trainer's `default_root_dir` by default.
+            use_test_split: Whether to score the best and the largest network on the test split,
+                once and at the very end.
+
+        Raises:
+            ConstraintError: A window is malformed.
+        """
+        self.constraint = make_constraint(constraint)
+        self.searcher = searcher
+        self.dirpath = None if dirpath is None else Path(dirpath)
+        self.use_test_split = use_test_split
+        self.result: SearchResult | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse an impossible budget before training, not after it.
+
+        Raises:
+            ConfigError: The module is no `SearchableClassifier`, or a setting is out of range.
+            ConstraintError: The space does not reach the budget.
+        """
+        if not isinstance(pl_module, SearchableClassifier):
+            raise ConfigError(
+                f"EvolutionarySearch needs a SearchableClassifier, not {type(pl_module).__name__}"
+            )
+        make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Search, write the files, print the table."""
+        assert isinstance(pl_module, SearchableClassifier)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        scorer = Scorer(
+            pl_module.net,
+            search_batches(trainer),
+            statistics_batches(trainer),
+            device=trainer.strategy.root_device,  # the trainer has moved the network to the CPU
+            autocast=trainer.precision_plugin.forward_context,
+        )
+        names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+        self.result = search_and_report(
+            scorer,
+            make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes),
+            self.dirpath or Path(trainer.default_root_dir),
+            constraint=self.constraint,
+            class_names=names,
+            test=(lambda: test_batches(trainer)) if self.use_test_split else None,
+        )
+        best = {"search/best_top1": self.result.best.score.top1}
+        for logger in trainer.loggers:
+            logger.log_metrics(best, step=trainer.global_step)
+
+
+def make_constraint(constraint: Constraint | Settings | None) -> Constraint:
+    """A budget from its windows by name.
+
+    Raises:
+        ConstraintError: A window is malformed, or its name unknown.
+    """
+    if isinstance(constraint, Constraint):
+        return constraint
+    return Constraint.from_settings(constraint or {})
+
+
+def make_searcher(
+    searcher: SearcherFactory | Settings | None,
+    space: SearchSpace,
+    constraint: Constraint,
+    num_classes: int,
+) -> Searcher:
+    """The searcher for one supernet.
+
+    Raises:
+        ConfigError: A setting is out of range.
+        ConstraintError: The space does not reach the budget.
+    """
+    if callable(searcher):
+        return searcher(space, constraint, num_classes=num_classes)
+    return EvolutionSearcher(space, constraint, num_classes=num_classes, **dict(searcher or {}))
+
+
+def search_and_report(
+    scorer: Scorer,
+    searcher: Searcher,
+    folder: Path,
+    *,
+    constraint: Constraint,
+    class_names: Sequence[str] | None,
+    test: Callable[[], list[Batch] | None] | None,
+) -> SearchResult:
+    """Run a search, score its best and the largest network on the test split, print both.
+
+    Args:
+        scorer: Says how good an architecture is.
+        searcher: Says what to try.
+        folder: The run folder.
+        constraint: The budget, for the record.
+        class_names: Written beside the network.
+        test: Reads the test split; called once, after the search.
+    """
+    rank, world = rank_and_world()
+    console = make_console() if rank == 0 else None
+    progress = SearchProgress(searcher.num_candidates, console, processes=world)
+    result = run_search(
+        scorer,
+        searcher,
+        folder,
+        constraint=constraint,
+        progress=progress,
+        class_names=class_names,
+    )
+    networks = {"best": result.best.candidate.architecture, "largest": scorer.net.space.largest()}
+    search_scores = score_in_turn(scorer, list(networks.values()))
+    batches = None if test is None else test()
+    test_scores: list[float | None] = [None] * len(networks)
+    if batches is not None:
+        on_test = scorer.on(batches)
+        test_scores = [score.top1 for score in score_in_turn(on_test, list(networks.values()))]
+    if console is not None:
+        rows = [
+            ResultRow(
+                name=name,
+                cost=scorer.net.cost(architecture),
+                search_top1=search.top1,
+                test_top1=test_top1,
+            )
+            for (name, architecture), search, test_top1 in zip(
+                networks.items(), search_scores, test_scores, strict=True
+            )
+        ]
+        print_result(console, scorer, result, rows)
+    return result
+
+
+def print_result(
+    console: Console, scorer: Scorer, result: SearchResult, rows: Sequence[ResultRow]
+) -> None:
+    """The end of a search: the architecture in words, the table, and best against luck."""
+    console.print(architecture_panel(scorer.net.space, result.best.candidate.architecture))
+    console.print(end_table(rows, scorer.num_images))
+    console.print(
+        f"best on the search split {100 * result.best.score.top1:.1f} %, median of "
+        f"{result.num_first} random architectures of the same window "
+        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates in "
+        f"{result.seconds:.0f} s",
+        highlight=False,
+    )

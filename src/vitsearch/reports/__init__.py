@@ -1,0 +1,21 @@
+"""What people see: panels, tables, progress, an architecture in words."""
+
+from vitsearch.reports.panels import (
+    ResultRow,
+    architecture_panel,
+    end_table,
+    make_console,
+    start_panel,
+)
+from vitsearch.reports.progress import SearchProgress
+from vitsearch.reports.words import describe_architecture
+
+__all__ = [
+    "ResultRow",
+    "SearchProgress",
+    "architecture_panel",
+    "describe_architecture",
+    "end_table",
+    "make_console",
+    "start_panel",
+]

@@ -1,0 +1,54 @@
+"""An architecture in words, for people who read a terminal."""
+
+from __future__ import annotations
+
+from vitsearch.spaces import Architecture, Plan, SearchSpace
+from vitsearch.spaces.parts import GlitMixerPlan
+from vitsearch.spaces.plan import BlockPlan
+
+
+def describe_architecture(space: SearchSpace, architecture: Architecture) -> list[str]:
+    """One line for the input side, then one for each block."""
+    plan = space.plan(architecture)
+    return [
+        describe_input(plan),
+        *(line for stage in plan.stages for line in _blocks(stage.blocks)),
+    ]
+
+
+def describe_input(plan: Plan) -> str:
+    """Image, patches and widths."""
+    rows, columns = plan.stages[0].grid
+    patch = plan.image_size // rows
+    widths = " > ".join(str(stage.embed_dim) for stage in plan.stages)
+    depth = sum(len(stage.blocks) for stage in plan.stages)
+    return (
+        f"{plan.image_size} px, patch {patch} ({rows} x {columns} tokens), width {widths}, "
+        f"{depth} blocks"
+    )
+
+
+def _blocks(blocks: tuple[BlockPlan, ...]) -> list[str]:
+    return [f"block {i + 1}: {describe_block(block)}" for i, block in enumerate(blocks)]
+
+
+def describe_block(block: BlockPlan) -> str:
+    """The mixer and the MLP of one block."""
+    hidden = getattr(block.mlp, "hidden_dim", None)
+    ratio = "" if hidden is None else f", MLP x{hidden / block.embed_dim:.3g}"
+    return f"{_describe_mixer(block.mixer)}{ratio}"
+
+
+def _describe_mixer(mixer: object) -> str:
+    if not isinstance(mixer, GlitMixerPlan):
+        return type(mixer).__name__.removesuffix("Plan").lower()
+    halves = []
+    if mixer.global_dim:
+        heads = "head" if mixer.num_heads == 1 else "heads"
+        halves.append(f"{mixer.num_heads} global {heads} of {mixer.head_dim}")
+    if mixer.local_dim:
+        halves.append(
+            f"local on {mixer.local_dim} channels (kernel {mixer.kernel_size}, "
+            f"x{mixer.local_inner / mixer.local_dim:.3g})"
+        )
+    return " + ".join(halves)

@@ -1,0 +1,166 @@
+"""`python -m vitsearch.train +space=<name>`: train a supernet, search it, take out the best.
+
+Thin: it builds the pieces that the configuration names and hands them to Lightning.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+
+from vitsearch._command import (
+    command,
+    is_first_process,
+    refuse_distributed_multirun,
+    required_space,
+    save_config,
+)
+from vitsearch.costs import Constraint, human, reachable_range
+from vitsearch.errors import ConfigError, MissingExtraError
+from vitsearch.lightning import (
+    EvolutionarySearch,
+    MultiArchitectureSampling,
+    SearchableClassifier,
+)
+from vitsearch.lightning.sampling import check_batch
+from vitsearch.lightning.searching import make_searcher
+from vitsearch.reports import make_console, start_panel
+from vitsearch.spaces import SearchSpace
+
+
+@command("train")
+def main(config: DictConfig, folder: Path) -> None:
+    """Build everything, train, search."""
+    space_config = required_space(config)
+    check_training(config)
+    refuse_distributed_multirun(config)
+    quiet_warnings()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    match_images(config, space_config)
+    space = SearchSpace(space_config)
+    datamodule = instantiate(config.data)
+    module: SearchableClassifier = instantiate(
+        config.model, space=space, num_classes=datamodule.num_classes
+    )
+    callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
+    check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
+    loggers = make_loggers(config.logger)
+    trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    console = make_console() if is_first_process() else None
+    if console is not None:
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        save_config(config, folder)
+        facts = {
+            "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes, "
+            f"{space.in_chans} x {space.image_size} x {space.image_size}",
+            "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
+            f"{trainer.precision}",
+            "run folder": str(folder),
+        }
+        constraint = next(
+            (c.constraint for c in callbacks if isinstance(c, EvolutionarySearch)), Constraint()
+        )
+        console.print(
+            start_panel(space, num_classes=module.num_classes, constraint=constraint, facts=facts)
+        )
+    trainer.fit(module, datamodule=datamodule)
+    if console is not None:
+        console.print(next_steps(space, module.num_classes, folder), highlight=False)
+
+
+def check_training(config: DictConfig) -> None:
+    """Refuse a training that could not train.
+
+    Raises:
+        ConfigError: `max_epochs` is below 1 although no number of steps is given.
+    """
+    epochs = config.trainer.get("max_epochs")
+    if config.trainer.get("max_steps") is None and (not isinstance(epochs, int) or epochs < 1):
+        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more")
+
+
+def match_images(config: DictConfig, space: dict[str, Any]) -> None:
+    """Let data and space agree on image size and channels: the data's where it names them."""
+    with open_dict(config):
+        for name in ("image_size", "in_chans"):
+            if name in config.data:
+                if config.data[name] is None:
+                    config.data[name] = space.get(name)
+                space[name] = config.data[name]
+        config.space = space
+
+
+def check_callbacks(
+    callbacks: list[pl.Callback], module: SearchableClassifier, batch_size: int | None
+) -> None:
+    """Refuse settings of our callbacks before anything is written.
+
+    Raises:
+        ConfigError: The batch cannot be shared, or a setting is out of range.
+        ConstraintError: The space does not reach the budget.
+    """
+    for callback in callbacks:
+        if isinstance(callback, MultiArchitectureSampling):
+            check_batch(batch_size, callback.num_architectures)
+        if isinstance(callback, EvolutionarySearch):
+            make_searcher(callback.searcher, module.space, callback.constraint, module.num_classes)
+
+
+def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:
+    """The loggers that the configuration names.
+
+    Raises:
+        MissingExtraError: One needs a package that is not installed.
+    """
+    loggers = []
+    for name, logger in config.items():
+        assert isinstance(name, str)
+        try:
+            loggers.append(instantiate(logger))
+        except Exception as error:
+            if isinstance(error.__cause__, ModuleNotFoundError):
+                raise MissingExtraError(
+                    f"logger={name} needs a package that is not installed: "
+                    f"pip install 'vitsearch[{name}]'"
+                ) from error
+            raise
+    return loggers
+
+
+def quiet_warnings() -> None:
+    """Silence advice that does not apply to these commands; warnings of substance stay."""
+    for advice in (
+        ".*does not have many workers.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*find_unused_parameters=True was specified in DDP constructor.*",
+        ".*treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", advice)
+
+
+def next_steps(space: SearchSpace, num_classes: int, folder: Path) -> str:
+    """The exact commands that a user may want now."""
+    low, high = reachable_range(space, "macs", num_classes)
+    middle = (low + high) / 2
+    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+    window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
+    return (
+        f"what comes next\n"
+        f"  another budget:  python -m vitsearch.search checkpoint={shown} "
+        f"'constraint.macs={window}'\n"
+        f"  in Python:       vitsearch.load_model('{shown}/best')\n"
+        f"  all candidates:  {shown}/search/history.jsonl"
+    )
+
+
+if __name__ == "__main__":
+    main()
