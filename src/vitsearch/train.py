@@ -5,6 +5,7 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -136,6 +137,8 @@ def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:
 
 def quiet_warnings() -> None:
     """Silence advice that does not apply to these commands; warnings of substance stay."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for advice in (
         ".*does not have many workers.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
