@@ -170,7 +170,8 @@ def test_unknown_choice_names_the_nearest(glit, refused):
 
 
 def test_illegal_value(glit, refused):
-    values = {**glit.largest(), f"{BLOCK}.mlp_ratio": 5}
+    full = {choice.name: choice.options[-1] for choice in glit.choices}
+    values = {**glit.canonical(full), f"{BLOCK}.mlp_ratio": 5}
     with refused(f"{BLOCK}.mlp_ratio=5", "options: 2, 4, 6", "glit"):
         glit.validate(Architecture(values))
     with refused(f"{BLOCK}.mlp_ratio=6.5", "2, 4, 6"):

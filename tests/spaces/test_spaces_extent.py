@@ -22,7 +22,7 @@ SMALL = {
     ).restrict({"*.local_expansion": [1, 4], "*.mlp_ratio": [2, 6]}),
     "two stages": build_space(
         "glit", num_stages=2, num_blocks=1, mlp={"ratios": [[2, 3], [4]]}
-    ).restrict({"*.kernel_size": 9, "*.qkv_expansion": [0.5, 2]}),
+    ).restrict({"*.kernel_size": 9, "*.qkv_expansion": [0.5, 1]}),
     "no conditions": build_space(
         "glit", num_blocks=2, mlp="mlp", **{"mlp.ratios": [1, 2], "mixer.global_heads": 1}
     ),
