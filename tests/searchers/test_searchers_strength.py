@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import pytest
 
@@ -19,9 +20,7 @@ def made_up_accuracy(seed):
     rng = random.Random(seed)
     worth = {(c.name, option): rng.gauss(0, 1) for c in SPACE.choices for option in c.options}
     heads = [f"stages.0.blocks.{slot}.global_heads" for slot in range(12)]
-    pairs = {
-        (slot, a, b): rng.gauss(0, 1) for slot in range(11) for a in range(4) for b in range(4)
-    }
+    pairs = {key: rng.gauss(0, 1) for key in product(range(11), range(4), range(4))}
 
     def accuracy(architecture):
         own = sum(worth[name, value] for name, value in architecture.items())
