@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TRAIN_ARGS ?= +space=glit
 
-.PHONY: train test lint types clean
+.PHONY: train test lint types bench clean
 
 train: $(STAMP)
 	$(BIN)/python -m vitsearch.train $(TRAIN_ARGS)
 
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -158,9 +158,11 @@ def _full_errors() -> Any:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    for path in (folder, folder.parent):
-        with contextlib.suppress(OSError):
-            path.rmdir()
+    """Take back the folders that Hydra made for a run that did not start."""
+    inside = [path for path in folder.parents if Path.cwd() in path.parents]
+    with contextlib.suppress(OSError):
+        for path in (folder, *inside):
+            path.rmdir()  # refuses a folder that holds anything
 
 
 def _register_entry_points() -> None:

@@ -65,9 +65,15 @@ def _walk(module: ElasticModule[Any], sizes: Any, prefix: str) -> Iterator[tuple
 def leading(tensor: Tensor, *counts: int) -> Tensor:
     """The leading `counts[i]` entries of each dimension, as a view; the tensor itself if it is all.
 
-    This is the one place where a sub-network's share of a weight is cut out.
+    A sub-network's share of a weight is cut out here and in `trailing`, nowhere else.
     """
     for dim, count in enumerate(counts):
         if count != tensor.shape[dim]:
             tensor = tensor.narrow(dim, 0, count)
     return tensor
+
+
+def trailing(tensor: Tensor, dim: int, count: int) -> Tensor:
+    """The last `count` entries of one dimension, as a view; the tensor itself if it is all."""
+    size = tensor.shape[dim]
+    return tensor if count == size else tensor.narrow(dim, size - count, count)

@@ -9,17 +9,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading, trailing
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LinearSizes:
-    """Active features, as shapes: `(channels,)`, `(heads, channels)`, `(3, heads, channels)`."""
+    """Active features, as shapes: `(channels,)`, `(heads, channels)`, `(3, heads, channels)`.
+
+    Attributes:
+        in_shape: Active columns.
+        out_shape: Active rows.
+        last_in: Take the last channels of a one-dimensional `in_shape`, not the first.
+        last_out: Take the last channels of a one-dimensional `out_shape`, not the first.
+    """
 
     in_shape: Shape
     out_shape: Shape
+    last_in: bool = False
+    last_out: bool = False
 
 
 class ElasticLinear(ElasticModule[LinearSizes]):
@@ -36,19 +45,25 @@ class ElasticLinear(ElasticModule[LinearSizes]):
         self.in_features, self.out_features = prod(self.in_shape), prod(self.out_shape)
         self.weight = nn.Parameter(torch.empty(self.out_features, self.in_features))
         self.bias = nn.Parameter(torch.zeros(self.out_features)) if bias else None
-        nn.init.trunc_normal_(self.weight, std=0.02)
+        nn.init.xavier_uniform_(self.weight)
 
     def active(self, sizes: LinearSizes) -> dict[str, Tensor]:
         """The leading corner of weight and bias."""
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
         if (sizes.in_shape, sizes.out_shape) != (self.in_shape, self.out_shape):
-            corner = leading(
-                weight.view(*self.out_shape, *self.in_shape), *sizes.out_shape, *sizes.in_shape
-            )
+            corner = weight.view(*self.out_shape, *self.in_shape)
+            if sizes.last_in:
+                corner = trailing(corner, -1, *sizes.in_shape)
+            if sizes.last_out:
+                corner = trailing(corner, 0, *sizes.out_shape)
+            corner = leading(corner, *sizes.out_shape, *sizes.in_shape)
             weight = corner.reshape(prod(sizes.out_shape), prod(sizes.in_shape))
             if bias is not None:
-                bias = leading(bias.view(self.out_shape), *sizes.out_shape).reshape(-1)
+                bias = bias.view(self.out_shape)
+                if sizes.last_out:
+                    bias = trailing(bias, 0, *sizes.out_shape)
+                bias = leading(bias, *sizes.out_shape).reshape(-1)
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
     def forward(self, x: Tensor, sizes: LinearSizes, context: Context = PLAIN) -> Tensor:

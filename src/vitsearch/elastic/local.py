@@ -92,12 +92,12 @@ class ElasticLocal(ElasticModule[LocalSizes]):
         self.project = ElasticLinear(inner_dim, dim)
 
     def children_sizes(self, sizes: LocalSizes) -> dict[str, object]:
-        """The first channels everywhere."""
+        """The last channels of the tokens, which are the ones that come in; the first inside."""
         return {
-            "expand": LinearSizes((sizes.dim,), (2, sizes.inner_dim)),
+            "expand": LinearSizes((sizes.dim,), (2, sizes.inner_dim), last_in=True),
             "conv": DepthwiseSizes(sizes.inner_dim, sizes.kernel_size),
             "norm": sizes.inner_dim,
-            "project": LinearSizes((sizes.inner_dim,), (sizes.dim,)),
+            "project": LinearSizes((sizes.inner_dim,), (sizes.dim,), last_out=True),
         }
 
     def forward(self, x: Tensor, sizes: LocalSizes, context: Context = PLAIN) -> Tensor:

@@ -206,7 +206,8 @@ class SearchableClassifier(pl.LightningModule):
         """Log top-1 of the smallest, the largest and a random architecture."""
         for name, accuracy in self._accuracies.items():
             assert isinstance(accuracy, MulticlassAccuracy)
-            self.log(f"val/top1_{name}", accuracy.compute(), prog_bar=True, rank_zero_only=True)
+            # `compute` adds up the counts of all processes, so that all log the same number.
+            self.log(f"val/top1_{name}", accuracy.compute(), prog_bar=True)
             accuracy.reset()
 
     # Checkpoints

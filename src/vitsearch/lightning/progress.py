@@ -11,7 +11,16 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
 def training_progress() -> ProgressBar:
     """The progress bar that fits where the output goes."""
-    return RichProgressBar(leave=False) if sys.stdout.isatty() else EpochLines()
+    return TrainingBar() if sys.stdout.isatty() else EpochLines()
+
+
+class TrainingBar(RichProgressBar):
+    """Lightning's rich bar, taken away when training ends: a search draws its own after it."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop drawing."""
+        super().on_train_end(trainer, pl_module)
+        self.teardown(trainer, pl_module, "fit")
 
 
 class EpochLines(ProgressBar):
