@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -231,3 +233,19 @@ def save_config(config: DictConfig, folder: Path) -> None:
 def is_first_process() -> bool:
     """Whether this process may print and write before the trainer has started the others."""
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def quiet_warnings() -> None:
+    """Silence advice that does not apply to these commands; warnings of substance stay."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for advice in (
+        ".*does not have many workers.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*find_unused_parameters=True was specified in DDP constructor.*",
+        ".*treespec, LeafSpec.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",
+    ):
+        warnings.filterwarnings("ignore", advice)

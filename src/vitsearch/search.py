@@ -10,14 +10,13 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vitsearch._command import command, refuse_distributed_multirun, save_config
+from vitsearch._command import command, quiet_warnings, refuse_distributed_multirun, save_config
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.searching import make_constraint, make_searcher, search_and_report
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
-from vitsearch.train import quiet_warnings
 
 
 @command("search")

@@ -5,9 +5,7 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 from vitsearch._command import (
     command,
     is_first_process,
+    quiet_warnings,
     refuse_distributed_multirun,
     required_space,
     save_config,
@@ -133,22 +132,6 @@ def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:
                 ) from error
             raise
     return loggers
-
-
-def quiet_warnings() -> None:
-    """Silence advice that does not apply to these commands; warnings of substance stay."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for advice in (
-        ".*does not have many workers.*",
-        ".*The number of training batches .* is smaller than the logging interval.*",
-        ".*Experiment logs directory .* exists and is not empty.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*find_unused_parameters=True was specified in DDP constructor.*",
-        ".*treespec, LeafSpec.*",
-        ".*It is recommended to use `self.log.*sync_dist=True.*",
-    ):
-        warnings.filterwarnings("ignore", advice)
 
 
 def next_steps(space: SearchSpace, num_classes: int, folder: Path) -> str:
