@@ -4,6 +4,9 @@ Train one weight-sharing super-transformer, search it for the architecture that 
 it out, retrain it, ship it. `python -m vitsearch.train +space=glit` does it from the command line.
 """
 
+from importlib import import_module
+from types import ModuleType
+
 from vitsearch import costs, samplers, searchers, spaces, supernet
 from vitsearch.costs import Cost, cost
 from vitsearch.errors import VitSearchError
@@ -31,6 +34,8 @@ __all__ = [
     "cost",
     "costs",
     "create_model",
+    "data",
+    "lightning",
     "list_published",
     "list_spaces",
     "load_model",
@@ -42,3 +47,10 @@ __all__ = [
     "spaces",
     "supernet",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `vitsearch.data` and `vitsearch.lightning` on first use: they bring in Lightning."""
+    if name in ("data", "lightning"):
+        return import_module(f"vitsearch.{name}")
+    raise AttributeError(f"module 'vitsearch' has no attribute {name!r}")

@@ -10,7 +10,13 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vitsearch._command import command, quiet_warnings, refuse_distributed_multirun, save_config
+from vitsearch._command import (
+    command,
+    quiet_warnings,
+    refuse_distributed_multirun,
+    required_space,
+    save_config,
+)
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.searching import make_constraint, make_searcher, search_and_report
@@ -26,7 +32,8 @@ def main(config: DictConfig, folder: Path) -> None:
     quiet_warnings()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     checkpoint = find_checkpoint(config.checkpoint)
-    net = load_supernet(checkpoint)
+    expected = None if config.get("space") is None else SearchSpace(required_space(config))
+    net = load_supernet(checkpoint, space=expected)
     datamodule = instantiate(run_data(config, checkpoint, net.space))
     if datamodule.num_classes != net.num_classes:
         raise CheckpointError(
