@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,32 @@ from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
 
+class AttentionLike(Protocol):
+    """Channels in and out, heads, channels of a head; a mixer's plan is one."""
+
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+
+    @property
+    def num_heads(self) -> int:
+        """Heads."""
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionSizes:
     """Channels in and out, heads, channels of a head."""
 
-    dim: int
+    embed_dim: int
     num_heads: int
     head_dim: int
 
 
-class ElasticAttention(ElasticModule[AttentionSizes]):
+class ElasticAttention(ElasticModule[AttentionLike]):
     """Attention on (B, N, C) with scale head_dim^-0.5; qkv rows ordered q, k, v, then by head."""
 
     def __init__(self, dim: int, num_heads: int, head_dim: int, qkv_bias: bool = True) -> None:
@@ -31,15 +47,15 @@ class ElasticAttention(ElasticModule[AttentionSizes]):
         self.qkv = ElasticLinear(dim, (3, num_heads, head_dim), bias=qkv_bias)
         self.proj = ElasticLinear((num_heads, head_dim), dim)
 
-    def children_sizes(self, sizes: AttentionSizes) -> dict[str, LinearSizes]:
+    def children_sizes(self, sizes: AttentionLike) -> dict[str, LinearSizes]:
         """The first heads and, of each, the first channels."""
         heads = (sizes.num_heads, sizes.head_dim)
         return {
-            "qkv": LinearSizes((sizes.dim,), (3, *heads)),
-            "proj": LinearSizes(heads, (sizes.dim,)),
+            "qkv": LinearSizes((sizes.embed_dim,), (3, *heads)),
+            "proj": LinearSizes(heads, (sizes.embed_dim,)),
         }
 
-    def forward(self, x: Tensor, sizes: AttentionSizes, context: Context = PLAIN) -> Tensor:
+    def forward(self, x: Tensor, sizes: AttentionLike, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)
         batch, tokens, _ = x.shape

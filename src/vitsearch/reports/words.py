@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitsearch.spaces import Architecture, Plan, SearchSpace
-from vitsearch.spaces.parts import GlitMixerPlan
+from vitsearch.spaces.parts import AttentionPlan, GlitMixerPlan
 from vitsearch.spaces.plan import BlockPlan
 
 
@@ -40,15 +40,20 @@ def describe_block(block: BlockPlan) -> str:
 
 
 def _describe_mixer(mixer: object) -> str:
+    if isinstance(mixer, AttentionPlan):
+        return _heads(mixer.num_heads, mixer.head_dim)
     if not isinstance(mixer, GlitMixerPlan):
-        return type(mixer).__name__.removesuffix("Plan").lower()
+        return type(mixer).__name__.removesuffix("Plan")
     halves = []
     if mixer.global_dim:
-        heads = "head" if mixer.num_heads == 1 else "heads"
-        halves.append(f"{mixer.num_heads} global {heads} of {mixer.head_dim}")
+        halves.append(_heads(mixer.num_heads, mixer.head_dim, "global "))
     if mixer.local_dim:
         halves.append(
             f"local on {mixer.local_dim} channels (kernel {mixer.kernel_size}, "
             f"x{mixer.local_inner / mixer.local_dim:.3g})"
         )
     return " + ".join(halves)
+
+
+def _heads(count: int, head_dim: int, kind: str = "") -> str:
+    return f"{count} {kind}{'head' if count == 1 else 'heads'} of {head_dim}"

@@ -19,7 +19,7 @@ from vitsearch.elastic import (
     ElasticPatchEmbed,
     ElasticPatchStem,
 )
-from vitsearch.spaces.parts import GlitMixerPlan, MlpPlan, PatchStemPlan
+from vitsearch.spaces.parts import AttentionPlan, GlitMixerPlan, MlpPlan, PatchStemPlan
 from vitsearch.spaces.plan import PiecePlan, largest_of
 
 Maker = Callable[[Sequence[Any]], ElasticModule[Any]]
@@ -64,6 +64,15 @@ def _patch_stem(plans: Sequence[PatchStemPlan]) -> ElasticPatchStem:
 @layer_for(MlpPlan)
 def _mlp(plans: Sequence[MlpPlan]) -> ElasticMlp:
     return ElasticMlp(largest_of(plans, "embed_dim"), largest_of(plans, "hidden_dim"))
+
+
+@layer_for(AttentionPlan)
+def _attention(plans: Sequence[AttentionPlan]) -> ElasticAttention:
+    return ElasticAttention(
+        largest_of(plans, "embed_dim"),
+        largest_of(plans, "num_heads"),
+        largest_of(plans, "head_dim"),
+    )
 
 
 @layer_for(GlitMixerPlan)

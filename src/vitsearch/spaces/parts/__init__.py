@@ -1,5 +1,6 @@
 """The parts that spaces are composed of, each with its choices, sizes and closed-form cost."""
 
+from vitsearch.spaces.parts.attention import Attention, AttentionPlan
 from vitsearch.spaces.parts.base import (
     MIXERS,
     MLPS,
@@ -18,6 +19,8 @@ __all__ = [
     "MIXERS",
     "MLPS",
     "STEMS",
+    "Attention",
+    "AttentionPlan",
     "BlockPart",
     "GlitMixer",
     "GlitMixerPlan",
