@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import vitsearch
+from vitsearch import load_model, save_model
+from vitsearch.errors import VitSearchError
+from vitsearch.supernet import saving
+
+FILES = ["architecture.json", "model.safetensors"]
+
+
+@pytest.fixture
+def extracted(supernet):
+    network = supernet("small", dtype=torch.float32)
+    return network.extract(network.space.sample(random.Random(3)))
+
+
+@pytest.fixture
+def folder(extracted, tmp_path):
+    return save_model(extracted, tmp_path / "best", class_names=["a", "b", "c", "d", "e"])
+
+
+def edit(folder, **changes):
+    file = folder / "architecture.json"
+    described = json.loads(file.read_text())
+    for key, value in changes.items():
+        if value is KeyError:
+            del described[key]
+        else:
+            described[key] = value
+    file.write_text(json.dumps(described))
+
+
+@torch.no_grad()
+def test_round_trip(extracted, folder, images):
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    loaded = load_model(folder)
+    assert not loaded.training
+    assert loaded.architecture == extracted.architecture
+    assert loaded.space == extracted.space
+    assert loaded.num_classes == 5
+    assert torch.equal(loaded(images(extracted)), extracted(images(extracted)))
+    assert torch.equal(load_model(str(folder))(images(extracted)), extracted(images(extracted)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["grid", "widths and patches", "avg", "stages"])
+def test_round_trip_of_other_spaces(name, supernet, images, tmp_path):
+    network = supernet(name, num_classes=0, dtype=torch.float32)
+    extracted = network.extract(network.space.sample(random.Random(0)))
+    loaded = load_model(save_model(extracted, tmp_path / "deep" / "down"))
+    assert torch.equal(loaded(images(network)), extracted(images(network)))
+
+
+def test_restricted_and_published_spaces_come_back(tmp_path):
+    network = vitsearch.create_model("glit_tiny", num_classes=3)
+    assert load_model(save_model(network, tmp_path / "model")).space.name == "glit_tiny"
+    space = network.space.restrict(network.architecture).resized(image_size=32)
+    network = vitsearch.VisionTransformer(space, network.architecture, num_classes=3)
+    assert load_model(save_model(network, tmp_path / "model")).space == space
+
+
+def test_folder_describes_itself(extracted, folder):
+    described = json.loads((folder / "architecture.json").read_text())
+    cost = extracted.cost()
+    assert described["architecture"] == extracted.architecture.to_dict()
+    assert described["digest"] == extracted.architecture.digest
+    assert described["space"] == extracted.space.config
+    assert described["class_names"] == ["a", "b", "c", "d", "e"]
+    assert (described["macs"], described["params"]) == (cost.macs, cost.params)
+    state = load_file(folder / "model.safetensors")
+    assert {k: v.shape for k, v in state.items()} == {
+        k: v.shape for k, v in extracted.state_dict().items()
+    }
+
+
+def test_folder_can_be_read_by_others(folder):
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_folder_is_replaced_whole(extracted, folder):
+    (folder / "old.txt").write_text("from before")
+    save_model(extracted, folder)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert [path.name for path in folder.parent.iterdir()] == ["best"]
+    assert json.loads((folder / "architecture.json").read_text())["class_names"] is None
+
+
+def test_failure_leaves_the_old_folder(extracted, folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def broken(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(saving, "save_file", broken)
+    with pytest.raises(OSError, match="no space left"):
+        save_model(extracted, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["best"]
+    with pytest.raises(OSError, match="no space left"):
+        save_model(extracted, folder.parent / "new")
+    assert [path.name for path in folder.parent.iterdir()] == ["best"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file(name, folder, damaged):
+    (folder / name).unlink()
+    with damaged(folder, f"{name} is missing"):
+        load_model(folder)
+
+
+def test_missing_folder(tmp_path, damaged):
+    with damaged(tmp_path / "nowhere", "architecture.json is missing"):
+        load_model(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with damaged(tmp_path / "file", "architecture.json is missing"):
+        load_model(tmp_path / "file")
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.999])
+def test_truncated_weights(share, folder, damaged):
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with damaged(folder, "damaged"):
+        load_model(folder)
+
+
+def test_weights_that_are_something_else(folder, damaged):
+    (folder / "model.safetensors").write_bytes(b"\xff" * 1000)
+    with damaged(folder, "damaged"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"space":\n', "[]", "null", "3"])
+def test_invalid_json(text, folder, damaged):
+    (folder / "architecture.json").write_text(text)
+    with damaged(folder, "damaged"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"space": KeyError}, ["space"]),
+        ({"architecture": KeyError}, ["architecture"]),
+        ({"num_classes": KeyError}, ["num_classes"]),
+        ({"space": {}}, ["image_size is missing"]),
+        ({"space": None}, []),
+        ({"space": "glit"}, []),
+        ({"architecture": {}}, ["stem.patch_size is missing"]),
+        ({"architecture": {"stem.patch_size": 5}}, ["stem.patch_size=5"]),
+        ({"num_classes": -1}, ["num_classes=-1"]),
+        ({"num_classes": "five"}, []),
+        ({"num_classes": None}, []),
+    ],
+)
+def test_wrong_description(changes, words, folder, damaged):
+    edit(folder, **changes)
+    with damaged(folder, "damaged", *words):
+        load_model(folder)
+
+
+@pytest.mark.xfail(strict=True, reason="ends in another exception")
+@pytest.mark.parametrize(
+    "changes", [{"architecture": [1]}, {"architecture": None}, {"space": ["name"]}], ids=str
+)
+def test_rarely_wrong_description(changes, folder, damaged):
+    edit(folder, **changes)
+    with damaged(folder, "damaged"):
+        load_model(folder)
+
+
+@pytest.mark.xfail(strict=True, reason="ends in another exception")
+def test_description_that_is_no_text(folder, damaged):
+    (folder / "architecture.json").write_bytes(b"\xff\xfe\x00")
+    with damaged(folder, "damaged"):
+        load_model(folder)
+
+
+def test_weights_of_another_network(folder, supernet, damaged):
+    file = folder / "model.safetensors"
+    state = load_file(file)
+    save_file({k: v for k, v in state.items() if k != "norm.weight"}, file)
+    with damaged(folder, "does not fit", "missing: norm.weight"):
+        load_model(folder)
+    save_file({**state, "norm.scale": torch.ones(3)}, file)
+    with damaged(folder, "does not fit", "extra: norm.scale"):
+        load_model(folder)
+    save_file({**state, "norm.weight": torch.ones(3)}, file)
+    with damaged(folder, "does not fit", "misshapen: norm.weight (3,) for (48,)"):
+        load_model(folder)
+    save_file({}, file)
+    with damaged(folder, "does not fit", "missing", f"and {len(state) - 5} more"):
+        load_model(folder)
+    edit(folder, num_classes=7)
+    save_file(state, file)
+    with damaged(folder, "head.weight (5, 48) for (7, 48)"):
+        load_model(folder)
+
+
+def test_errors_are_the_librarys(folder):
+    shutil.rmtree(folder)
+    with pytest.raises(VitSearchError):
+        load_model(folder)
