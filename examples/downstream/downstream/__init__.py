@@ -1,0 +1,1 @@
+"""A project that builds on vitsearch: its own loss, its own search spaces."""

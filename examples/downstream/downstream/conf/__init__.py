@@ -1,0 +1,1 @@
+"""Configuration groups, found by `hydra.searchpath=[pkg://downstream.conf]`."""

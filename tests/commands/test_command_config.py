@@ -1,0 +1,189 @@
+"""Every file under conf/ composes, is what `build_space` reads, and makes what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from vitsearch import build_space, list_spaces
+from vitsearch.costs import Constraint
+from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
+from vitsearch.lightning import SearchableClassifier
+from vitsearch.spaces import SearchSpace
+from vitsearch.spaces.config import config_dir, space_config
+
+CONF = config_dir()
+FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml"))
+GROUPS = [name for name in FILES if "/" in name]
+SPACES = [name for name in GROUPS if name.startswith("space/")]
+PARTS = [name for name in SPACES if name.count("/") == 2]
+
+Composer = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Composer]:
+    """Compose as the commands do, from overrides."""
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+
+    def make(name: str, *overrides: str) -> DictConfig:
+        config = compose(name, list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield make
+
+
+def plain(config: Any) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return container
+
+
+def test_configurations_are_all_here() -> None:
+    assert {"train", "search"} == set(FILES) - set(GROUPS)
+    groups = "callbacks constraint data logger model optimizer sampler scheduler searcher trainer"
+    assert {*groups.split(), "space"} <= {name.split("/")[0] for name in GROUPS}
+
+
+@pytest.mark.parametrize("name", [name for name in GROUPS if name not in SPACES])
+def test_a_group_composes(name: str, composed: Composer) -> None:
+    group, option = name.split("/")
+    command = "search" if name == "trainer/search" else "train"
+    more = ("checkpoint=x",) if command == "search" else ("+space=glit",)
+    root = ("data.root=x",) if name in ("data/image_folder", "data/fashion_mnist") else ()
+    config = plain(composed(command, *more, f"{group}={option}", *root))
+    own = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    assert isinstance(own, dict)
+    assert set(own) - {"defaults"} <= set(config[group])
+    assert "???" not in str(config)
+
+
+@pytest.mark.parametrize("name", ["train", "search"])
+def test_every_section_of_a_command_is_resolved(name: str, composed: Composer) -> None:
+    given = "+space=glit" if name == "train" else "checkpoint=x"
+    config = composed(name, given)
+    assert "${" not in OmegaConf.to_yaml(plain(config))
+    assert config.run_dir.startswith("outputs/")
+
+
+@pytest.mark.parametrize("name", list_spaces())
+def test_hydra_and_build_space_read_the_same_space(name: str, composed: Composer) -> None:
+    assert plain(composed("train", f"+space={name}").space) == space_config(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hydra", "overrides"),
+    [
+        ("glit", ["space.num_blocks=3"], {"num_blocks": 3}),
+        ("glit", ["space.mlp.ratios=[2,3]"], {"mlp": {"ratios": [2, 3]}}),
+        ("glit", ["space.mlp.ratios=[2,3]"], {"mlp.ratios": [2, 3]}),
+        (
+            "glit",
+            ["space/mixer=glit", "space.mlp.ratios=[2,3]"],
+            {"mixer": "glit", "mlp.ratios": [2, 3]},
+        ),
+        (
+            "glit",
+            ["space/mixer=glit", "space.mixer.local=grid"],
+            {"mixer": "glit", "mixer.local": "grid"},
+        ),
+        ("glit_tiny", ["space/head=avg", "space/mlp=mlp"], {"head": "avg", "mlp": "mlp"}),
+        ("glit_small", ["space.embed_dims=[192,384]"], {"embed_dims": [192, 384]}),
+    ],
+)
+def test_overrides_mean_the_same_in_python(
+    name: str, hydra: list[str], overrides: dict[str, Any], composed: Composer
+) -> None:
+    config = plain(composed("train", f"+space={name}", *hydra).space)
+    built = build_space(name, **overrides)
+    assert SearchSpace(config) == built
+    assert SearchSpace(config).config == built.config
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_makes_a_space(name: str, composed: Composer) -> None:
+    _, section, option = name.split("/")
+    config = plain(composed("train", "+space=glit_tiny", f"space/{section}={option}").space)
+    space = SearchSpace(config)
+    assert space.plan(space.largest()).cost(10).macs > 0
+    assert build_space("glit_tiny", **{section: option}) == space
+
+
+@pytest.mark.parametrize("name", [name for name in GROUPS if name.startswith("data/")])
+def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..., Path]) -> None:
+    root = () if name == "data/fashion_mini" else (f"data.root={colour_folders('images')}",)
+    config = composed("train", "+space=glit", f"data={name.split('/')[1]}", *root)
+    config.data.image_size = 28
+    made = instantiate(config.data)
+    assert type(made) in (FashionMini, FashionMNIST, ImageFolder)
+    assert made.image_size == 28
+
+
+@pytest.mark.parametrize("sampler", ["sandwich", "uniform"])
+@pytest.mark.parametrize("searcher", ["evolution", "random"])
+@pytest.mark.parametrize("callbacks", ["default", "with_ema"])
+def test_callbacks_are_made(
+    sampler: str, searcher: str, callbacks: str, composed: Composer
+) -> None:
+    space = build_space("glit")
+    config = composed(
+        "train",
+        "+space=glit",
+        f"sampler={sampler}",
+        f"searcher={searcher}",
+        f"callbacks={callbacks}",
+        "constraint.macs=[6M,8M]",
+    )
+    drawn = instantiate(config.sampler).sample(space, num_architectures=4, step=0, rank=0)
+    assert len(drawn) == 4
+    constraint = Constraint.from_settings(plain(config.constraint))
+    made = instantiate(config.searcher)(space, constraint, num_classes=10)
+    assert all(constraint.holds(space.plan(c.architecture).cost(10)) for c in made.ask())
+    found = {n: instantiate(c) for n, c in config.callbacks.items() if c is not None}
+    assert all(isinstance(callback, pl.Callback) for callback in found.values())
+    assert {"sampling", "search", "checkpoint", "progress"} <= set(found)
+    assert ("ema" in found) == (callbacks == "with_ema")
+    assert found["search"].constraint == constraint
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("scheduler", ["cosine", "constant"])
+def test_module_and_optimizers_are_made(
+    optimizer: str, scheduler: str, composed: Composer, tmp_path: Path
+) -> None:
+    config = composed(
+        "train",
+        "+space=glit",
+        f"optimizer={optimizer}",
+        f"scheduler={scheduler}",
+        "trainer.accelerator=cpu",
+        "trainer.devices=1",
+        f"run_dir={tmp_path}",
+    )
+    module = instantiate(config.model, space=build_space("glit", num_blocks=1), num_classes=10)
+    assert isinstance(module, SearchableClassifier)
+    assert module.optimizer_settings == plain(config.optimizer)
+    trainer = instantiate(config.trainer, logger=False)
+    assert isinstance(trainer, pl.Trainer)
+    assert trainer.default_root_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["csv", "tensorboard"])
+def test_loggers_are_made(name: str, composed: Composer, tmp_path: Path) -> None:
+    config = composed("train", "+space=glit", f"logger={name}", f"run_dir={tmp_path}")
+    made = {key: instantiate(logger) for key, logger in config.logger.items()}
+    assert set(made) == {"csv", name}
+    for logger in made.values():
+        assert logger.log_dir.startswith(str(tmp_path))
