@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,28 @@ def test_imports_go_one_way(file):
 def test_pure_folders_import_no_torch(file):
     if folder_of(file) in WITHOUT_TORCH:
         assert not {name.split(".")[0] for name in imported(file)} & HEAVY
+
+
+PURE = """
+import random, sys, types
+for name in ("torch", "torchvision", "timm", "pytorch_lightning", "hydra"):
+    sys.modules[name] = None
+sys.modules["vitsearch"] = package = types.ModuleType("vitsearch")
+package.__path__ = [sys.argv[1]]
+from vitsearch import costs, samplers, searchers, spaces
+space = spaces.build_space("glit")
+search = searchers.EvolutionSearcher(space, costs.Constraint(macs=(None, "10M")), population=3)
+search.tell([len(c.architecture) for c in search.ask()])
+samplers.UniformSampler().sample(space, num_architectures=2, step=0)
+print(len(search.ask()))
+"""
+
+
+def test_pure_folders_work_without_torch():
+    command = [sys.executable, "-c", PURE, str(PACKAGE)]
+    output = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.strip() == "50"
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

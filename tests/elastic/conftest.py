@@ -138,7 +138,7 @@ CASES = {
     "attention": Case(
         lambda: ElasticAttention(12, 3, 8),
         (AttentionSizes(4, 1, 2), AttentionSizes(8, 2, 8), AttentionSizes(12, 3, 8)),
-        tokens("dim"),
+        tokens("embed_dim"),
     ),
     "mlp": Case(
         lambda: ElasticMlp(12, 48),

@@ -52,6 +52,14 @@ BAD_SETTINGS = {
     "four thirds": ({"mixer.global_heads": [0, 4]}, ["global_heads=[0, 4]", "0, 1, 2, 3"]),
     "heads not in thirds": ({"mixer.num_heads": 4}, ["space.mixer.num_heads=4", "multiple of 3"]),
     "too few heads": ({"mixer.num_heads": 0}, ["space.mixer.num_heads=0", "3 or more"]),
+    "no heads": (
+        {"mixer": "attention", "mixer.num_heads": [0, 3]},
+        ["space.mixer.num_heads=[0, 3]", "above 0"],
+    ),
+    "setting of another mixer": (
+        {"mixer": "attention", "mixer.local": "grid"},
+        ["space.mixer.local", "legal: head_dim, num_heads"],
+    ),
     "part of a channel": (
         {"mixer.head_dim": 5, "mixer.qkv_expansions": [0.5, 1]},
         ["qkv_expansions=[0.5, 1]", "0.5 x head_dim 5"],

@@ -26,6 +26,7 @@ SMALL = {
     "no conditions": build_space(
         "glit", num_blocks=2, mlp="mlp", **{"mlp.ratios": [1, 2], "mixer.global_heads": 1}
     ),
+    "plain attention": build_space("glit", num_blocks=2, mixer="attention", embed_dims=[24, 48]),
     "hidden channels": build_space(
         "glit", num_blocks=1, mlp="mlp", **{"mlp.ratios": None, "mlp.hidden": [32, 96]}
     ),

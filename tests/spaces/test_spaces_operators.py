@@ -16,6 +16,7 @@ SPACES = {
         "glit", num_blocks=2, embed_dims=[24, 48], **{"stem.patch_sizes": [4, 7]}
     ),
     "restricted": build_space("glit").restrict({"*.global_heads": [0, 3], "*.mlp_ratio": 4}),
+    "attention": build_space("glit", mixer="attention"),
     "glit_tiny": build_space("glit_tiny"),
 }
 a_space = st.sampled_from(sorted(SPACES)).map(SPACES.__getitem__)

@@ -24,6 +24,8 @@ def space_named(name: str) -> SearchSpace:
         return build_space("glit_tiny", **{"mixer.local": "grid"}).resized(image_size=32)
     if name == "small":
         return build_space("glit", num_blocks=2)
+    if name == "attention":
+        return build_space("glit", num_blocks=3, mixer="attention", embed_dims=[24, 48])
     if name == "avg":
         return build_space("glit", num_blocks=3, head="avg")
     if name == "widths and patches":
@@ -83,7 +85,7 @@ def images() -> Callable[..., torch.Tensor]:
 def quick_building(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip drawing random weights where they are overwritten at once."""
     for name in ("trunc_normal_", "xavier_uniform_"):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, **_: tensor.zero_())
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, **_: torch.nn.init.zeros_(tensor))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def drawn(network, count, seed=0):
 
 @torch.no_grad()
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
-@pytest.mark.parametrize("name", ["glit", "grid", "widths and patches", "stages"])
+@pytest.mark.parametrize("name", ["glit", "grid", "widths and patches", "stages", "attention"])
 def test_mixed_batch_equals_single_runs_in_order(name, count, supernet, images):
     network = supernet(name)
     architectures = drawn(network, count)
