@@ -9,9 +9,11 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
@@ -79,8 +81,8 @@ def _run(config_name: str, task: Task) -> None:
     except Exception as error:
         if error in failures:
             raise
-        line = user_line(error)
-        if line is None and isinstance(error, OSError):
+        line = _misspelt(error, config_name) or user_line(error)
+        if line is None and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             line = f"the run folder cannot be written: {error}"
         if line is None:
             raise
@@ -108,6 +110,9 @@ def user_line(error: BaseException) -> str | None:
         return _instantiation(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _hydra_line(error)
+    if "Config group override must be" in str(error):
+        given = [a for a in sys.argv[1:] if a.endswith("=null")]
+        return f"{', '.join(given)}: a group cannot be null; --help lists its options"
     return None
 
 
@@ -143,6 +148,38 @@ def _hydra_line(error: Exception) -> str:
     if cause is not None and isinstance(cause, OmegaConfBaseException):
         lines.append(str(cause).splitlines()[0])
     return _one_line(" ".join(lines))
+
+
+def _misspelt(error: Exception, config_name: str) -> str | None:
+    """For an override of a setting that does not exist: the nearest one, and those there are."""
+    found = re.match(r"Could not override '([^']+)'", str(error))
+    if found is None or found[1] == "space":
+        return None
+    section, dot, key = found[1].rpartition(".")
+    wrong = f"{found[1]}="
+    others = [a for a in sys.argv[1:] if "=" in a and not a.startswith((wrong, "-"))]
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = hydra.compose(config_name, others)
+        legal = [str(name) for name in (OmegaConf.select(config, section) if dot else config)]
+    except Exception:  # another override is wrong, too, or there is no such section
+        return None
+    if key in legal:  # legal holds what is shown, here by interpolation of another section
+        return None
+    close = get_close_matches(key, legal, 1)
+    hint = f"did you mean {section}{dot}{close[0]}? " if close else ""
+    given = next((a for a in sys.argv[1:] if a.startswith(wrong)), found[1])
+    return f"{given} is no setting; {hint}legal: {', '.join(legal)}; +{given} adds a new one"
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what cannot seed every random generator.
+
+    Raises:
+        ConfigError: Says what can.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed={seed} must be a whole number from 0 to {2**32 - 1}")
 
 
 @contextlib.contextmanager

@@ -11,13 +11,14 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsearch._command import (
+    check_seed,
     command,
     quiet_warnings,
     refuse_distributed_multirun,
     required_space,
     save_config,
 )
-from vitsearch.errors import CheckpointError
+from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.searching import make_constraint, make_searcher, search_and_report
 from vitsearch.reports import make_console, start_panel
@@ -30,6 +31,7 @@ def main(config: DictConfig, folder: Path) -> None:
     """Load a supernet, search it."""
     refuse_distributed_multirun(config)
     quiet_warnings()
+    check_seed(config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     checkpoint = find_checkpoint(config.checkpoint)
     expected = None if config.get("space") is None else SearchSpace(required_space(config))
@@ -42,7 +44,7 @@ def main(config: DictConfig, folder: Path) -> None:
         )
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
     searcher = make_searcher(instantiate(config.searcher), net.space, constraint, net.num_classes)
-    fabric = Fabric(**OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
+    fabric = make_fabric(config.trainer)
     fabric.launch()
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -76,13 +78,25 @@ def main(config: DictConfig, folder: Path) -> None:
     )
 
 
+def make_fabric(trainer: DictConfig) -> Fabric:
+    """Where the search runs.
+
+    Raises:
+        ConfigError: A setting is unknown, or not possible on this machine.
+    """
+    try:
+        return Fabric(**OmegaConf.to_container(trainer, resolve=True))  # type: ignore[arg-type]
+    except Exception as error:
+        raise ConfigError(f"trainer: {error}") from error
+
+
 def run_data(config: DictConfig, checkpoint: Path, space: SearchSpace) -> Any:
     """The data section: the command's, else that of the run that the checkpoint comes from.
 
     Raises:
         CheckpointError: Neither is there.
     """
-    if config.data is None:
+    if config.get("data") is None:
         beside = checkpoint.with_name("config.yaml")
         if not beside.is_file():
             raise CheckpointError(

@@ -6,6 +6,7 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from vitsearch._command import (
+    check_seed,
     command,
     is_first_process,
     quiet_warnings,
@@ -41,6 +43,7 @@ def main(config: DictConfig, folder: Path) -> None:
     check_training(config)
     refuse_distributed_multirun(config)
     quiet_warnings()
+    check_seed(config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     match_images(config, space_config)
     space = SearchSpace(space_config)
@@ -48,7 +51,7 @@ def main(config: DictConfig, folder: Path) -> None:
     module: SearchableClassifier = instantiate(
         config.model, space=space, num_classes=datamodule.num_classes
     )
-    callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
+    callbacks = make_callbacks(config.callbacks)
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
@@ -72,7 +75,9 @@ def main(config: DictConfig, folder: Path) -> None:
         )
     trainer.fit(module, datamodule=datamodule)
     if console is not None:
-        console.print(next_steps(space, module.num_classes, folder), highlight=False)
+        searched = any(isinstance(callback, EvolutionarySearch) for callback in callbacks)
+        steps = next_steps(space, module.num_classes, folder, searched=searched)
+        console.print(steps, highlight=False, markup=False, soft_wrap=True)
 
 
 def check_training(config: DictConfig) -> None:
@@ -81,9 +86,34 @@ def check_training(config: DictConfig) -> None:
     Raises:
         ConfigError: `max_epochs` is below 1 although no number of steps is given.
     """
+    experiment: Any = config.get("experiment")  # a file that was found has been merged
+    if experiment is not None:
+        raise ConfigError(f"experiment={experiment} is no file on the search path")
     epochs = config.trainer.get("max_epochs")
-    if config.trainer.get("max_steps") is None and (not isinstance(epochs, int) or epochs < 1):
+    steps = config.trainer.get("max_steps")
+    if steps not in (None, -1) and (not isinstance(steps, int) or steps < 1):
+        raise ConfigError(f"trainer.max_steps={steps} must be a whole number, 1 or more, or -1")
+    if steps in (None, -1) and (not isinstance(epochs, int) or epochs < 1):
         raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more")
+
+
+def make_callbacks(config: DictConfig) -> list[pl.Callback]:
+    """The callbacks that the configuration names.
+
+    Raises:
+        ConfigError: One is no callback.
+    """
+    callbacks = []
+    for name, section in config.items():
+        assert isinstance(name, str)
+        callback = None if section is None else instantiate(section)
+        if isinstance(callback, pl.Callback):
+            callbacks.append(callback)
+        elif callback is not None:
+            raise ConfigError(
+                f"callbacks.{name}: {type(callback).__name__} is no pytorch_lightning.Callback"
+            )
+    return callbacks
 
 
 def match_images(config: DictConfig, space: dict[str, Any]) -> None:
@@ -134,19 +164,23 @@ def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:
     return loggers
 
 
-def next_steps(space: SearchSpace, num_classes: int, folder: Path) -> str:
+def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: bool) -> str:
     """The exact commands that a user may want now."""
     low, high = reachable_range(space, "macs", num_classes)
     middle = (low + high) / 2
     shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
     window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
-    return (
-        f"what comes next\n"
-        f"  another budget:  python -m vitsearch.search checkpoint={shown} "
-        f"'constraint.macs={window}'\n"
-        f"  in Python:       vitsearch.load_model('{shown}/best')\n"
-        f"  all candidates:  {shown}/search/history.jsonl"
-    )
+    checkpoint = shlex.quote(f"checkpoint={shown}")
+    lines = [
+        "what comes next",
+        f"  another budget:  python -m vitsearch.search {checkpoint} 'constraint.macs={window}'",
+    ]
+    if searched:
+        lines += [
+            f"  in Python:       vitsearch.load_model({f'{shown}/best'!r})",
+            f"  all candidates:  {shown}/search/history.jsonl",
+        ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

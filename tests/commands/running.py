@@ -44,9 +44,6 @@ FEW_IMAGES = (
 )
 TINY = ("trainer.devices=1", *FEW_STEPS, *FEW_IMAGES, *FEW_CANDIDATES)
 TINY_SEARCH = ("trainer.devices=1", "trainer.accelerator=cpu", *FEW_CANDIDATES)
-SEARCH_NEEDS_DATA = pytest.mark.xfail(
-    strict=True, reason="vitsearch.search does not find the data of the checkpoint's run"
-)
 SMALL_SPACE = ("+space=glit", "space.num_blocks=2", "space.embed_dims=[24]")
 
 

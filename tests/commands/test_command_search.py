@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 import vitsearch
 from tests.commands.running import (
     FEW_CANDIDATES,
-    SEARCH_NEEDS_DATA,
     SMALL_SPACE,
     TINY,
     TINY_SEARCH,
@@ -33,7 +32,6 @@ FILES = {
 }
 
 
-@SEARCH_NEEDS_DATA
 @pytest.mark.slow
 def test_the_command_that_a_run_prints(tmp_path: Path) -> None:
     """In processes of their own, from an empty folder, as typed into a shell."""
@@ -93,7 +91,6 @@ def test_a_checkpoint_without_its_run(trained: Outcome, tmp_path: Path) -> None:
     assert len(read_history(outcome.run)) == 8
 
 
-@SEARCH_NEEDS_DATA
 def test_the_same_budget_finds_what_training_found(trained: Outcome, tmp_path: Path) -> None:
     outcome = run_here(
         "search",
@@ -105,7 +102,6 @@ def test_the_same_budget_finds_what_training_found(trained: Outcome, tmp_path: P
     assert read_history(outcome.run) == read_history(trained.run)
 
 
-@SEARCH_NEEDS_DATA
 def test_random_search_in_another_seed(trained: Outcome, tmp_path: Path) -> None:
     outcome = run_here(
         "search",
@@ -122,7 +118,6 @@ def test_random_search_in_another_seed(trained: Outcome, tmp_path: Path) -> None
     assert history[:4] != read_history(trained.run)[:4]
 
 
-@SEARCH_NEEDS_DATA
 @pytest.mark.slow
 def test_two_processes_train_and_search_like_one(tmp_path: Path) -> None:
     two = ("trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp")

@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 import vitsearch
 from tests.commands.running import (
     FEW_CANDIDATES,
-    SEARCH_NEEDS_DATA,
     SMALL_SPACE,
     TINY,
     Outcome,
@@ -186,14 +185,12 @@ def test_training_without_search_with_more_of_everything_else(tmp_path: Path) ->
     assert "generation" not in outcome.out
 
 
-@pytest.mark.xfail(strict=True, reason="names best/ and history.jsonl although nothing searched")
 def test_next_steps_name_only_what_is_there(tmp_path: Path) -> None:
     outcome = run_here("train", *SMALL_SPACE, *TINY, "callbacks.search=null", folder=tmp_path)
     assert "vitsearch.search checkpoint=" in outcome.succeeded().out
     assert "history.jsonl" not in outcome.out
 
 
-@pytest.mark.xfail(strict=True, reason="the printed command is not quoted")
 def test_next_steps_can_be_typed_whatever_the_folder(tmp_path: Path) -> None:
     outcome = run_here("train", *SMALL_SPACE, *TINY, "run_dir=my runs/first", folder=tmp_path)
     found = re.search(r"another budget: +(.*)", outcome.succeeded().out)
@@ -201,7 +198,6 @@ def test_next_steps_can_be_typed_whatever_the_folder(tmp_path: Path) -> None:
     assert shlex.split(found[1])[3] == "checkpoint=my runs/first"
 
 
-@pytest.mark.xfail(strict=True, reason="rich breaks the command in two")
 def test_next_steps_are_whole_lines_in_a_narrow_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +229,6 @@ def test_averaged_weights_and_a_random_search_on_the_test_split(tmp_path: Path) 
     assert re.search(r"best +│.*% │ +[0-9.]+ % │", outcome.out)
 
 
-@SEARCH_NEEDS_DATA
 def test_own_images(colour_folders: Callable[..., Path], tmp_path: Path) -> None:
     colour_folders("images")
     outcome = run_here(

@@ -7,8 +7,10 @@ search split. Hooks to override: `compute_loss`, `mix`, `configure_optimizers`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +19,7 @@ import torch.nn.functional as F
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from timm.data import Mixup
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -30,6 +32,7 @@ from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.checkpoint import ENTRY, supernet_entry
 
 DEFAULT_OPTIMIZER = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05}
+SCHEDULERS = ("cosine", "tanh", "step", "multistep", "plateau", "poly")
 DEFAULT_SCHEDULER = {"sched": "cosine", "warmup_epochs": 1, "min_lr": 1e-5}
 
 
@@ -76,8 +79,13 @@ class SearchableClassifier(pl.LightningModule):
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"num_classes={num_classes} must be 2 or more")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+        for name, value, below in (
+            ("label_smoothing", label_smoothing, 1),
+            ("mixup", mixup, math.inf),
+            ("cutmix", cutmix, math.inf),
+        ):
+            if not isinstance(value, int | float) or not 0 <= value < below:
+                raise ConfigError(f"{name}={value} must lie in [0, {below})")
         if isinstance(space, str):
             space = build_space(space)
         elif not isinstance(space, SearchSpace):
@@ -98,6 +106,7 @@ class SearchableClassifier(pl.LightningModule):
         }
         self.optimizer_settings = DEFAULT_OPTIMIZER if optimizer is None else optimizer
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
+        _check_optimizer(self.optimizer_settings, self.scheduler_settings)
         self._mixup = (
             Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
             if mixup or cutmix
@@ -215,6 +224,33 @@ class SearchableClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what `vitsearch.load_supernet` needs, beside Lightning's own entries."""
         checkpoint[ENTRY] = supernet_entry(self.net)
+
+
+def _check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
+    """Make both for one number, so that timm's complaints come before training, as one line.
+
+    Raises:
+        ConfigError: Names the settings and timm's complaint.
+    """
+
+    def shown(section: str, settings: Mapping[str, Any]) -> str:
+        return ", ".join(f"{section}.{name}={value}" for name, value in settings.items())
+
+    try:
+        made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **optimizer)
+    except Exception as error:
+        close = get_close_matches(str(optimizer.get("opt")), list_optimizers(), 5)
+        raise ConfigError(
+            f"{shown('optimizer', optimizer)}: {error}; names like it: {', '.join(close)}"
+        ) from error
+    if not scheduler:
+        return
+    try:
+        create_scheduler_v2(made, num_epochs=1, updates_per_epoch=1, **scheduler)
+    except Exception as error:
+        raise ConfigError(
+            f"{shown('scheduler', scheduler)}: {error}; names: {', '.join(SCHEDULERS)}"
+        ) from error
 
 
 def _plain(settings: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,11 @@ def make_searcher(
         ConfigError: A setting is out of range.
         ConstraintError: The space does not reach the budget.
     """
-    if callable(searcher):
-        return searcher(space, constraint, num_classes=num_classes)
-    return EvolutionSearcher(space, constraint, num_classes=num_classes, **dict(searcher or {}))
+    make = searcher if callable(searcher) else partial(EvolutionSearcher, **dict(searcher or {}))
+    try:
+        return make(space, constraint, num_classes=num_classes)
+    except TypeError as error:  # an unknown setting
+        raise ConfigError(f"searcher: {error}") from error
 
 
 def search_and_report(

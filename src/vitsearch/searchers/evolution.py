@@ -65,6 +65,8 @@ class EvolutionSearcher:
             ("mutations", mutations, 0),
             ("crossovers", crossovers, 0),
         ):
+            if not isinstance(value, int):
+                raise ConfigError(f"searcher.{name}={value} must be a whole number")
             if value < least:
                 raise ConfigError(f"searcher.{name}={value} must be {least} or more")
         if not 0 <= mutation_prob <= 1:

@@ -92,12 +92,12 @@ def entry_point_config(entry_point: EntryPoint) -> dict[str, Any]:
     """
     try:
         offered = entry_point.load()
+        if callable(offered) and not isinstance(offered, SearchSpace):
+            offered = offered()
     except Exception as error:
         raise SpaceError(
             f"space {entry_point.name} ({entry_point.value}) cannot be loaded: {error}"
         ) from error
-    if callable(offered) and not isinstance(offered, SearchSpace):
-        offered = offered()
     if isinstance(offered, SearchSpace):
         return offered.config
     if not isinstance(offered, Mapping):

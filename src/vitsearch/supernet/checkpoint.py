@@ -5,7 +5,6 @@ The checkpoint is Lightning's, with an entry `vitsearch` that holds the space an
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     file = find_checkpoint(path)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # unpickling what is no checkpoint raises anything, KeyError too
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"checkpoint {file} cannot be read: {reason}") from error
     if not isinstance(checkpoint, dict) or ENTRY not in checkpoint:
         raise CheckpointError(

@@ -146,12 +146,12 @@ class GlitMixer:
 
 @MIXERS.register("glit")
 def _glit(settings: Settings, context: StageContext) -> GlitMixer:
-    num_heads = settings.integer("num_heads", minimum=THIRDS)
+    num_heads = settings.integer("num_heads", 3, minimum=THIRDS)
     if num_heads % THIRDS:
         raise SpaceError(
             f"space.mixer.num_heads={num_heads} must be a multiple of 3 (thirds are global)"
         )
-    global_heads = settings.integers("global_heads", minimum=0)
+    global_heads = settings.integers("global_heads", [0, 1, 2, 3], minimum=0)
     if max(global_heads) > THIRDS:
         raise SpaceError(
             f"space.mixer.global_heads={list(global_heads)} counts thirds; legal: 0, 1, 2, 3"
@@ -159,10 +159,10 @@ def _glit(settings: Settings, context: StageContext) -> GlitMixer:
     local = settings.word("local", LOCAL_FORMS, "sequence")
     kernels = {
         form: (
-            settings.integers(f"{prefix}kernel_sizes"),
-            settings.integer(f"{prefix}default_kernel_size"),
+            settings.integers(f"{prefix}kernel_sizes", options),
+            settings.integer(f"{prefix}default_kernel_size", options[1]),
         )
-        for form, prefix in (("sequence", ""), ("grid", "grid_"))
+        for form, prefix, options in (("sequence", "", [17, 31, 45]), ("grid", "grid_", [3, 5, 7]))
     }
     kernel_sizes, default_kernel_size = kernels[local]
     for kernel in (*kernel_sizes, default_kernel_size):
@@ -172,7 +172,7 @@ def _glit(settings: Settings, context: StageContext) -> GlitMixer:
     head_dim = settings.optional_integer("head_dim")
     if head_dim is None:
         head_dim = widest // num_heads
-    expansions = settings.numbers("qkv_expansions")
+    expansions = settings.numbers("qkv_expansions", [0.5, 1, 2])
     for expansion in expansions:
         if head_dim * float(expansion) % 1 or head_dim * float(expansion) < 1:
             raise SpaceError(
@@ -185,7 +185,7 @@ def _glit(settings: Settings, context: StageContext) -> GlitMixer:
         global_heads=global_heads,
         kernel_sizes=kernel_sizes,
         default_kernel_size=default_kernel_size,
-        local_expansions=settings.numbers("local_expansions"),
+        local_expansions=settings.numbers("local_expansions", [1, 2, 4]),
         qkv_expansions=expansions,
         local=local,
     )
