@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmarks.timing import Timing, side_by_side
 from rich.console import Console
 from rich.table import Table
 
 import vitsearch
+from benchmarks.timing import Timing, side_by_side
 from vitsearch import SuperTransformer
 
 
