@@ -108,7 +108,6 @@ def test_estimating_normalises_by_the_batch_and_leaves_the_layer_alone(training,
     torch.testing.assert_close(var, x.var((0, 2)), rtol=0, atol=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="statistics are in float32 whatever the layer is in")
 @pytest.mark.parametrize("way", ["estimator", "statistics"])
 def test_half_precision_layer_takes_statistics(way):
     layer = ElasticBatchNorm(8).to(torch.bfloat16).eval()

@@ -146,11 +146,11 @@ def test_settings_of_each_stage():
         "glit",
         num_stages=2,
         num_blocks=[1, 2],
-        embed_dims=[[24, 48], [48]],
+        embed_dims=[[48], [48]],
         mlp={"ratios": [[2], [3]]},
     )
     assert [stage.num_blocks for stage in space.stages] == [1, 2]
-    assert space.choice("stages.0.embed_dim").options == (24, 48)
+    assert space.choice("stages.0.embed_dim").options == (48,)
     assert space.choice("stages.1.blocks.1.mlp_ratio").options == (3,)
 
 

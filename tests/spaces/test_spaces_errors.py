@@ -6,9 +6,6 @@ import pytest
 
 from vitsearch import Architecture, SearchSpace, build_space, published
 
-FIX_SPACES = "settings of the wrong shape end in another exception"
-FIX_FILES = "a broken file or override ends in another exception"
-
 BLOCK = "stages.0.blocks.0"
 
 BAD_SETTINGS = {
@@ -84,7 +81,6 @@ def test_bad_setting(case, refused):
         build_space("glit", **overrides)
 
 
-@pytest.mark.xfail(strict=True, reason=FIX_SPACES)
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -104,7 +100,6 @@ def test_bad_setting_of_a_rare_kind(overrides, words, refused):
         build_space("glit", **overrides)
 
 
-@pytest.mark.xfail(strict=True, reason=FIX_FILES)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -120,7 +115,6 @@ def test_override_that_is_no_setting(overrides, refused):
         build_space("glit", **overrides)
 
 
-@pytest.mark.xfail(strict=True, reason=FIX_FILES)
 @pytest.mark.parametrize(
     "text",
     ["num_blocks: [1\nname: }", "a: 1\na: 2\n", "defaults: [nowhere]\n", "defaults: [3]\n"],
@@ -230,7 +224,6 @@ def test_restrict_errors(glit, refused):
         glit.restrict({"*.mlp_ratio": 2}).restrict({"*.mlp_ratio": 4})
 
 
-@pytest.mark.xfail(strict=True, reason=FIX_SPACES)
 @pytest.mark.parametrize("value", [None, [[2, 4]], object()], ids=["none", "nested", "object"])
 def test_restrict_to_no_option(value, glit, refused):
     with refused(f"{BLOCK}.mlp_ratio"):

@@ -168,7 +168,6 @@ def test_wrong_description(changes, words, folder, damaged):
         load_model(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="ends in another exception")
 @pytest.mark.parametrize(
     "changes", [{"architecture": [1]}, {"architecture": None}, {"space": ["name"]}], ids=str
 )
@@ -178,7 +177,6 @@ def test_rarely_wrong_description(changes, folder, damaged):
         load_model(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="ends in another exception")
 def test_description_that_is_no_text(folder, damaged):
     (folder / "architecture.json").write_bytes(b"\xff\xfe\x00")
     with damaged(folder, "damaged"):

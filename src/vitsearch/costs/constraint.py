@@ -17,7 +17,7 @@ _SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
 def human(number: float) -> str:
     """A count with three digits and a unit: 1.47 G, 285 K."""
     for suffix, scale in reversed(_SUFFIXES.items()):
-        if abs(number) >= scale:
+        if float(f"{abs(number) / scale:.3g}") >= 1:  # 999,999 is 1 M, not 1000 K
             return f"{number / scale:.3g} {suffix}"
     return f"{number:.3g}"
 
@@ -27,13 +27,13 @@ def _bound(metric: str, value: Bound, missing: float) -> float:
         return missing
     if isinstance(value, str):
         text = value.strip().upper()
-        scale = _SUFFIXES.get(text[-1:], 1.0)
+        scale = _SUFFIXES.get(text[-1:])
         try:
-            number = float(text.rstrip("KMG").strip()) * scale
+            number = float(text) if scale is None else float(text[:-1]) * scale
         except ValueError:
             number = math.nan
     else:
-        number = float(value)
+        number = float(value) if isinstance(value, int | float) else math.nan
     if not number >= 0 or isinstance(value, bool):
         raise ConstraintError(
             f"constraint.{metric}: {value!r} is no bound; give a number, a number with K, M or G, "

@@ -27,10 +27,12 @@ class Context:
         statistics: BatchNorm statistics of the architecture at hand, used in eval mode instead of
             the supernet's own.
         estimator: Collects BatchNorm statistics; layers then normalise by the batch.
+        recomputing: The call repeats one that was counted; running statistics stay as they are.
     """
 
     statistics: NormStatistics | None = None
     estimator: NormEstimator | None = None
+    recomputing: bool = False
 
 
 PLAIN = Context()

@@ -75,8 +75,11 @@ class ElasticBatchNorm(ElasticModule[int]):
             training = False
         elif not training and context.statistics is not None and self.path in context.statistics:
             mean, var = context.statistics[self.path]
+        if mean.dtype != self.running_mean.dtype:  # statistics are collected in float32
+            mean, var = mean.to(self.running_mean.dtype), var.to(self.running_var.dtype)
+        momentum = 0.0 if context.recomputing else self.momentum
         return F.batch_norm(
-            x, mean, var, tensors["weight"], tensors["bias"], training, self.momentum, self.eps
+            x, mean, var, tensors["weight"], tensors["bias"], training, momentum, self.eps
         )
 
     def extra_repr(self) -> str:

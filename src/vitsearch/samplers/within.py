@@ -104,12 +104,17 @@ def _walk(
 def _step(
     space: SearchSpace, here: Architecture, goal: Architecture, rng: random.Random
 ) -> Architecture:
-    """`here` with one choice as in `goal`, and as in `goal` whatever that activates."""
-    changed = rng.choice(list(goal))
+    """`here` with one choice, and whatever that activates, as in `goal` or drawn again.
+
+    Half of the steps are drawn: towards the goal alone, walks stall where every step overshoots.
+    """
+    towards = rng.random() < 0.5
+    changed = rng.choice(list(goal if towards else here))
 
     def pick(choice: Choice) -> Value:
         if choice.name in here and choice.name != changed:
             return here[choice.name]
-        return goal[choice.name] if choice.name in goal else operators.draw(choice, rng)
+        known = towards and choice.name in goal
+        return goal[choice.name] if known else operators.draw(choice, rng)
 
     return space.complete(pick)

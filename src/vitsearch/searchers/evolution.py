@@ -162,7 +162,7 @@ class EvolutionSearcher:
             return child, (first.digest, second.digest)
 
         self._breed(children, "mutation", self.mutations, mutation)
-        self._breed(children, "crossover", self.mutations + self.crossovers, crossover)
+        self._breed(children, "crossover", len(children) + self.crossovers, crossover)
         missing = self.mutations + self.crossovers - len(children)
         known = {*self._scores, *children}
         for drawn in draw_within(self._model, self.constraint, missing, rng, known=known):

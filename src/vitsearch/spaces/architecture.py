@@ -66,6 +66,8 @@ class Architecture(Mapping[str, Value]):
         Raises:
             SpaceError: A name is not a string, or a value not a number, string or boolean.
         """
+        if not isinstance(values, Mapping):
+            raise SpaceError(f"an architecture maps choice names to values, not {values!r}")
         for name, value in values.items():
             if not isinstance(name, str) or not isinstance(value, int | float | str):
                 raise SpaceError(

@@ -71,8 +71,8 @@ class Choice:
 
     def limited_to(self, options: Sequence[Value]) -> Choice:
         """The same choice with some of its options, in its own order."""
-        wanted = {normalise(option) for option in options}
-        unknown = [o for o in options if normalise(o) not in self.options]
+        wanted = [normalise(option) for option in options]
+        unknown = [option for option in wanted if option not in self.options]
         if unknown or not wanted:
             named = ", ".join(map(str, unknown)) if unknown else "nothing"
             legal = ", ".join(map(str, self.options))

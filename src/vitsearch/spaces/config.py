@@ -13,7 +13,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.space import SECTIONS, SearchSpace
@@ -47,10 +49,17 @@ def build_space(name: str, **overrides: Any) -> SearchSpace:
     """
     config = OmegaConf.create(space_config(name))
     for key, value in overrides.items():
-        if key in SECTIONS and isinstance(value, str):
-            OmegaConf.update(config, key, _part(key, value), merge=False, force_add=True)
-        else:
-            OmegaConf.update(config, key, value, merge=True, force_add=True)
+        try:
+            if key in SECTIONS and isinstance(value, str):
+                OmegaConf.update(config, key, _part(key, value), merge=False, force_add=True)
+            else:
+                OmegaConf.update(config, key, value, merge=True, force_add=True)
+            OmegaConf.resolve(config)
+        except (OmegaConfBaseException, ValueError) as error:
+            if isinstance(error, SpaceError):
+                raise
+            reason = str(error).splitlines()[0]
+            raise SpaceError(f"{key}={value!r} is no setting of space {name}: {reason}") from error
     return SearchSpace(_plain(config))
 
 
@@ -121,7 +130,10 @@ def _part(section: str, name: str) -> DictConfig:
 
 
 def _load(path: Path) -> DictConfig:
-    config = OmegaConf.load(path)
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise SpaceError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, DictConfig):
         raise SpaceError(f"{path} must hold settings by name")
     return config
@@ -130,12 +142,20 @@ def _load(path: Path) -> DictConfig:
 def _compose(path: Path) -> DictConfig:
     own = _load(path)
     composed = OmegaConf.create({})
-    for entry in own.pop("defaults", []):
+    defaults = own.pop("defaults", [])
+    if not isinstance(defaults, ListConfig) and defaults != []:
+        raise SpaceError(f"{path}: defaults={defaults} must be a list")
+    for entry in defaults:
         if entry == "_self_":
             continue  # a file's own keys always come last
         if isinstance(entry, str):
-            composed.merge_with(_compose(path.with_name(f"{entry}.yaml")))
+            base = path.parent / f"{entry}.yaml"
+            if not base.is_file():
+                raise SpaceError(f"{path}: defaults has {entry}, but {base} does not exist")
+            composed.merge_with(_compose(base))
             continue
+        if not isinstance(entry, DictConfig):
+            raise SpaceError(f"{path}: defaults has {entry!r}; give a file, or section: part")
         for section, name in entry.items():
             composed[str(section)] = _part(str(section), str(name))
     merged = OmegaConf.merge(composed, own)

@@ -6,13 +6,18 @@ gives one for each stage.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Value
 
 _REQUIRED: Any = object()
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Settings:
@@ -51,7 +56,7 @@ class Settings:
     def number(self, key: str, default: Any = _REQUIRED, *, above: float = 0) -> float:
         """A number above a bound."""
         value = self._scalar(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= above:
+        if not _is_number(value) or value <= above:
             raise SpaceError(f"{self._path}.{key}={value} must be a number above {above:g}")
         return value
 
@@ -105,7 +110,7 @@ class Settings:
         if not options:
             raise SpaceError(f"{self._path}.{key} is an empty list; give at least one option")
         for option in options:
-            if isinstance(option, bool) or not isinstance(option, int | float) or option <= above:
+            if not _is_number(option) or option <= above:
                 raise SpaceError(
                     f"{self._path}.{key}={options}: {option!r} must be a number above {above:g}"
                 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -201,7 +201,7 @@ class SearchSpace:
                     f"{choice.name}={values[choice.name]} is not legal in space {self.name}; "
                     f"options: {_listed(choice)}"
                 )
-            return values[choice.name]
+            return choice.options[choice.options.index(values[choice.name])]  # 1, not True
 
         return self.complete(pick)
 
@@ -327,11 +327,14 @@ def _unknown_choice(name: str, space: str, names: Sequence[str]) -> str:
 def _expand_patterns(
     limits: Mapping[str, Value | Sequence[Value]], names: Sequence[str], space: str
 ) -> dict[str, Sequence[Value]]:
+    if not isinstance(limits, Mapping):
+        raise SpaceError(f"space.restrict={limits!r} must map names of choices to options")
     expanded: dict[str, Sequence[Value]] = {}
     for pattern, options in limits.items():
         matching = [name for name in names if fnmatchcase(name, pattern)]
         if not matching:
             raise SpaceError(_unknown_choice(pattern, space, names))
-        listed = [options] if isinstance(options, int | float | str) else list(options)
+        several = isinstance(options, Collection) and not isinstance(options, str)
+        listed: list[Any] = list(options) if several else [options]  # type: ignore[arg-type]
         expanded.update(dict.fromkeys(matching, listed))
     return expanded

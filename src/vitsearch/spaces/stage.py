@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.parts.base import (
     MIXERS,
@@ -99,5 +100,11 @@ def build_stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
                 mixer=MIXERS.build(settings.get("mixer"), context),
                 mlp=MLPS.build(settings.get("mlp"), context),
             )
+        )
+    widths = [stage.embed_dims for stage in stages]
+    if count > 1 and any(width != widths[0] or len(width) > 1 for width in widths):
+        raise SpaceError(
+            f"space.embed_dims={[list(width) for width in widths]}: stages follow each other "
+            f"without a transition, so all must have one and the same embed_dim"
         )
     return tuple(stages)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vitsearch.errors import CheckpointError, VitSearchError
+from vitsearch.errors import CheckpointError
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.saving import check_state
 from vitsearch.supernet.super_transformer import SuperTransformer
@@ -74,7 +74,7 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
     try:
         found = SearchSpace(checkpoint[ENTRY]["space"])
         network = SuperTransformer(found, num_classes=int(checkpoint[ENTRY]["num_classes"]))
-    except (KeyError, TypeError, VitSearchError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
     if space is not None and found != space:
         raise CheckpointError(
@@ -83,8 +83,8 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
         )
     state = {
         name.removeprefix(NETWORK_PREFIX): tensor
-        for name, tensor in checkpoint.get("state_dict", {}).items()
-        if name.startswith(NETWORK_PREFIX)
+        for name, tensor in (checkpoint.get("state_dict") or {}).items()
+        if name.startswith(NETWORK_PREFIX) and isinstance(tensor, torch.Tensor)
     }
     check_state(network.state_dict(), state, f"checkpoint {path}")
     network.load_state_dict(state)

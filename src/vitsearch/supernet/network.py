@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import torch
@@ -54,7 +56,8 @@ class ElasticTransformer(nn.Module):
         self.grad_checkpointing = False
         self.stem: ElasticModule[Any] = make_layer(catalogue.stems)
         depth = sum(len(stage.blocks) for stage in catalogue.stages)
-        rates = iter(torch.linspace(0, drop_path_rate, depth).tolist())  # DeiT: grows with depth
+        # DeiT: grows with depth. Plain numbers, so that networks can be built on the meta device.
+        rates = iter([drop_path_rate * slot / max(depth - 1, 1) for slot in range(depth)])
         self.stages = nn.ModuleList(
             ElasticStage([_make_block(plans, next(rates)) for plans in stage.blocks])
             for stage in catalogue.stages
@@ -80,7 +83,7 @@ class ElasticTransformer(nn.Module):
             for block_plan in stage_plan.blocks:
                 block = stage.blocks[block_plan.slot]
                 if self.grad_checkpointing and torch.is_grad_enabled():
-                    x = checkpoint(block, x, block_plan, context, use_reentrant=False)
+                    x = _run_checkpointed(block, x, block_plan, context)
                 else:
                     x = block(x, block_plan, context)
         return self.norm(x, plan.head.embed_dim, context)  # type: ignore[no-any-return]
@@ -141,6 +144,17 @@ class ElasticTransformer(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""
         self.grad_checkpointing = enable
+
+
+def _run_checkpointed(block: nn.Module, x: Tensor, plan: BlockPlan, context: Context) -> Tensor:
+    """Run a block that is run again in the backward pass, where statistics must not move again."""
+    runs = count()
+
+    def run(x: Tensor) -> Tensor:
+        again = next(runs) > 0
+        return block(x, plan, replace(context, recomputing=again))  # type: ignore[no-any-return]
+
+    return checkpoint(run, x, use_reentrant=False)
 
 
 def _make_block(plans: tuple[BlockPlan, ...], drop_path: float) -> nn.Module:

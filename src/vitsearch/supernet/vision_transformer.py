@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vitsearch.elastic import ElasticLinear
+from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.supernet.network import ElasticTransformer
@@ -71,7 +72,13 @@ class VisionTransformer(ElasticTransformer):
         return nn.Identity() if self.head is None else self.head
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a fresh one, or drop it with 0 classes."""
+        """Replace the classifier by a fresh one, or drop it with 0 classes.
+
+        Raises:
+            ConfigError: A negative number.
+        """
+        if num_classes < 0:
+            raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
         reference = next(self.parameters())
         self.num_classes = num_classes
         self.head = ElasticLinear(self.embed_dim, num_classes) if num_classes else None

@@ -114,7 +114,7 @@ class PartRegistry:
                 f"not {section!r}"
             )
         kind = section.get("kind")
-        if kind not in self._factories:
+        if not isinstance(kind, str) or kind not in self._factories:
             raise SpaceError(
                 f"space.{self.role}.kind={kind} is unknown; legal: {', '.join(self._factories)}"
             )

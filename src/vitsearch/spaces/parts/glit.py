@@ -179,13 +179,20 @@ def _glit(settings: Settings, context: StageContext) -> GlitMixer:
                 f"space.mixer.qkv_expansions={list(expansions)}: {expansion} x head_dim {head_dim} "
                 f"is not a whole number of channels"
             )
+    local_expansions = settings.numbers("local_expansions", [1, 2, 4])
+    narrowest = min(context.embed_dims) // THIRDS
+    if round(float(local_expansions[0]) * narrowest) < 1:
+        raise SpaceError(
+            f"space.mixer.local_expansions={list(local_expansions)}: {local_expansions[0]} x "
+            f"a third of embed_dim {min(context.embed_dims)} leaves no channel"
+        )
     return GlitMixer(
         num_heads=num_heads,
         head_dim=head_dim,
         global_heads=global_heads,
         kernel_sizes=kernel_sizes,
         default_kernel_size=default_kernel_size,
-        local_expansions=settings.numbers("local_expansions", [1, 2, 4]),
+        local_expansions=local_expansions,
         qkv_expansions=expansions,
         local=local,
     )

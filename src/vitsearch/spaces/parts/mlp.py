@@ -79,9 +79,16 @@ def _mlp(settings: Settings, context: StageContext) -> Mlp:
         otherwise = settings.number("needs_global_heads")
         conditions = (Condition("global_heads", (1, 2, 3)),)
     if settings.has("ratios"):
+        ratios = settings.numbers("ratios")
+        narrowest = min(context.embed_dims)
+        if round(float(ratios[0]) * narrowest) < 1:
+            raise SpaceError(
+                f"space.mlp.ratios={list(ratios)}: {ratios[0]} x embed_dim {narrowest} leaves no "
+                f"channel"
+            )
         return Mlp(
             name="mlp_ratio",
-            options=settings.numbers("ratios"),
+            options=ratios,
             active_when=conditions,
             otherwise=otherwise,
         )
