@@ -124,4 +124,4 @@ torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
 @pytest.mark.slow
 def test_half_precision_on_the_cpu_returns():
     # A convolution along the width of few channels-last channels runs into an endless loop.
-    subprocess.run([sys.executable, "-c", HALF], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", HALF], check=True, timeout=120)

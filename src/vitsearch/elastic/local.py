@@ -65,16 +65,18 @@ class ElasticDepthwise(ElasticModule[DepthwiseSizes]):
         weight, margin = tensors["weight"], sizes.kernel_size // 2
         if self.num_dims == 2:
             return F.conv2d(x, weight, tensors["bias"], padding=margin, groups=sizes.channels)
-        # One column of a 2-D convolution: on a CPU twice as fast as conv1d, and the same numbers.
-        # Not one row: with 16 channels or fewer in bfloat16, oneDNN never returns from that.
-        column = F.conv2d(
-            x.unsqueeze(3),
-            weight.unsqueeze(3),
+        # A 2-D convolution over one row: on a CPU twice as fast as conv1d, and the same numbers.
+        # Over one column in half precision: oneDNN never returns from a row of at most 16 channels
+        # in bfloat16.
+        dim = 2 if x.dtype in (torch.float32, torch.float64) else 3
+        line = F.conv2d(
+            x.unsqueeze(dim),
+            weight.unsqueeze(dim),
             tensors["bias"],
-            padding=(margin, 0),
+            padding=(0, margin) if dim == 2 else (margin, 0),
             groups=sizes.channels,
         )
-        return column.squeeze(3)
+        return line.squeeze(dim)
 
 
 class ElasticLocal(ElasticModule[LocalSizes]):
