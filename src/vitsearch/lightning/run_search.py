@@ -121,7 +121,8 @@ def run_search(
                 scores += score_in_turn(scorer, architectures[start : start + progress.chunk])
                 best = max([s.score.top1 for s in history] + [s.top1 for s in scores])
                 progress.update(candidates[0].generation, len(history) + len(scores), best)
-            searcher.tell([score.top1 for score in scores])
+            top1 = [score.top1 for score in scores]
+            searcher.tell(top1)
             history += [
                 Scored(candidate=c, score=s, cost=model.cost(c.architecture))
                 for c, s in zip(candidates, scores, strict=True)
@@ -129,7 +130,7 @@ def run_search(
             if is_writer:
                 lines = "".join(json.dumps(scored.record()) + "\n" for scored in history)
                 write_text(folder / HISTORY_FILE, lines)
-            progress.generation_done(candidates[0].generation, history_top1(history))
+            progress.generation_done(candidates[0].generation, top1)
     first = [s.score.top1 for s in history if s.candidate.generation == 0]
     result = SearchResult(
         history=tuple(history),
@@ -140,12 +141,6 @@ def run_search(
     if is_writer:
         _write_best(scorer, result, folder, constraint, class_names)
     return result
-
-
-def history_top1(history: Sequence[Scored]) -> list[float]:
-    """The top-1 accuracies of the newest generation."""
-    newest = history[-1].candidate.generation
-    return [s.score.top1 for s in history if s.candidate.generation == newest]
 
 
 def _rank(scored: Scored) -> tuple[int, int, str]:

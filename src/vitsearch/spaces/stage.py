@@ -55,8 +55,8 @@ class Stage:
 
     def block_choices(self, slot: int) -> tuple[Choice, ...]:
         """The choices of one slot."""
-        own = (*self.mixer.choices(), *self.mlp.choices())
-        return tuple(choice.under(self.block_prefix(slot)) for choice in own)
+        prefix = self.block_prefix(slot)
+        return tuple(choice.under(prefix) for choice in self._part_choices())
 
     def relative(self, slot: int, values: Values) -> Values:
         """The values of one slot's choices, by their short names."""
