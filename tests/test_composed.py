@@ -22,7 +22,7 @@ COMPOSED: dict[str, dict[str, Any]] = {
         "head": "avg",
     },
     "GLiT with an MLP of fixed widths": {"mlp": {"ratios": None, "hidden": [40, 72]}},
-    "GLiT with two patch sizes": {"stem.patch_sizes": [4, 7], "embed_dims": [24, 36]},
+    "GLiT with two patch sizes": {"patch_sizes": [4, 7], "embed_dims": [24, 36]},
 }
 
 

@@ -68,7 +68,7 @@ def test_random_architectures(name):
     [
         {},
         {"head": "avg"},
-        {"embed_dims": [24, 50], "mixer.head_dim": 16, "stem.patch_sizes": [4, 7, 14]},
+        {"embed_dims": [24, 50], "mixer.head_dim": 16, "patch_sizes": [4, 7, 14]},
         {"embed_dims": [36], "mixer.num_heads": 6, "mixer.head_dim": 12, "in_chans": 3},
         {"mixer": "attention", "mixer.num_heads": [1, 2, 5], "embed_dims": [30, 48]},
         {"mlp": "mlp", "mlp.ratios": None, "mlp.hidden": [10, 30]},

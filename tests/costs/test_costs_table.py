@@ -15,7 +15,7 @@ SPACES = {
     "glit_tiny": vitsearch.build_space("glit_tiny"),
     "grid": vitsearch.build_space("glit", **{"mixer.local": "grid"}),
     "widths and patches": vitsearch.build_space(
-        "glit", embed_dims=[24, 48], **{"stem.patch_sizes": [4, 7]}
+        "glit", embed_dims=[24, 48], **{"patch_sizes": [4, 7]}
     ),
     "restricted": vitsearch.build_space("glit").restrict({"*.global_heads": [0, 3]}),
     "stages": vitsearch.build_space("glit", num_stages=2, num_blocks=[1, 3]),
@@ -45,8 +45,9 @@ def test_model_grows_by_pieces_not_by_architectures():
     model = CostModel(space)
     for _ in range(2000):
         model.cost(space.sample(rng))
-    assert len(model._bases) == 1
-    assert all(len(table) <= 36 for table in model._blocks)
+    assert len(model._frames) == 1
+    assert len(model._tables) == 2  # mixers and MLPs, which all twelve slots share
+    assert all(len(table) <= 12 for table in model._tables.values())
 
 
 def test_default_classifier_is_imagenets():

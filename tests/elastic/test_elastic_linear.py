@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitsearch.elastic import ElasticLinear, ElasticMlp, LinearSizes, leading
-from vitsearch.elastic.base import trailing
+from vitsearch.elastic import Axis, ElasticLinear, ElasticMlp, LinearSizes
+from vitsearch.elastic.axis import cut
 from vitsearch.spaces.parts import MlpPlan
 
 
@@ -37,7 +37,12 @@ def test_last_channels_instead_of_first(last_in, last_out, randomised):
     columns = slice(-4, None) if last_in else slice(4)
     plain = plain_linear(layer.weight[rows, columns], layer.bias[rows])
     x = torch.randn(3, 4, dtype=torch.float64)
-    sizes = LinearSizes((4,), (5,), last_in=last_in, last_out=last_out)
+    sizes = LinearSizes(
+        (4,),
+        (5,),
+        in_alignment="suffix" if last_in else None,
+        out_alignment="suffix" if last_out else None,
+    )
     torch.testing.assert_close(layer(x, sizes), plain(x), rtol=0, atol=1e-12)
 
 
@@ -102,10 +107,13 @@ def test_weight_is_an_ordinary_matrix():
     assert "bias=True" in repr(layer)
 
 
-def test_leading_and_trailing():
-    tensor = torch.arange(12).view(3, 4)
-    assert leading(tensor) is leading(tensor, 3, 4) is leading(tensor, 3) is tensor
-    assert leading(tensor, 2, 3).tolist() == [[0, 1, 2], [4, 5, 6]]
-    assert trailing(tensor, 1, 4) is tensor
-    assert trailing(tensor, 1, 2).tolist() == [[2, 3], [6, 7], [10, 11]]
-    assert leading(tensor, 2).data_ptr() == tensor.data_ptr()
+def test_widths_of_an_axis():
+    axis, channels = Axis((2, 3, 4)), torch.arange(4)
+    assert axis.size == 4
+    assert cut(channels, 0, axis, 4, "suffix") is channels
+    assert cut(channels, 0, axis, 3, "prefix").tolist() == [0, 1, 2]
+    assert cut(channels, 0, axis, 3, "suffix").tolist() == [1, 2, 3]
+    assert cut(channels, 0, axis, 2, "prefix").data_ptr() == channels.data_ptr()
+    # Cyclic: 0, 1 for the width of two; the width of three goes on from there, around the end.
+    assert cut(channels, 0, axis, 2, "cyclic").tolist() == [0, 1]
+    assert cut(channels, 0, axis, 3, "cyclic").tolist() == [2, 3, 0]

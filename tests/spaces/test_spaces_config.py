@@ -16,7 +16,7 @@ PARTS = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml")
 
 OWN_SPACE = """
 defaults:
-  - stem: patch4
+  - stem: patch
   - mixer: glit_demo
   - mlp: glit
   - head: token
@@ -24,6 +24,7 @@ defaults:
 name: mine
 image_size: 28
 in_chans: 1
+patch_sizes: [4]
 num_blocks: 2
 embed_dims: [48]
 mixer:
@@ -49,7 +50,8 @@ def test_every_file_builds(name):
 
 @pytest.mark.parametrize(("section", "part"), PARTS)
 def test_every_part_builds(section, part):
-    space = build_space("glit", **{section: part, "image_size": 32})
+    host = "vit_resnas" if part.startswith("vit_resnas") else "glit"
+    space = build_space(host, **{section: part, "image_size": 32})
     space.validate(space.largest())
 
 
@@ -108,7 +110,7 @@ def test_override_by_dotted_path():
 def test_override_by_part_name():
     space = build_space("glit", mixer="glit")
     assert space.choice("stages.0.blocks.0.kernel_size").options == (17, 31, 45)
-    assert build_space("glit", head="avg").pool == "avg"
+    assert build_space("glit", head="avg").head.pool == "avg"
 
 
 def test_part_name_then_setting_of_that_part():

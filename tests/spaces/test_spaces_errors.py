@@ -37,7 +37,7 @@ BAD_SETTINGS = {
         ["patch_size 4", "image_size 30", "multiple of 4"],
     ),
     "one of two patches": (
-        {"stem.patch_sizes": [4, 5]},
+        {"patch_sizes": [4, 5]},
         ["patch_size 5", "image_size 28", "multiple of 4, 5"],
     ),
     "even kernel": ({"mixer.kernel_sizes": [3, 8]}, ["kernel size 8", "odd"]),

@@ -15,7 +15,7 @@ SMALL = {
     "one block": build_space("glit", num_blocks=1),
     "grid": build_space("glit", num_blocks=1, **{"mixer.local": "grid"}),
     "widths and patches": build_space(
-        "glit", num_blocks=1, embed_dims=[24, 48], **{"stem.patch_sizes": [4, 7]}
+        "glit", num_blocks=1, embed_dims=[24, 48], **{"patch_sizes": [4, 7]}
     ),
     "two blocks": build_space(
         "glit", num_blocks=2, **{"mixer.kernel_sizes": [9], "mixer.global_heads": [0, 1, 3]}
@@ -34,7 +34,7 @@ SMALL = {
         build_space("glit", num_blocks=1).largest()
     ),
 }
-BLOCK = build_space("glit", num_blocks=2, embed_dims=[24, 48], **{"stem.patch_sizes": [4, 7]})
+BLOCK = build_space("glit", num_blocks=2, embed_dims=[24, 48], **{"patch_sizes": [4, 7]})
 
 
 def brute_force(space):
@@ -123,14 +123,18 @@ def test_ends_hold_with_any_classifier(num_classes):
 def test_catalogue_holds_every_piece():
     space = SMALL["widths and patches"]
     catalogue = space.catalogue()
-    stems, heads, blocks = set(), set(), set()
+    stems, heads, mixers, mlps = set(), set(), set(), set()
     for architecture in brute_force(space):
         plan = space.plan(architecture)
         stems.add(plan.stem)
         heads.add(plan.head)
-        blocks.add(plan.stages[0].blocks[0])
+        mixers.add(plan.stages[0].blocks[0].mixer)
+        mlps.add(plan.stages[0].blocks[0].mlp)
     assert set(catalogue.stems) == stems
     assert set(catalogue.heads) == heads
-    assert set(catalogue.stages[0].blocks[0]) == blocks
-    for pieces in (catalogue.stems, catalogue.heads, catalogue.stages[0].blocks[0]):
+    slot = catalogue.stages[0].slots[0]
+    assert set(slot.mixers) == mixers
+    assert set(slot.mlps) == mlps
+    assert slot.embed_dims == (24, 36)
+    for pieces in (catalogue.stems, catalogue.heads, slot.mixers, slot.mlps):
         assert len(set(pieces)) == len(pieces)

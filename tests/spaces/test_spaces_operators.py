@@ -13,7 +13,7 @@ SPACES = {
     "glit": build_space("glit"),
     "grid": build_space("glit", **{"mixer.local": "grid"}),
     "two widths, two patches": build_space(
-        "glit", num_blocks=2, embed_dims=[24, 48], **{"stem.patch_sizes": [4, 7]}
+        "glit", num_blocks=2, embed_dims=[24, 48], **{"patch_sizes": [4, 7]}
     ),
     "restricted": build_space("glit").restrict({"*.global_heads": [0, 3], "*.mlp_ratio": 4}),
     "attention": build_space("glit", mixer="attention"),

@@ -33,7 +33,7 @@ def space_named(name: str) -> SearchSpace:
             "glit",
             num_blocks=3,
             embed_dims=[24, 36, 48],
-            **{"stem.patch_sizes": [4, 7], "mixer.head_dim": 16},
+            **{"patch_sizes": [4, 7], "mixer.head_dim": 16},
         )
     assert name == "stages"
     return build_space("glit", num_stages=2, num_blocks=[1, 2], mlp={"ratios": [[2, 3], [1, 2]]})

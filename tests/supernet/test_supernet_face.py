@@ -38,7 +38,7 @@ def test_shapes(network, images):
 def test_pooling(network, images):
     features = network.forward_features(images(network, 3))
     pooled = network.forward_head(features, pre_logits=True)
-    assert network.global_pool == network.space.pool
+    assert network.global_pool == network.space.head.pool
     if network.global_pool == "avg":
         torch.testing.assert_close(pooled, features[:, 1:].mean(1))
     else:

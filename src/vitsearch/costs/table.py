@@ -7,13 +7,54 @@ millions of architectures; no plan is built.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vitsearch.spaces import Architecture, Cost, SearchSpace, Value, extent
+from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
+from vitsearch.spaces.parts.base import BlockPart, TokenContext
+from vitsearch.spaces.stage import Stage
 
 Key = tuple[Value | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """The mixer or the MLP of a slot, with the table of costs it shares with its like.
+
+    Attributes:
+        names: Of its choices.
+        costs: MACs and parameters by the values of these choices, `None` where one is inactive.
+    """
+
+    part: BlockPart
+    tokens: TokenContext
+    names: tuple[str, ...]
+    otherwise: Key
+    costs: dict[Key, tuple[int, int]]
+
+    def add(self, key: Key) -> tuple[int, int]:
+        """Cost a half not met before."""
+        own = [choice.name for choice in self.part.choices()]
+        values = [o if v is None else v for v, o in zip(key, self.otherwise, strict=True)]
+        cost = self.part.plan(dict(zip(own, values, strict=True)), self.tokens).cost()
+        found = self.costs[key] = (cost.macs, cost.params)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What an assignment of the shared choices fixes.
+
+    Attributes:
+        cost: Of everything but the blocks.
+        slots: For each slot within the depth: the name of its `keep` choice or `None`, the
+            parameters of its norms, its halves.
+    """
+
+    cost: tuple[int, int]
+    slots: tuple[tuple[str | None, int, _Half, _Half], ...]
 
 
 class CostModel:
@@ -26,42 +67,51 @@ class CostModel:
         self.space = space
         self.num_classes = num_classes
         self._shared_names = [choice.name for choice in space.shared_choices]
-        self._slots = [
-            (stage, slot, [choice.name for choice in choices])
-            for stage, slots in enumerate(space.block_choices)
-            for slot, choices in enumerate(slots)
-        ]
-        self._bases: dict[Key, Cost] = {}
-        self._blocks: list[dict[tuple[Key, Key], tuple[int, int]]] = [{} for _ in self._slots]
+        self._frames: dict[Key, _Frame] = {}
+        self._tables: dict[tuple[object, ...], dict[Key, tuple[int, int]]] = {}
 
     def cost(self, architecture: Architecture) -> Cost:
         """MACs and parameters, the classifier included."""
         get = architecture.get
         shared = tuple([get(name) for name in self._shared_names])
-        base = self._bases.get(shared)
-        if base is None:
-            base = self._bases[shared] = self._base_cost(architecture)
-        macs, params = base.macs, base.params
-        for index, (_, _, names) in enumerate(self._slots):
-            key = (shared, tuple([get(name) for name in names]))
-            cost = self._blocks[index].get(key)
-            if cost is None:
-                cost = self._blocks[index][key] = self._block_cost(index, architecture)
-            macs += cost[0]
-            params += cost[1]
+        frame = self._frames.get(shared)
+        if frame is None:
+            frame = self._frames[shared] = self._frame(architecture)
+        macs, params = frame.cost
+        for keep, norms, *halves in frame.slots:
+            if keep is not None and not get(keep):
+                continue
+            params += norms
+            for half in halves:
+                key = tuple([get(name) for name in half.names])
+                cost = half.costs.get(key) or half.add(key)
+                macs += cost[0]
+                params += cost[1]
         return Cost(macs, params)
 
-    def _base_cost(self, architecture: Architecture) -> Cost:
+    def _frame(self, architecture: Architecture) -> _Frame:
         values = self.space.values(architecture)
-        head = self.space.head_plan(values).cost(self.num_classes)
-        return extent.stem_plan(self.space, values).cost() + head
+        slots = []
+        for stage, grid in zip(self.space.stages, self.space.grids(values), strict=True):
+            tokens = self.space.tokens(stage.index, values, grid)
+            for slot in range(stage.num_blocks):
+                if stage.within_depth(slot, values):
+                    mixer = self._half("mixer", stage, slot, tokens)
+                    mlp = self._half("mlp", stage, slot, tokens)
+                    slots.append((stage.keep_name(slot), 4 * tokens.embed_dim, mixer, mlp))
+        cost = self.space.frame_cost(values, self.num_classes)
+        return _Frame((cost.macs, cost.params), tuple(slots))
 
-    def _block_cost(self, index: int, architecture: Architecture) -> tuple[int, int]:
-        stage, slot, _ = self._slots[index]
-        values = self.space.values(architecture)
-        tokens = self.space.tokens(stage, values, self.space.grids(values)[stage])
-        cost = self.space.stages[stage].block_plan(slot, values, tokens).cost()
-        return cost.macs, cost.params
+    def _half(self, role: str, stage: Stage, slot: int, tokens: TokenContext) -> _Half:
+        part = stage.mixer if role == "mixer" else stage.mlp
+        prefix = stage.block_prefix(slot)
+        return _Half(
+            part=part,
+            tokens=tokens,
+            names=tuple(f"{prefix}.{choice.name}" for choice in part.choices()),
+            otherwise=tuple(choice.otherwise for choice in part.choices()),
+            costs=self._tables.setdefault((role, stage.index, tokens), {}),
+        )
 
 
 def cost(space: SearchSpace, architecture: Architecture, num_classes: int = 1000) -> Cost:

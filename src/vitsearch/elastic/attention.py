@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
+from vitsearch.elastic.axis import Alignment, AxisLike
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
@@ -32,38 +33,46 @@ class AttentionLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AttentionSizes:
-    """Channels in and out, heads, channels of a head."""
+    """Channels in and out, heads, channels of a head.
+
+    Attributes:
+        token_alignment: Which channels in and out, whatever the call says; `None` for as it says.
+    """
 
     embed_dim: int
     num_heads: int
     head_dim: int
+    token_alignment: Alignment | None = None
 
 
 class ElasticAttention(ElasticModule[AttentionLike]):
     """Attention on (B, N, C) with scale head_dim^-0.5; qkv rows ordered q, k, v, then by head."""
 
-    def __init__(self, dim: int, num_heads: int, head_dim: int, qkv_bias: bool = True) -> None:
+    def __init__(
+        self, dim: AxisLike, num_heads: AxisLike, head_dim: AxisLike, qkv_bias: bool = True
+    ) -> None:
         super().__init__()
         self.qkv = ElasticLinear(dim, (3, num_heads, head_dim), bias=qkv_bias)
         self.proj = ElasticLinear((num_heads, head_dim), dim)
 
     def children_sizes(self, sizes: AttentionLike) -> dict[str, LinearSizes]:
         """The first heads and, of each, the first channels."""
-        heads = (sizes.num_heads, sizes.head_dim)
+        heads, tokens = (sizes.num_heads, sizes.head_dim), (sizes.embed_dim,)
+        fixed = getattr(sizes, "token_alignment", None)
         return {
-            "qkv": LinearSizes((sizes.embed_dim,), (3, *heads)),
-            "proj": LinearSizes(heads, (sizes.embed_dim,)),
+            "qkv": LinearSizes(tokens, (3, *heads), in_alignment=fixed),
+            "proj": LinearSizes(heads, tokens, out_alignment=fixed),
         }
 
     def forward(self, x: Tensor, sizes: AttentionLike, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)
         batch, tokens, _ = x.shape
-        qkv = self.qkv(x, children["qkv"])
+        qkv = self.qkv(x, children["qkv"], context)
         q, k, v = qkv.view(batch, tokens, 3, sizes.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         x = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, head_dim)
         x = x.transpose(1, 2).reshape(batch, tokens, -1)
-        return self.proj(x, children["proj"])  # type: ignore[no-any-return]
+        return self.proj(x, children["proj"], context)  # type: ignore[no-any-return]
 
 
 def _count_fused_attention_on_cpu() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from vitsearch.elastic.axis import Alignment
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
 
 SizesT = TypeVar("SizesT")
@@ -28,11 +29,17 @@ class Context:
             the supernet's own.
         estimator: Collects BatchNorm statistics; layers then normalise by the batch.
         recomputing: The call repeats one that was counted; running statistics stay as they are.
+        alignment: Which channels a width gets.
     """
 
     statistics: NormStatistics | None = None
     estimator: NormEstimator | None = None
     recomputing: bool = False
+    alignment: Alignment = "prefix"
+
+    def norm_key(self, path: str) -> str:
+        """What a BatchNorm layer's statistics are filed under: other channels have others."""
+        return f"{path}@suffix" if self.alignment == "suffix" else path
 
 
 PLAIN = Context()
@@ -41,7 +48,7 @@ PLAIN = Context()
 class ElasticModule(nn.Module, Generic[SizesT]):
     """A module whose `forward(x, sizes, context)` uses the weights that `sizes` names."""
 
-    def active(self, sizes: SizesT) -> dict[str, Tensor]:
+    def active(self, sizes: SizesT, alignment: Alignment = "prefix") -> dict[str, Tensor]:
         """Own tensors (parameters and buffers) under `sizes`, as views where possible."""
         return {}
 
@@ -50,32 +57,19 @@ class ElasticModule(nn.Module, Generic[SizesT]):
         return {}
 
 
-def active_state(module: ElasticModule[Any], sizes: Any, prefix: str = "") -> dict[str, Tensor]:
+def active_state(
+    module: ElasticModule[Any], sizes: Any, prefix: str = "", alignment: Alignment = "prefix"
+) -> dict[str, Tensor]:
     """The active weights of a module and its children, named as in a `state_dict`."""
-    return dict(_walk(module, sizes, prefix))
+    return dict(_walk(module, sizes, prefix, alignment))
 
 
-def _walk(module: ElasticModule[Any], sizes: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in module.active(sizes).items():
+def _walk(
+    module: ElasticModule[Any], sizes: Any, prefix: str, alignment: Alignment
+) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in module.active(sizes, alignment).items():
         yield prefix + name, tensor
     for name, child_sizes in module.children_sizes(sizes).items():
         child = module.get_submodule(name)
         assert isinstance(child, ElasticModule), name
-        yield from _walk(child, child_sizes, f"{prefix}{name}.")
-
-
-def leading(tensor: Tensor, *counts: int) -> Tensor:
-    """The leading `counts[i]` entries of each dimension, as a view; the tensor itself if it is all.
-
-    A sub-network's share of a weight is cut out here and in `trailing`, nowhere else.
-    """
-    for dim, count in enumerate(counts):
-        if count != tensor.shape[dim]:
-            tensor = tensor.narrow(dim, 0, count)
-    return tensor
-
-
-def trailing(tensor: Tensor, dim: int, count: int) -> Tensor:
-    """The last `count` entries of one dimension, as a view; the tensor itself if it is all."""
-    size = tensor.shape[dim]
-    return tensor if count == size else tensor.narrow(dim, size - count, count)
+        yield from _walk(child, child_sizes, f"{prefix}{name}.", alignment)

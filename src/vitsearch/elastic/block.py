@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from vitsearch.elastic.axis import AxisLike
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.norm import ElasticLayerNorm
 
@@ -32,7 +33,7 @@ class ElasticBlock(ElasticModule[BlockSizes]):
 
     def __init__(
         self,
-        dim: int,
+        dim: AxisLike,
         mixer: ElasticModule[Any],
         mlp: ElasticModule[Any],
         *,
@@ -58,6 +59,8 @@ class ElasticBlock(ElasticModule[BlockSizes]):
     def forward(self, x: Tensor, sizes: BlockSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         of = self.children_sizes(sizes)
-        x = x + self.drop_path(self.mixer(self.norm1(x, of["norm1"]), of["mixer"], context))
-        x = x + self.drop_path(self.mlp(self.norm2(x, of["norm2"]), of["mlp"], context))
+        x = x + self.drop_path(
+            self.mixer(self.norm1(x, of["norm1"], context), of["mixer"], context)
+        )
+        x = x + self.drop_path(self.mlp(self.norm2(x, of["norm2"], context), of["mlp"], context))
         return x

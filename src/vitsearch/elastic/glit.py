@@ -39,7 +39,10 @@ class ElasticGlitMixer(ElasticModule[GlitMixerSizes]):
         """Sizes of the halves that take part."""
         children: dict[str, object] = {}
         if sizes.global_dim:
-            children["attn"] = AttentionSizes(sizes.global_dim, sizes.num_heads, sizes.head_dim)
+            # The first channels of the tokens come in, so a weight always meets the same channel.
+            children["attn"] = AttentionSizes(
+                sizes.global_dim, sizes.num_heads, sizes.head_dim, token_alignment="prefix"
+            )
         if sizes.local_dim:
             children["local"] = LocalSizes(
                 sizes.local_dim, sizes.local_inner, sizes.kernel_size, sizes.grid

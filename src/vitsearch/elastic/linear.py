@@ -1,4 +1,4 @@
-"""Linear layer whose features are laid out on a grid (q/k/v, heads, channels), cut at a corner."""
+"""Linear layer whose features lie on a grid (q/k/v, heads, channels) and can be taken in part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading, trailing
+from vitsearch.elastic.axis import Alignment, Axis, AxisLike, as_axis, cut
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 
 Shape = tuple[int, ...]
 
@@ -21,56 +22,72 @@ class LinearSizes:
     Attributes:
         in_shape: Active columns.
         out_shape: Active rows.
-        last_in: Take the last channels of a one-dimensional `in_shape`, not the first.
-        last_out: Take the last channels of a one-dimensional `out_shape`, not the first.
+        in_alignment: Which columns, whatever the call says; `None` for as it says.
+        out_alignment: Which rows, whatever the call says; `None` for as it says.
     """
 
     in_shape: Shape
     out_shape: Shape
-    last_in: bool = False
-    last_out: bool = False
+    in_alignment: Alignment | None = None
+    out_alignment: Alignment | None = None
 
 
 class ElasticLinear(ElasticModule[LinearSizes]):
-    """`y = x W^T + b` with the leading corner of W on both sides.
+    """`y = x W^T + b` with the channels that each width gets on both sides.
 
     The weight is an ordinary matrix `(out_features, in_features)`. Its rows and columns may stand
     for a grid, so that a sub-network takes the first heads and, of each, the first channels.
     """
 
-    def __init__(self, in_shape: int | Shape, out_shape: int | Shape, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_shape: AxisLike | tuple[AxisLike, ...],
+        out_shape: AxisLike | tuple[AxisLike, ...],
+        bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.in_shape = (in_shape,) if isinstance(in_shape, int) else in_shape
-        self.out_shape = (out_shape,) if isinstance(out_shape, int) else out_shape
+        self._in_axes, self._out_axes = _axes(in_shape), _axes(out_shape)
+        self.in_shape = tuple(axis.size for axis in self._in_axes)
+        self.out_shape = tuple(axis.size for axis in self._out_axes)
         self.in_features, self.out_features = prod(self.in_shape), prod(self.out_shape)
         self.weight = nn.Parameter(torch.empty(self.out_features, self.in_features))
         self.bias = nn.Parameter(torch.zeros(self.out_features)) if bias else None
         nn.init.xavier_uniform_(self.weight)
 
-    def active(self, sizes: LinearSizes) -> dict[str, Tensor]:
-        """The leading corner of weight and bias."""
+    def active(self, sizes: LinearSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """The rows and columns of weight and bias."""
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
         if (sizes.in_shape, sizes.out_shape) != (self.in_shape, self.out_shape):
+            rows = sizes.out_alignment or alignment
+            columns = sizes.in_alignment or alignment
             corner = weight.view(*self.out_shape, *self.in_shape)
-            if sizes.last_in:
-                corner = trailing(corner, -1, *sizes.in_shape)
-            if sizes.last_out:
-                corner = trailing(corner, 0, *sizes.out_shape)
-            corner = leading(corner, *sizes.out_shape, *sizes.in_shape)
+            corner = _cut_axes(corner, 0, self._out_axes, sizes.out_shape, rows)
+            corner = _cut_axes(corner, len(self.out_shape), self._in_axes, sizes.in_shape, columns)
             weight = corner.reshape(prod(sizes.out_shape), prod(sizes.in_shape))
             if bias is not None:
                 bias = bias.view(self.out_shape)
-                if sizes.last_out:
-                    bias = trailing(bias, 0, *sizes.out_shape)
-                bias = leading(bias, *sizes.out_shape).reshape(-1)
+                bias = _cut_axes(bias, 0, self._out_axes, sizes.out_shape, rows).reshape(-1)
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
     def forward(self, x: Tensor, sizes: LinearSizes, context: Context = PLAIN) -> Tensor:
         """(B, ..., in) to (B, ..., out)."""
-        tensors = self.active(sizes)
+        tensors = self.active(sizes, context.alignment)
         return F.linear(x, tensors["weight"], tensors.get("bias"))
 
     def extra_repr(self) -> str:
         """The largest sizes."""
         return f"in_shape={self.in_shape}, out_shape={self.out_shape}, bias={self.bias is not None}"
+
+
+def _axes(shape: AxisLike | tuple[AxisLike, ...]) -> tuple[Axis, ...]:
+    listed = shape if isinstance(shape, tuple) else (shape,)
+    return tuple(as_axis(axis) for axis in listed)
+
+
+def _cut_axes(
+    tensor: Tensor, first: int, axes: tuple[Axis, ...], shape: Shape, alignment: Alignment
+) -> Tensor:
+    for dim, (axis, width) in enumerate(zip(axes, shape, strict=True), start=first):
+        tensor = cut(tensor, dim, axis, width, alignment)
+    return tensor

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.norm import ElasticBatchNorm
 
@@ -39,10 +40,12 @@ class LocalSizes:
 class ElasticDepthwise(ElasticModule[DepthwiseSizes]):
     """Depthwise convolution in 1-D (all tokens in a row) or 2-D (the patch grid), same padding."""
 
-    def __init__(self, channels: int, kernel_size: int, *, num_dims: int) -> None:
+    def __init__(self, channels: AxisLike, kernel_size: int, *, num_dims: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, 1, *([kernel_size] * num_dims)))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self._axis = as_axis(channels)
+        size = self._axis.size
+        self.weight = nn.Parameter(torch.empty(size, 1, *([kernel_size] * num_dims)))
+        self.bias = nn.Parameter(torch.zeros(size))
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     @property
@@ -50,18 +53,18 @@ class ElasticDepthwise(ElasticModule[DepthwiseSizes]):
         """1 or 2."""
         return self.weight.dim() - 2
 
-    def active(self, sizes: DepthwiseSizes) -> dict[str, Tensor]:
-        """The first channels, the middle of the kernel."""
-        weight = leading(self.weight, sizes.channels)
+    def active(self, sizes: DepthwiseSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """The channels of a width, the middle of the kernel."""
+        weight = cut(self.weight, 0, self._axis, sizes.channels, alignment)
         for dim in range(2, weight.dim()):
             margin = (weight.shape[dim] - sizes.kernel_size) // 2
             if margin:
                 weight = weight.narrow(dim, margin, sizes.kernel_size)
-        return {"weight": weight, "bias": leading(self.bias, sizes.channels)}
+        return {"weight": weight, "bias": cut(self.bias, 0, self._axis, sizes.channels, alignment)}
 
     def forward(self, x: Tensor, sizes: DepthwiseSizes, context: Context = PLAIN) -> Tensor:
         """(B, C, N) or (B, C, H, W) to the same shape."""
-        tensors = self.active(sizes)
+        tensors = self.active(sizes, context.alignment)
         weight, margin = tensors["weight"], sizes.kernel_size // 2
         if self.num_dims == 2:
             return F.conv2d(x, weight, tensors["bias"], padding=margin, groups=sizes.channels)
@@ -86,7 +89,9 @@ class ElasticLocal(ElasticModule[LocalSizes]):
     depthwise convolution sees the patches in their places, and the class token passes by it.
     """
 
-    def __init__(self, dim: int, inner_dim: int, kernel_size: int, *, on_grid: bool) -> None:
+    def __init__(
+        self, dim: AxisLike, inner_dim: AxisLike, kernel_size: int, *, on_grid: bool
+    ) -> None:
         super().__init__()
         self.on_grid = on_grid
         self.expand = ElasticLinear(dim, (2, inner_dim))
@@ -95,25 +100,25 @@ class ElasticLocal(ElasticModule[LocalSizes]):
         self.project = ElasticLinear(inner_dim, dim)
 
     def children_sizes(self, sizes: LocalSizes) -> dict[str, object]:
-        """The last channels of the tokens, which are the ones that come in; the first inside."""
+        """The last channels of the tokens, which are the ones that come in."""
         return {
-            "expand": LinearSizes((sizes.dim,), (2, sizes.inner_dim), last_in=True),
+            "expand": LinearSizes((sizes.dim,), (2, sizes.inner_dim), in_alignment="suffix"),
             "conv": DepthwiseSizes(sizes.inner_dim, sizes.kernel_size),
             "norm": sizes.inner_dim,
-            "project": LinearSizes((sizes.inner_dim,), (sizes.dim,), last_out=True),
+            "project": LinearSizes((sizes.inner_dim,), (sizes.dim,), out_alignment="suffix"),
         }
 
     def forward(self, x: Tensor, sizes: LocalSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)
-        x = F.glu(self.expand(x, children["expand"]), dim=-1).transpose(1, 2)  # (B, C, N)
+        x = F.glu(self.expand(x, children["expand"], context), dim=-1).transpose(1, 2)  # (B, C, N)
         if self.on_grid:
             prefix = x.shape[2] - sizes.grid[0] * sizes.grid[1]
             rows, columns = sizes.grid
             patches = x[:, :, prefix:].reshape(*x.shape[:2], rows, columns)
-            patches = self.conv(patches, children["conv"])
+            patches = self.conv(patches, children["conv"], context)
             x = torch.cat([x[:, :, :prefix], patches.flatten(2)], dim=2)
         else:
-            x = self.conv(x, children["conv"])
+            x = self.conv(x, children["conv"], context)
         x = F.silu(self.norm(x, children["norm"], context)).transpose(1, 2)
-        return self.project(x, children["project"])  # type: ignore[no-any-return]
+        return self.project(x, children["project"], context)  # type: ignore[no-any-return]

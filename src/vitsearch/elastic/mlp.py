@@ -7,6 +7,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitsearch.elastic.axis import AxisLike
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
@@ -26,7 +27,7 @@ class MlpSizes(Protocol):
 class ElasticMlp(ElasticModule[MlpSizes]):
     """The MLP of a transformer block."""
 
-    def __init__(self, dim: int, hidden_dim: int) -> None:
+    def __init__(self, dim: AxisLike, hidden_dim: AxisLike) -> None:
         super().__init__()
         self.fc1 = ElasticLinear(dim, hidden_dim)
         self.fc2 = ElasticLinear(hidden_dim, dim)
@@ -39,4 +40,5 @@ class ElasticMlp(ElasticModule[MlpSizes]):
     def forward(self, x: Tensor, sizes: MlpSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)
-        return self.fc2(F.gelu(self.fc1(x, children["fc1"])), children["fc2"])  # type: ignore[no-any-return]
+        hidden = F.gelu(self.fc1(x, children["fc1"], context))
+        return self.fc2(hidden, children["fc2"], context)  # type: ignore[no-any-return]

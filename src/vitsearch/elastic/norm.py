@@ -1,4 +1,4 @@
-"""LayerNorm and BatchNorm over the leading channels."""
+"""LayerNorm and BatchNorm over the channels of a width."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut, paste
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 
 
 class ElasticLayerNorm(ElasticModule[int]):
     """LayerNorm over the C channels that come in; `sizes` is C."""
 
-    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+    def __init__(self, dim: AxisLike, eps: float = 1e-6) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self._axis = as_axis(dim)
+        self.weight = nn.Parameter(torch.ones(self._axis.size))
+        self.bias = nn.Parameter(torch.zeros(self._axis.size))
 
-    def active(self, sizes: int) -> dict[str, Tensor]:
-        """The first C entries."""
-        return {"weight": leading(self.weight, sizes), "bias": leading(self.bias, sizes)}
+    def active(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """C entries."""
+        return {
+            "weight": cut(self.weight, 0, self._axis, sizes, alignment),
+            "bias": cut(self.bias, 0, self._axis, sizes, alignment),
+        }
 
     def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
-        tensors = self.active(sizes)
+        tensors = self.active(sizes, context.alignment)
         return F.layer_norm(x, (sizes,), tensors["weight"], tensors["bias"], self.eps)
 
     def extra_repr(self) -> str:
@@ -46,41 +51,48 @@ class ElasticBatchNorm(ElasticModule[int]):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, dim: AxisLike, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
+        self._axis = as_axis(dim)
         self.eps = eps
         self.momentum = momentum
         self.path = ""
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
-        self.register_buffer("running_mean", torch.zeros(dim))
-        self.register_buffer("running_var", torch.ones(dim))
+        self.weight = nn.Parameter(torch.ones(self._axis.size))
+        self.bias = nn.Parameter(torch.zeros(self._axis.size))
+        self.register_buffer("running_mean", torch.zeros(self._axis.size))
+        self.register_buffer("running_var", torch.ones(self._axis.size))
 
-    def active(self, sizes: int) -> dict[str, Tensor]:
-        """The first C entries, statistics included."""
-        return {
-            "weight": leading(self.weight, sizes),
-            "bias": leading(self.bias, sizes),
-            "running_mean": leading(self.running_mean, sizes),
-            "running_var": leading(self.running_var, sizes),
+    def active(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """C entries, statistics included."""
+        own = {
+            "weight": self.weight,
+            "bias": self.bias,
+            "running_mean": self.running_mean,
+            "running_var": self.running_var,
         }
+        return {name: cut(own[name], 0, self._axis, sizes, alignment) for name in own}
 
     def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """(B, C, ...) to the same shape."""
-        tensors = self.active(sizes)
+        tensors = self.active(sizes, context.alignment)
         mean, var = tensors["running_mean"], tensors["running_var"]
-        training = self.training
+        training, key = self.training, context.norm_key(self.path)
         if context.estimator is not None:
-            mean, var = context.estimator.update(self.path, x)
+            mean, var = context.estimator.update(key, x)
             training = False
-        elif not training and context.statistics is not None and self.path in context.statistics:
-            mean, var = context.statistics[self.path]
+        elif not training and context.statistics is not None and key in context.statistics:
+            mean, var = context.statistics[key]
         if mean.dtype != self.running_mean.dtype:  # statistics are collected in float32
             mean, var = mean.to(self.running_mean.dtype), var.to(self.running_var.dtype)
         momentum = 0.0 if context.recomputing else self.momentum
-        return F.batch_norm(
+        x = F.batch_norm(
             x, mean, var, tensors["weight"], tensors["bias"], training, momentum, self.eps
         )
+        if training and mean._base is None and mean is not self.running_mean:
+            # The channels wrap around: what was updated is a copy.
+            paste(self.running_mean, self._axis, sizes, context.alignment, mean)
+            paste(self.running_var, self._axis, sizes, context.alignment, var)
+        return x
 
     def extra_repr(self) -> str:
         """The largest size."""

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, leading
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 
 
 class PatchStemSizes(Protocol):
@@ -24,33 +25,57 @@ class PatchStemSizes(Protocol):
 
 
 class ElasticPatchEmbed(ElasticModule[int]):
-    """Images (B, in_chans, H, W) to tokens (B, 1 + patches, C); `sizes` is C."""
+    """Images (B, in_chans, H, W) to tokens (B, prefix + patches, C); `sizes` is C.
 
-    def __init__(self, dim: int, patch_size: int, in_chans: int, num_patches: int) -> None:
+    The prefix is a class token and, where the space has one, a distillation token.
+    """
+
+    dist_token: nn.Parameter | None
+
+    def __init__(
+        self,
+        dim: AxisLike,
+        patch_size: int,
+        in_chans: int,
+        num_patches: int,
+        num_prefix_tokens: int = 1,
+    ) -> None:
         super().__init__()
+        assert num_prefix_tokens in (1, 2), num_prefix_tokens
         self.patch_size = patch_size
-        self.weight = nn.Parameter(torch.empty(dim, in_chans, patch_size, patch_size))
-        self.bias = nn.Parameter(torch.zeros(dim))
-        self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + num_patches, dim))
+        self._axis = as_axis(dim)
+        size = self._axis.size
+        self.weight = nn.Parameter(torch.empty(size, in_chans, patch_size, patch_size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.cls_token = nn.Parameter(torch.empty(1, 1, size))
+        self.pos_embed = nn.Parameter(torch.empty(1, num_prefix_tokens + num_patches, size))
         for tensor in (self.weight, self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(tensor, std=0.02)
+        if num_prefix_tokens == 2:
+            self.dist_token = nn.Parameter(torch.empty(1, 1, size))
+            nn.init.trunc_normal_(self.dist_token, std=0.02)
+        else:
+            self.register_parameter("dist_token", None)
 
-    def active(self, sizes: int) -> dict[str, Tensor]:
-        """The first C channels."""
-        return {
-            "weight": leading(self.weight, sizes),
-            "bias": leading(self.bias, sizes),
-            "cls_token": leading(self.cls_token, 1, 1, sizes),
-            "pos_embed": leading(self.pos_embed, 1, self.pos_embed.shape[1], sizes),
+    def active(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """C channels."""
+        own = {
+            "weight": cut(self.weight, 0, self._axis, sizes, alignment),
+            "bias": cut(self.bias, 0, self._axis, sizes, alignment),
+            "cls_token": cut(self.cls_token, 2, self._axis, sizes, alignment),
+            "pos_embed": cut(self.pos_embed, 2, self._axis, sizes, alignment),
         }
+        if self.dist_token is not None:
+            own["dist_token"] = cut(self.dist_token, 2, self._axis, sizes, alignment)
+        return own
 
     def forward(self, images: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
-        """Project, put the class token in front, add positions."""
-        tensors = self.active(sizes)
+        """Project, put the prefix tokens in front, add positions."""
+        tensors = self.active(sizes, context.alignment)
         x = F.conv2d(images, tensors["weight"], tensors["bias"], stride=self.patch_size)
         x = x.flatten(2).transpose(1, 2)  # (B, patches, C)
-        x = torch.cat([tensors["cls_token"].expand(x.shape[0], -1, -1), x], dim=1)
+        prefix = [tensors[name] for name in ("cls_token", "dist_token") if name in tensors]
+        x = torch.cat([*(token.expand(x.shape[0], -1, -1) for token in prefix), x], dim=1)
         return x + tensors["pos_embed"]
 
 

@@ -1,28 +1,34 @@
 """What holds for all architectures of a space together: how many, the ends, every piece they need.
 
-All of it is exact. The choices fall in two: the *shared* ones (patch size, widths), which are few
-and are enumerated, and those of the blocks, which are independent of each other once the shared
-ones are fixed; so counts multiply and costs add up block by block. Blocks that look alike are
-looked at once.
+All of it is exact. The choices fall in two: the *shared* ones (patch size, widths, depths), which
+are few and are enumerated, and those of the blocks, which depend on little else once the shared
+ones are fixed; so counts multiply and costs add up slot by slot (see `slots.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import prod
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.base import TokenContext, Values
-from vitsearch.spaces.plan import BlockPlan, HeadPlan, PiecePlan, PlanCatalogue, StageCatalogue
+from vitsearch.spaces.plan import (
+    HeadPlan,
+    PiecePlan,
+    PlanCatalogue,
+    SlotCatalogue,
+    StageCatalogue,
+)
+from vitsearch.spaces.slots import Key, Slot, SlotOption, SlotTable, State
 
 if TYPE_CHECKING:
     from vitsearch.spaces.space import SearchSpace
 
 METRICS = ("macs", "params")
-Signature = tuple[object, ...]
+Rank = tuple[int, int]
+Chosen = dict[str, Value | None]
 
 
 def shared_assignments(space: SearchSpace) -> Iterator[dict[str, Value | None]]:
@@ -30,66 +36,33 @@ def shared_assignments(space: SearchSpace) -> Iterator[dict[str, Value | None]]:
     return assignments(space.shared_choices)
 
 
-def stem_plan(space: SearchSpace, values: Values) -> PiecePlan:
-    """The sizes of the stem."""
-    own = {c.name: values[f"stem.{c.name}"] for c in space.stem.choices()}
-    plan: PiecePlan = space.stem.plan(
-        own,
-        image_size=space.image_size,
-        in_chans=space.in_chans,
-        embed_dim=int(values["stages.0.embed_dim"] or 0),
-    )
-    return plan
-
-
-def _signature(space: SearchSpace, stage: int, slot: int) -> Signature:
-    """Equal for slots of a stage with the same choices and options."""
-    start = len(space.stages[stage].block_prefix(slot))
-    return (stage, *((c.name[start:], c.options) for c in space.block_choices[stage][slot]))
-
-
-class _Blocks:
-    """Assignments of one slot's choices with their plans, looked up by what they depend on."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-        self._known: dict[tuple[object, ...], list[tuple[Cost, dict[str, Value | None]]]] = {}
-
-    def costs(
-        self, stage: int, slot: int, shared: Values, tokens: TokenContext
-    ) -> list[tuple[Cost, dict[str, Value | None]]]:
-        """Cost and relative values of every assignment of a slot."""
-        key = (_signature(self._space, stage, slot), tokens)
-        if key not in self._known:
-            self._known[key] = [
-                (plan.cost(), dict(self._space.stages[stage].relative(slot, values)))
-                for values, plan in _block_plans(self._space, stage, slot, shared, tokens)
-            ]
-        return self._known[key]
-
-
-def _block_plans(
-    space: SearchSpace, stage: int, slot: int, shared: Values, tokens: TokenContext
-) -> Iterator[tuple[dict[str, Value | None], BlockPlan]]:
-    choices: tuple[Choice, ...] = space.block_choices[stage][slot]
-    for values in assignments(choices, shared):
-        yield values, space.stages[stage].block_plan(slot, values, tokens)
-
-
 def size(space: SearchSpace) -> int:
     """The exact number of architectures."""
-    shared = sum(1 for _ in shared_assignments(space))
-    counts: dict[Signature, int] = {}
-    for stage, slots in enumerate(space.block_choices):
-        for slot, choices in enumerate(slots):
-            key = _signature(space, stage, slot)
+    table = SlotTable(space)
+    counts: dict[tuple[object, ...], int] = {}
+    total = 0
+    for shared in shared_assignments(space):
+        product = 1
+        for stage in space.stages:
+            key = tuple(slot.key(shared) for slot in table.stages[stage.index])
             if key not in counts:
-                counts[key] = sum(1 for _ in assignments(choices))
-    return shared * prod(
-        counts[_signature(space, stage, slot)]
-        for stage, slots in enumerate(space.block_choices)
-        for slot in range(len(slots))
-    )
+                counts[key] = _count(table, stage.index, shared)
+            product *= counts[key]
+        total += product
+    return total
+
+
+def _count(table: SlotTable, stage: int, shared: Values) -> int:
+    states: dict[State, int] = {(): 1}
+    for slot in table.stages[stage]:
+        following: dict[State, int] = {}
+        for state, ways in states.items():
+            _, options = table.options(slot, {**shared, **dict(state)})
+            for option in options:
+                after = table.state_after(slot, state, option)
+                following[after] = following.get(after, 0) + ways
+        states = following
+    return sum(states.values())
 
 
 def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Architecture:
@@ -97,26 +70,27 @@ def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Archi
     assert metric in METRICS, metric
     sign = 1 if largest else -1
 
-    def rank(cost: Cost) -> tuple[int, int]:
+    def rank(cost: Cost) -> Rank:
         first, second = cost.macs, cost.params
         return (sign * first, sign * second) if metric == "macs" else (sign * second, sign * first)
 
-    blocks = _Blocks(space)
-    best: tuple[tuple[int, int], dict[str, Value | None]] | None = None
+    ends = _Ends(SlotTable(space), rank)
+    best: tuple[Rank, Values, list[tuple[Slot, SlotOption]]] | None = None
     for shared in shared_assignments(space):
-        cost = stem_plan(space, shared).cost() + space.head_plan(shared).cost(0)
-        values = dict(shared)
+        total = rank(space.frame_cost(shared))
+        chosen: list[tuple[Slot, SlotOption]] = []
         for stage, grid in zip(space.stages, space.grids(shared), strict=True):
             tokens = space.tokens(stage.index, shared, grid)
-            for slot in range(stage.num_blocks):
-                options = blocks.costs(stage.index, slot, shared, tokens)
-                block_cost, own = max(options, key=lambda option: rank(option[0]))
-                cost = cost + block_cost
-                values.update({f"{stage.block_prefix(slot)}.{k}": v for k, v in own.items()})
-        if best is None or rank(cost) > best[0]:
-            best = (rank(cost), values)
+            stage_rank, stage_chosen = ends.of_stage(stage.index, shared, tokens)
+            total = _add(total, stage_rank)
+            chosen += stage_chosen
+        if best is None or total > best[0]:
+            best = (total, shared, chosen)
     assert best is not None
-    found = best[1]
+    found: Chosen = dict(best[1])
+    for slot, option in best[2]:
+        prefix = slot.stage.block_prefix(slot.index)
+        found.update({f"{prefix}.{name}": value for name, value in option.values.items()})
 
     def pick(choice: Choice) -> Value:
         value = found[choice.name]
@@ -126,30 +100,115 @@ def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Archi
     return space.complete(pick)
 
 
+def _add(first: Rank, second: Rank) -> Rank:
+    return first[0] + second[0], first[1] + second[1]
+
+
+class _Ends:
+    """The best way through the slots of a stage, by a rank that adds up."""
+
+    def __init__(self, table: SlotTable, rank: Callable[[Cost], Rank]) -> None:
+        self._table = table
+        self._rank = rank
+        self._best: dict[Key, dict[State, tuple[Rank, SlotOption]]] = {}
+
+    def of_stage(
+        self, stage: int, shared: Values, tokens: TokenContext
+    ) -> tuple[Rank, list[tuple[Slot, SlotOption]]]:
+        states: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {(): ((0, 0), [])}
+        for slot in self._table.stages[stage]:
+            following: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {}
+            for state, (so_far, chosen) in states.items():
+                for after, (rank, option) in self._of_slot(slot, state, shared, tokens).items():
+                    total = _add(so_far, rank)
+                    if after not in following or total > following[after][0]:
+                        following[after] = (total, [*chosen, (slot, option)])
+            states = following
+        return max(states.values(), key=lambda found: found[0])
+
+    def _of_slot(
+        self, slot: Slot, state: State, shared: Values, tokens: TokenContext
+    ) -> dict[State, tuple[Rank, SlotOption]]:
+        """For each state that the slot can lead to, its best option."""
+        table = self._table
+        key, options = table.options(slot, {**shared, **dict(state)})
+        linked = bool(table.state_after(slot, state, options[0]))
+        known = (key, tokens, slot.index if linked else None, state)
+        if known not in self._best:
+            best: dict[State, tuple[Rank, SlotOption]] = {}
+            for option in options:
+                after = table.state_after(slot, state, option)
+                rank = self._rank(table.block_cost(slot.stage, option, tokens))
+                if after not in best or rank > best[after][0]:
+                    best[after] = (rank, option)
+            self._best[known] = best
+        return self._best[known]
+
+
 def catalogue(space: SearchSpace) -> PlanCatalogue:
     """Every piece that some architecture asks for, each once."""
+    table = SlotTable(space)
     stems: dict[PiecePlan, None] = {}
     heads: dict[HeadPlan, None] = {}
-    blocks: list[list[dict[BlockPlan, None]]] = [
-        [{} for _ in range(stage.num_blocks)] for stage in space.stages
-    ]
-    seen: set[tuple[int, TokenContext]] = set()
+    transitions: list[dict[PiecePlan, None]] = [{} for _ in space.stages]
+    slots = [[_SlotPieces() for _ in range(stage.num_blocks)] for stage in space.stages]
     for shared in shared_assignments(space):
-        stems[stem_plan(space, shared)] = None
+        stems[space.stem_plan(shared)] = None
         heads[space.head_plan(shared)] = None
         for stage, grid in zip(space.stages, space.grids(shared), strict=True):
+            transition = space.transition_plan(stage.index, shared)
+            if transition is not None:
+                transitions[stage.index][transition] = None
             tokens = space.tokens(stage.index, shared, grid)
-            if (stage.index, tokens) in seen:
-                continue
-            seen.add((stage.index, tokens))
-            for slot in range(stage.num_blocks):
-                found = _block_plans(space, stage.index, slot, shared, tokens)
-                blocks[stage.index][slot].update(dict.fromkeys(plan for _, plan in found))
+            for slot, key, options in table.walk(stage, shared):
+                slots[stage.index][slot.index].add(table, slot, key, options, tokens)
     return PlanCatalogue(
         stems=tuple(stems),
         stages=tuple(
-            StageCatalogue(transitions=(), blocks=tuple(tuple(slot) for slot in stage))
-            for stage in blocks
+            StageCatalogue(
+                transitions=tuple(transitions[stage.index]),
+                slots=tuple(pieces.frozen(stage.norm_eps) for pieces in slots[stage.index]),
+            )
+            for stage in space.stages
         ),
         heads=tuple(heads),
     )
+
+
+class _SlotPieces:
+    """Collects what a slot can be asked for."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[Key, TokenContext]] = set()
+        self._mixers: dict[PiecePlan, None] = {}
+        self._mlps: dict[PiecePlan, None] = {}
+        self._embed_dims: set[int] = set()
+
+    def add(
+        self,
+        table: SlotTable,
+        slot: Slot,
+        key: Key,
+        options: list[SlotOption],
+        tokens: TokenContext,
+    ) -> None:
+        if (key, tokens) in self._seen:
+            return
+        self._seen.add((key, tokens))
+        present = [option for option in options if option.present]
+        if present:
+            self._embed_dims.add(tokens.embed_dim)
+        for values in dict.fromkeys(option.mixer for option in present):
+            self._mixers[table.mixer(slot.stage, values, tokens)[0]] = None
+        for values in dict.fromkeys(option.mlp for option in present):
+            self._mlps[table.mlp(slot.stage, values, tokens)[0]] = None
+
+    def frozen(self, norm_eps: float) -> SlotCatalogue | None:
+        if not self._mixers:
+            return None
+        return SlotCatalogue(
+            embed_dims=tuple(sorted(self._embed_dims)),
+            norm_eps=norm_eps,
+            mixers=tuple(self._mixers),
+            mlps=tuple(self._mlps),
+        )

@@ -79,17 +79,24 @@ class HeadPlan:
         pool: `token` (class token) or `avg` (mean of the patch tokens), as timm names them.
         norm_eps: Of the final LayerNorm.
         num_prefix_tokens: Tokens in front of the patches.
+        distillation: A second classifier on the second token; logits are the mean of both.
+        patch_head: The supernet has a classifier of patch tokens, for training only.
     """
 
     embed_dim: int
     pool: str
     norm_eps: float
     num_prefix_tokens: int
+    distillation: bool
+    patch_head: bool
 
     def cost(self, num_classes: int) -> Cost:
-        """LayerNorm and classifier; 0 classes mean no classifier."""
-        norm = Cost(0, 2 * self.embed_dim)
-        return norm + linear_cost(self.embed_dim, num_classes) if num_classes else norm
+        """LayerNorm and classifiers; 0 classes mean none. The patch head is not counted."""
+        total = Cost(0, 2 * self.embed_dim)
+        if num_classes:
+            for _ in range(1 + self.distillation):
+                total = total + linear_cost(self.embed_dim, num_classes)
+        return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +135,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotCatalogue:
+    """Every piece that one block slot may be asked for."""
+
+    embed_dims: tuple[int, ...]
+    norm_eps: float
+    mixers: tuple[PiecePlan, ...]
+    mlps: tuple[PiecePlan, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageCatalogue:
-    """Every piece that one stage may be asked for; `blocks[slot]` is empty for an unused slot."""
+    """Every piece that one stage may be asked for; a slot that nothing uses is `None`."""
 
     transitions: tuple[PiecePlan, ...]
-    blocks: tuple[tuple[BlockPlan, ...], ...]
+    slots: tuple[SlotCatalogue | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +168,15 @@ class PlanCatalogue:
             stages=tuple(
                 StageCatalogue(
                     transitions=() if stage.transition is None else (stage.transition,),
-                    blocks=tuple((block,) for block in stage.blocks),
+                    slots=tuple(
+                        SlotCatalogue(
+                            embed_dims=(block.embed_dim,),
+                            norm_eps=block.norm_eps,
+                            mixers=(block.mixer,),
+                            mlps=(block.mlp,),
+                        )
+                        for block in stage.blocks
+                    ),
                 )
                 for stage in plan.stages
             ),
@@ -159,6 +184,9 @@ class PlanCatalogue:
         )
 
 
-def largest_of(plans: Sequence[PiecePlan], attribute: str) -> int:
-    """The largest value of an integer attribute over plans: the size a shared layer needs."""
-    return max(int(getattr(plan, attribute)) for plan in plans)
+def widths_of(plans: Sequence[PiecePlan], attribute: str) -> tuple[int, ...]:
+    """Every positive value of an integer attribute over plans, ascending: a shared layer's sizes.
+
+    A size of 0 means that the plan does without.
+    """
+    return tuple(sorted({int(getattr(plan, attribute)) for plan in plans} - {0}))

@@ -30,6 +30,10 @@ def list_published() -> list[str]:
 def published(name: str) -> tuple[SearchSpace, Architecture]:
     """A published architecture and the space that it belongs to.
 
+    Where the paper's network lies outside of the paper's space (AutoFormer-Tiny has MLPs of ratio
+    3) the space has that option, too. Which of a stage's skippable slots are empty is not
+    published; here they are the last.
+
     Raises:
         SpaceError: An unknown name.
     """
@@ -38,13 +42,15 @@ def published(name: str) -> tuple[SearchSpace, Architecture]:
             f"published architecture {name} is unknown; legal: {', '.join(list_published())}"
         )
     entry = published_entries()[name]
-    space = build_space(entry["space"])
-    values: dict[str, Value] = {
-        "stem.patch_size": entry["patch_size"],
-        "stages.0.embed_dim": entry["embed_dim"],
-    }
-    for slot, block in enumerate(entry["blocks"]):
-        values.update({f"stages.0.blocks.{slot}.{key}": value for key, value in block.items()})
-    architecture = Architecture(values)
-    space.validate(architecture)
-    return space, architecture
+    space = build_space(entry["space"], **entry.get("settings", {}))
+    stages = entry.get("stages") or [{"width": entry["embed_dim"], "blocks": entry["blocks"]}]
+    shared: dict[str, Value] = {"stem.patch_size": entry["patch_size"]}
+    for index, stage in enumerate(stages):
+        shared[f"stages.{index}.embed_dim"] = stage["width"]
+    blocks = [[_chosen(block) for block in stage["blocks"]] for stage in stages]
+    return space, space.assemble(shared, blocks)
+
+
+def _chosen(block: dict[str, Value]) -> dict[str, Value]:
+    """What a block chooses; the dimension of a head is its stage's."""
+    return {name: value for name, value in block.items() if name != "head_dim"}

@@ -118,6 +118,20 @@ class Settings:
             raise SpaceError(f"{self._path}.{key}={options} lists an option twice")
         return tuple(sorted(options))
 
+    def positions(self, key: str, count: int) -> tuple[int, ...]:
+        """An ascending list of places from 0 to `count` - 1, or none."""
+        value = self._value(key, None)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+            value = self._of_stage(key, value)
+        if value is None or value == [] or value == ():
+            return ()
+        places = self.integers(key, minimum=0)
+        if places[-1] >= count:
+            raise SpaceError(
+                f"{self._path}.{key}={list(places)}: there are {count} slots, counted from 0"
+            )
+        return places
+
     def finish(self) -> None:
         """Refuse keys that nothing read.
 

@@ -12,29 +12,33 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
 from vitsearch.errors import SpaceError
-from vitsearch.spaces import extent, operators
+from vitsearch.spaces import assemble, extent, operators
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.base import STEMS, StageContext, TokenContext, Values
-from vitsearch.spaces.plan import HeadPlan, Plan, PlanCatalogue, StagePlan
+from vitsearch.spaces.parts.head import Head
+from vitsearch.spaces.plan import HeadPlan, PiecePlan, Plan, PlanCatalogue, StagePlan
+from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.stage import build_stages
 
-POOLS = ("token", "avg")
-SECTIONS = ("stem", "mixer", "mlp", "head")
+SECTIONS = ("stem", "transition", "mixer", "mlp", "head")
 TOP_LEVEL = (
     "name",
     "image_size",
     "in_chans",
+    "patch_sizes",
     "num_stages",
     "num_blocks",
+    "depths",
+    "identity_probability",
+    "skippable",
     "embed_dims",
     "norm_eps",
     "restrict",
@@ -73,17 +77,18 @@ class SearchSpace:
         self.name = str(self._config.get("name", "unnamed"))
         self.image_size = settings.integer("image_size")
         self.in_chans = settings.integer("in_chans", 3)
-        self.stages = build_stages(self._config)
+        patch_sizes = settings.integers("patch_sizes") if settings.has("patch_sizes") else ()
+        self.stages = build_stages(self._config, patch_sizes)
         self.stem = STEMS.build(
             self._config.get("stem"),
             StageContext(
-                index=0, num_stages=len(self.stages), embed_dims=self.stages[0].embed_dims
+                index=0,
+                num_stages=len(self.stages),
+                embed_dims=self.stages[0].embed_dims,
+                patch_sizes=patch_sizes,
             ),
         )
-        head = Settings(self._config.get("head", {}), "space.head")
-        self.pool = head.word("pool", POOLS, "token")
-        self.final_norm_eps = head.number("norm_eps", 1e-6)
-        head.finish()
+        self.head = Head.read(self._config.get("head", {}))
         self.shared_choices, self.block_choices = self._build_choices()
         self.choices: tuple[Choice, ...] = (
             *self.shared_choices,
@@ -92,7 +97,7 @@ class SearchSpace:
         self._ends: dict[tuple[str, bool], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
         for values in extent.shared_assignments(self):
-            self.grids(values)  # refuses a patch size that does not divide the image
+            self.grids(values)  # refuses patches and stages that do not fit the image
 
     def _build_choices(
         self,
@@ -104,7 +109,7 @@ class SearchSpace:
             [list(stage.block_choices(slot)) for slot in range(stage.num_blocks)]
             for stage in self.stages
         ]
-        limits = _expand_patterns(
+        limits = expand_patterns(
             self._config.get("restrict") or {},
             [c.name for c in shared] + [c.name for s in blocks for b in s for c in b],
             self.name,
@@ -139,7 +144,7 @@ class SearchSpace:
             SpaceError: No such choice; the message has the nearest name.
         """
         if name not in self._by_name:
-            raise SpaceError(_unknown_choice(name, self.name, list(self._by_name)))
+            raise SpaceError(unknown_choice(name, self.name, list(self._by_name)))
         return self._by_name[name]
 
     def restrict(self, options: Mapping[str, Value | Sequence[Value]]) -> SearchSpace:
@@ -153,14 +158,11 @@ class SearchSpace:
             SpaceError: An unknown name or option.
         """
         named = [choice.name for choice in self.choices]
-        merged = {c.name: list(c.options) for c in self.choices if self._is_limited(c.name)}
-        for name, wanted in _expand_patterns(options, named, self.name).items():
+        patterns = self._config.get("restrict") or {}
+        merged = {c.name: list(c.options) for c in self.choices if is_named(c.name, patterns)}
+        for name, wanted in expand_patterns(options, named, self.name).items():
             merged[name] = list(self.choice(name).limited_to(wanted).options)
         return SearchSpace({**self._config, "restrict": merged})
-
-    def _is_limited(self, name: str) -> bool:
-        patterns = self._config.get("restrict") or {}
-        return any(fnmatchcase(name, pattern) for pattern in patterns)
 
     def resized(self, *, image_size: int | None = None, in_chans: int | None = None) -> SearchSpace:
         """The same space for other images.
@@ -170,6 +172,16 @@ class SearchSpace:
         """
         changes = {"image_size": image_size, "in_chans": in_chans}
         return SearchSpace({**self._config, **{k: v for k, v in changes.items() if v is not None}})
+
+    def with_identity_probability(self, probability: float) -> SearchSpace:
+        """The same space in which a sampled slot is an identity with this probability.
+
+        Raises:
+            SpaceError: The space has no identities, or the number is not between 0 and 1.
+        """
+        if self._config.get("identity_probability") is None:
+            raise SpaceError(f"space {self.name} has no identity_probability to change")
+        return SearchSpace({**self._config, "identity_probability": probability})
 
     # Architectures
 
@@ -204,6 +216,24 @@ class SearchSpace:
             return choice.options[choice.options.index(values[choice.name])]  # 1, not True
 
         return self.complete(pick)
+
+    def assemble(
+        self,
+        shared: Mapping[str, Value],
+        blocks: Sequence[Sequence[Mapping[str, Value] | None]],
+    ) -> Architecture:
+        """The architecture with these blocks, wherever its identities stand.
+
+        Args:
+            shared: Values of `stem.patch_size`, `stages.0.embed_dim` and the like.
+            blocks: For each stage its blocks in order, as values by short names (`mlp_ratio`).
+                `None` is an identity, or an empty slot; identities are shifted to the end, and
+                where fewer blocks than slots are given the last skippable slots stay empty.
+
+        Raises:
+            SpaceError: A name or value is not legal, or a slot cannot be empty.
+        """
+        return assemble.assemble(self, shared, blocks)
 
     def validate(self, architecture: Architecture) -> None:
         """Check that an architecture is legal and canonical in this space.
@@ -249,21 +279,25 @@ class SearchSpace:
         """The architecture in sizes.
 
         Raises:
-            SpaceError: The architecture is not legal in this space.
+            SpaceError: The architecture is not legal in the space.
         """
         values = self.values(architecture)
-        grids = self.grids(values)
         stages = []
-        for stage, grid in zip(self.stages, grids, strict=True):
+        for stage, grid in zip(self.stages, self.grids(values), strict=True):
             tokens = self.tokens(stage.index, values, grid)
-            blocks = tuple(stage.block_plan(i, values, tokens) for i in range(stage.num_blocks))
+            slots = [slot for slot in range(stage.num_blocks) if stage.is_present(slot, values)]
             stages.append(
-                StagePlan(embed_dim=tokens.embed_dim, grid=grid, transition=None, blocks=blocks)
+                StagePlan(
+                    embed_dim=tokens.embed_dim,
+                    grid=grid,
+                    transition=self.transition_plan(stage.index, values),
+                    blocks=tuple(stage.block_plan(slot, values, tokens) for slot in slots),
+                )
             )
         return Plan(
             image_size=self.image_size,
             in_chans=self.in_chans,
-            stem=extent.stem_plan(self, values),
+            stem=self.stem_plan(values),
             stages=tuple(stages),
             head=self.head_plan(values),
         )
@@ -271,21 +305,58 @@ class SearchSpace:
     def grids(self, values: Values) -> tuple[tuple[int, int], ...]:
         """Rows and columns of patch tokens in each stage."""
         stem = {c.name: values[f"stem.{c.name}"] for c in self.stem.choices()}
-        return (self.stem.grid(stem, self.image_size),) * len(self.stages)
+        grids: list[tuple[int, int]] = [self.stem.grid(stem, self.image_size)]
+        for stage in self.stages[1:]:
+            transition = stage.transition
+            if transition is None:
+                grids.append(grids[-1])
+            else:
+                grids.append(transition.grid(stage.transition_values(values), grids[-1]))
+        return tuple(grids)
 
     def tokens(self, stage: int, values: Values, grid: tuple[int, int]) -> TokenContext:
         """What the blocks of a stage see."""
-        width = values[f"stages.{stage}.embed_dim"]
-        return TokenContext(embed_dim=int(width or 0), grid=grid, num_prefix_tokens=1)
+        return TokenContext(
+            embed_dim=int(values[f"stages.{stage}.embed_dim"] or 0),
+            grid=grid,
+            num_prefix_tokens=self.head.num_prefix_tokens,
+        )
+
+    def stem_plan(self, values: Values) -> PiecePlan:
+        """The sizes of the stem."""
+        plan: PiecePlan = self.stem.plan(
+            {c.name: values[f"stem.{c.name}"] for c in self.stem.choices()},
+            image_size=self.image_size,
+            in_chans=self.in_chans,
+            embed_dim=int(values["stages.0.embed_dim"] or 0),
+            num_prefix_tokens=self.head.num_prefix_tokens,
+        )
+        return plan
+
+    def transition_plan(self, stage: int, values: Values) -> PiecePlan | None:
+        """The sizes of what leads to a stage; `None` where nothing does."""
+        transition = self.stages[stage].transition
+        if transition is None:
+            return None
+        grids = self.grids(values)
+        return transition.plan(
+            self.stages[stage].transition_values(values),
+            self.tokens(stage - 1, values, grids[stage - 1]),
+            self.tokens(stage, values, grids[stage]),
+        )
 
     def head_plan(self, values: Values) -> HeadPlan:
         """The sizes of the head."""
-        return HeadPlan(
-            embed_dim=int(values[f"{self.stages[-1].prefix}.embed_dim"] or 0),
-            pool=self.pool,
-            norm_eps=self.final_norm_eps,
-            num_prefix_tokens=1,
-        )
+        return self.head.plan(int(values[f"{self.stages[-1].prefix}.embed_dim"] or 0))
+
+    def frame_cost(self, values: Values, num_classes: int = 0) -> Cost:
+        """What everything but the blocks costs, from the values of the shared choices."""
+        total = self.stem_plan(values).cost() + self.head_plan(values).cost(num_classes)
+        for stage in self.stages:
+            transition = self.transition_plan(stage.index, values)
+            if transition is not None:
+                total = total + transition.cost()
+        return total
 
     def catalogue(self) -> PlanCatalogue:
         """Every piece that some architecture of the space asks for."""
@@ -316,25 +387,3 @@ class SearchSpace:
 
 def _listed(choice: Choice) -> str:
     return ", ".join(map(str, choice.options))
-
-
-def _unknown_choice(name: str, space: str, names: Sequence[str]) -> str:
-    close = get_close_matches(name, names, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"space {space} has no choice {name}{hint}"
-
-
-def _expand_patterns(
-    limits: Mapping[str, Value | Sequence[Value]], names: Sequence[str], space: str
-) -> dict[str, Sequence[Value]]:
-    if not isinstance(limits, Mapping):
-        raise SpaceError(f"space.restrict={limits!r} must map names of choices to options")
-    expanded: dict[str, Sequence[Value]] = {}
-    for pattern, options in limits.items():
-        matching = [name for name in names if fnmatchcase(name, pattern)]
-        if not matching:
-            raise SpaceError(_unknown_choice(pattern, space, names))
-        several = isinstance(options, Collection) and not isinstance(options, str)
-        listed: list[Any] = list(options) if several else [options]  # type: ignore[arg-type]
-        expanded.update(dict.fromkeys(matching, listed))
-    return expanded

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import comb
 from typing import Any
 
 from vitsearch.errors import SpaceError
-from vitsearch.spaces.choice import Choice
+from vitsearch.spaces.choice import Choice, Condition
 from vitsearch.spaces.parts.base import (
     MIXERS,
     MLPS,
+    TRANSITIONS,
     BlockPart,
     StageContext,
     TokenContext,
+    TransitionPart,
     Values,
 )
 from vitsearch.spaces.plan import BlockPlan
@@ -24,11 +28,20 @@ from vitsearch.spaces.settings import Settings
 class Stage:
     """One stage's parts.
 
+    Blocks can be left out in two ways. `depths`: the last ones go, so that a stage is as deep as it
+    says; networks with an identity anywhere are the same network here, their identities shifted to
+    the end (ViTAS, section 3). `skippable`: slots of their own that may be empty; the others keep
+    their weights (ViT-ResNAS, section 3.4).
+
     Attributes:
         index: From 0.
         num_blocks: Slots.
         embed_dims: Options for C.
+        depths: Options for the number of blocks; empty if all are there.
+        depth_weights: Sampling frequency of each; `None` for uniform.
+        skippable: Slots that may be empty, from 0.
         norm_eps: Of the blocks' LayerNorms.
+        transition: What leads here from the stage before; `None` in the first.
         mixer: What mixes tokens.
         mlp: What mixes channels.
     """
@@ -36,7 +49,11 @@ class Stage:
     index: int
     num_blocks: int
     embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    depth_weights: tuple[float, ...] | None
+    skippable: tuple[int, ...]
     norm_eps: float
+    transition: TransitionPart | None
     mixer: BlockPart
     mlp: BlockPart
 
@@ -46,65 +63,156 @@ class Stage:
         return f"stages.{self.index}"
 
     def own_choices(self) -> tuple[Choice, ...]:
-        """The choices that the whole stage shares: `embed_dim`."""
-        return (Choice(name=f"{self.prefix}.embed_dim", options=self.embed_dims),)
+        """The choices that the whole stage shares: the transition's, `embed_dim`, `depth`."""
+        own = [Choice(name=f"{self.prefix}.embed_dim", options=self.embed_dims)]
+        if self.transition is not None:
+            below = f"{self.prefix}.transition"
+            own = [choice.under(below) for choice in self.transition.choices()] + own
+        if self.depths:
+            own.append(
+                Choice(name=f"{self.prefix}.depth", options=self.depths, weights=self.depth_weights)
+            )
+        return tuple(own)
 
     def block_prefix(self, slot: int) -> str:
         """What a slot's choices are named below."""
         return f"{self.prefix}.blocks.{slot}"
 
+    def keep_name(self, slot: int) -> str | None:
+        """The name of the choice whether a slot has a block; `None` if that is no choice."""
+        return f"{self.block_prefix(slot)}.keep" if slot in self.skippable else None
+
     def block_choices(self, slot: int) -> tuple[Choice, ...]:
-        """The choices of one slot."""
-        prefix = self.block_prefix(slot)
-        return tuple(choice.under(prefix) for choice in self._part_choices())
+        """The choices of one slot: whether it is there, and what its parts choose."""
+        prefix, keep = self.block_prefix(slot), self.keep_name(slot)
+        present: list[Condition] = []
+        own: list[Choice] = []
+        if self.depths and min(self.depths) <= slot:
+            deeper = tuple(depth for depth in self.depths if depth > slot)
+            present.append(Condition(f"{self.prefix}.depth", deeper))
+        if keep is not None:
+            # Side by side, the second is skipped whenever the first is, or equal networks differ.
+            before = self.keep_name(slot - 1)
+            chain = () if before is None else (Condition(before, (True,)),)
+            own.append(Choice(name=keep, options=(False, True), active_when=chain, otherwise=False))
+            present.append(Condition(keep, (True,)))
+        parts = (*self.mixer.choices(), *self.mlp.choices())
+        return (*own, *(choice.under(prefix, also=present) for choice in parts))
 
-    def relative(self, slot: int, values: Values) -> Values:
-        """The values of one slot's choices, by their short names."""
-        start = len(self.block_prefix(slot)) + 1
-        names = (f"{self.block_prefix(slot)}.{c.name}" for c in self._part_choices())
-        return {name[start:]: values[name] for name in names}
+    def within_depth(self, slot: int, values: Values) -> bool:
+        """Whether the stage is deep enough for a slot."""
+        return not self.depths or slot < int(values[f"{self.prefix}.depth"] or 0)
 
-    def _part_choices(self) -> Iterable[Choice]:
-        return (*self.mixer.choices(), *self.mlp.choices())
+    def is_present(self, slot: int, values: Values) -> bool:
+        """Whether a slot has a block, from the values of all choices."""
+        keep = self.keep_name(slot)
+        return self.within_depth(slot, values) and (keep is None or bool(values[keep]))
 
     def block_plan(self, slot: int, values: Values, tokens: TokenContext) -> BlockPlan:
-        """The sizes of one slot, from the values of all choices."""
-        own = self.relative(slot, values)
+        """The sizes of one slot that has a block, from the values of all choices."""
         return BlockPlan(
             slot=slot,
             embed_dim=tokens.embed_dim,
             norm_eps=self.norm_eps,
-            mixer=self.mixer.plan(own, tokens),
-            mlp=self.mlp.plan(own, tokens),
+            mixer=self.mixer.plan(self._relative(self.mixer, slot, values), tokens),
+            mlp=self.mlp.plan(self._relative(self.mlp, slot, values), tokens),
         )
 
+    def transition_values(self, values: Values) -> Values:
+        """The values of the transition's choices, by their short names."""
+        if self.transition is None:
+            return {}
+        below = f"{self.prefix}.transition"
+        return {c.name: values[f"{below}.{c.name}"] for c in self.transition.choices()}
 
-def build_stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
+    def _relative(self, part: BlockPart, slot: int, values: Values) -> Values:
+        """The values of a part's choices, by their short names."""
+        prefix = self.block_prefix(slot)
+        return {c.name: values[f"{prefix}.{c.name}"] for c in part.choices()}
+
+
+def build_stages(
+    settings: Mapping[str, Any], patch_sizes: tuple[int, ...] = ()
+) -> tuple[Stage, ...]:
     """The stages that a space's configuration describes.
 
     Raises:
-        SpaceError: A setting is missing, unknown or out of range.
+        SpaceError: A setting is missing, unknown or out of range, or stages do not fit together.
     """
     count = Settings(settings, "space").integer("num_stages", 1)
     stages = []
     for index in range(count):
         own = Settings(settings, "space", stage=index, num_stages=count)
-        embed_dims = own.integers("embed_dims")
-        context = StageContext(index=index, num_stages=count, embed_dims=embed_dims)
+        context = StageContext(
+            index=index,
+            num_stages=count,
+            embed_dims=own.integers("embed_dims"),
+            patch_sizes=patch_sizes,
+        )
+        num_blocks = own.integer("num_blocks")
+        depths, depth_weights = _depths(own, num_blocks)
+        skippable = own.positions("skippable", num_blocks)
+        if depths and skippable:
+            raise SpaceError(
+                "space.skippable and space.depths (or identity_probability) both leave out blocks; "
+                "a stage takes one of the two"
+            )
+        transition = settings.get("transition")
         stages.append(
             Stage(
                 index=index,
-                num_blocks=own.integer("num_blocks"),
-                embed_dims=embed_dims,
+                num_blocks=num_blocks,
+                embed_dims=context.embed_dims,
+                depths=depths,
+                depth_weights=depth_weights,
+                skippable=skippable,
                 norm_eps=own.number("norm_eps", 1e-6),
+                transition=TRANSITIONS.build(transition, context) if transition and index else None,
                 mixer=MIXERS.build(settings.get("mixer"), context),
                 mlp=MLPS.build(settings.get("mlp"), context),
             )
         )
-    widths = [stage.embed_dims for stage in stages]
-    if count > 1 and any(width != widths[0] or len(width) > 1 for width in widths):
-        raise SpaceError(
-            f"space.embed_dims={[list(width) for width in widths]}: stages follow each other "
-            f"without a transition, so all must have one and the same embed_dim"
-        )
+    _check_widths(stages)
     return tuple(stages)
+
+
+def _depths(
+    settings: Settings, num_blocks: int
+) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
+    if not settings.has("identity_probability"):
+        depths = settings.integers("depths", minimum=0) if settings.has("depths") else ()
+        if depths and depths[-1] != num_blocks:
+            raise SpaceError(
+                f"space.depths={list(depths)}: the deepest must have all {num_blocks} blocks "
+                f"(space.num_blocks)"
+            )
+        return depths, None
+    if settings.has("depths"):
+        raise SpaceError("space takes either depths or identity_probability, one of the two")
+    # Each slot is an identity with this probability; how many are left is binomial.
+    identity = settings.number("identity_probability")
+    if identity >= 1:
+        raise SpaceError(f"space.identity_probability={identity} must be a number below 1")
+    depths = tuple(range(num_blocks + 1))
+    weights = tuple(
+        comb(num_blocks, depth) * (1 - identity) ** depth * identity ** (num_blocks - depth)
+        for depth in depths
+    )
+    return depths, weights
+
+
+def _check_widths(stages: Sequence[Stage]) -> None:
+    widths = [list(stage.embed_dims) for stage in stages]
+    for before, stage in pairwise(stages):
+        if stage.transition is None:
+            if before.embed_dims != stage.embed_dims or len(stage.embed_dims) > 1:
+                raise SpaceError(
+                    f"space.embed_dims={widths}: stages follow each other without a transition, "
+                    f"so all must have one and the same embed_dim; add space/transition=reduction"
+                )
+        elif min(stage.embed_dims) < max(before.embed_dims):
+            raise SpaceError(
+                f"space.embed_dims={widths}: stage {stage.index} could be narrower "
+                f"({min(stage.embed_dims)}) than stage {before.index} ({max(before.embed_dims)}); "
+                f"a transition cannot take channels away"
+            )

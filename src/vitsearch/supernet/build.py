@@ -11,16 +11,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vitsearch.elastic import (
+    Axis,
     ElasticAttention,
+    ElasticConvStem,
     ElasticGlitMixer,
     ElasticLocal,
     ElasticMlp,
     ElasticModule,
     ElasticPatchEmbed,
     ElasticPatchStem,
+    ElasticPrivateAttention,
+    ElasticReduction,
+    ElasticRelativeAttention,
 )
-from vitsearch.spaces.parts import AttentionPlan, GlitMixerPlan, MlpPlan, PatchStemPlan
-from vitsearch.spaces.plan import PiecePlan, largest_of
+from vitsearch.spaces.parts import (
+    AttentionPlan,
+    ConvStemPlan,
+    GlitMixerPlan,
+    MlpPlan,
+    PatchStemPlan,
+    ReductionPlan,
+    RelativeAttentionPlan,
+    VitasAttentionPlan,
+)
+from vitsearch.spaces.plan import PiecePlan, widths_of
 
 Maker = Callable[[Sequence[Any]], ElasticModule[Any]]
 _MAKERS: dict[type, Maker] = {}
@@ -46,6 +60,11 @@ def make_layer(plans: Sequence[PiecePlan]) -> ElasticModule[Any]:
     return _MAKERS[kind](plans)
 
 
+def axis(plans: Sequence[PiecePlan], attribute: str) -> Axis:
+    """The widths that plans take of one dimension."""
+    return Axis(widths_of(plans, attribute))
+
+
 @layer_for(PatchStemPlan)
 def _patch_stem(plans: Sequence[PatchStemPlan]) -> ElasticPatchStem:
     by_patch_size: dict[int, list[PatchStemPlan]] = {}
@@ -54,24 +73,63 @@ def _patch_stem(plans: Sequence[PatchStemPlan]) -> ElasticPatchStem:
     return ElasticPatchStem(
         {
             size: ElasticPatchEmbed(
-                largest_of(same, "embed_dim"), size, same[0].in_chans, same[0].num_patches
+                axis(same, "embed_dim"),
+                size,
+                same[0].in_chans,
+                same[0].num_patches,
+                same[0].num_prefix_tokens,
             )
             for size, same in by_patch_size.items()
         }
     )
 
 
+@layer_for(ConvStemPlan)
+def _conv_stem(plans: Sequence[ConvStemPlan]) -> ElasticConvStem:
+    patch = make_layer([plan.patch for plan in plans])
+    assert isinstance(patch, ElasticPatchStem)
+    return ElasticConvStem(plans[0].in_chans, plans[0].mid_chans, patch)
+
+
+@layer_for(ReductionPlan)
+def _reduction(plans: Sequence[ReductionPlan]) -> ElasticReduction:
+    return ElasticReduction(
+        axis(plans, "in_dim"),
+        axis(plans, "embed_dim"),
+        sorted({plan.grid for plan in plans}),
+        norm_eps=plans[0].norm_eps,
+    )
+
+
 @layer_for(MlpPlan)
 def _mlp(plans: Sequence[MlpPlan]) -> ElasticMlp:
-    return ElasticMlp(largest_of(plans, "embed_dim"), largest_of(plans, "hidden_dim"))
+    return ElasticMlp(axis(plans, "embed_dim"), axis(plans, "hidden_dim"))
 
 
 @layer_for(AttentionPlan)
 def _attention(plans: Sequence[AttentionPlan]) -> ElasticAttention:
     return ElasticAttention(
-        largest_of(plans, "embed_dim"),
-        largest_of(plans, "num_heads"),
-        largest_of(plans, "head_dim"),
+        axis(plans, "embed_dim"), axis(plans, "num_heads"), axis(plans, "head_dim")
+    )
+
+
+@layer_for(RelativeAttentionPlan)
+def _relative_attention(plans: Sequence[RelativeAttentionPlan]) -> ElasticRelativeAttention:
+    return ElasticRelativeAttention(
+        axis(plans, "embed_dim"),
+        axis(plans, "num_heads"),
+        plans[0].head_dim,
+        max_distance=plans[0].max_distance,
+    )
+
+
+@layer_for(VitasAttentionPlan)
+def _private_attention(plans: Sequence[VitasAttentionPlan]) -> ElasticPrivateAttention:
+    return ElasticPrivateAttention(
+        axis(plans, "embed_dim"),
+        axis(plans, "inner_dim"),
+        widths_of(plans, "num_heads"),
+        private=plans[0].private,
     )
 
 
@@ -80,15 +138,13 @@ def _glit_mixer(plans: Sequence[GlitMixerPlan]) -> ElasticGlitMixer:
     attn = local = None
     if any(plan.global_dim for plan in plans):
         attn = ElasticAttention(
-            largest_of(plans, "global_dim"),
-            largest_of(plans, "num_heads"),
-            largest_of(plans, "head_dim"),
+            axis(plans, "global_dim"), axis(plans, "num_heads"), axis(plans, "head_dim")
         )
     if any(plan.local_dim for plan in plans):
         local = ElasticLocal(
-            largest_of(plans, "local_dim"),
-            largest_of(plans, "local_inner"),
-            largest_of(plans, "kernel_size"),
+            axis(plans, "local_dim"),
+            axis(plans, "local_inner"),
+            widths_of(plans, "kernel_size")[-1],
             on_grid=plans[0].local == "grid",
         )
     return ElasticGlitMixer(attn, local)

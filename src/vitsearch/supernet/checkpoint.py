@@ -22,7 +22,11 @@ NETWORK_PREFIX = "net."
 
 def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
     """What a checkpoint must carry besides weights to be read without its module's class."""
-    return {"space": network.space.config, "num_classes": network.num_classes}
+    return {
+        "space": network.space.config,
+        "num_classes": network.num_classes,
+        "sharing": network.sharing,
+    }
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -73,7 +77,11 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
     checkpoint = read_checkpoint(path)
     try:
         found = SearchSpace(checkpoint[ENTRY]["space"])
-        network = SuperTransformer(found, num_classes=int(checkpoint[ENTRY]["num_classes"]))
+        network = SuperTransformer(
+            found,
+            num_classes=int(checkpoint[ENTRY]["num_classes"]),
+            sharing=checkpoint[ENTRY].get("sharing", "prefix"),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
     if space is not None and found != space:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitsearch.elastic import (
+    Alignment,
+    Axis,
     Context,
     ElasticBatchNorm,
     ElasticBlock,
@@ -22,20 +25,37 @@ from vitsearch.elastic import (
 )
 from vitsearch.elastic.base import PLAIN
 from vitsearch.errors import ConfigError
-from vitsearch.spaces.plan import BlockPlan, HeadPlan, Plan, PlanCatalogue
+from vitsearch.spaces.plan import HeadPlan, Plan, PlanCatalogue, SlotCatalogue, StageCatalogue
 from vitsearch.supernet.build import make_layer
+
+_DECAY_FREE = ("cls_token", "dist_token", "pos_embed", "relative_keys", "relative_values")
+
+
+class HeadOutputs(NamedTuple):
+    """What the classifiers say of a batch.
+
+    Attributes:
+        logits: (B, num_classes) of the pooled tokens.
+        distillation: (B, num_classes) of the distillation token; `None` without one.
+        patches: (B, patches, num_classes) of every patch token; `None` without a patch head.
+    """
+
+    logits: Tensor
+    distillation: Tensor | None
+    patches: Tensor | None
 
 
 class ElasticStage(nn.Module):
-    """Blocks of one width, by slot; a slot that no architecture uses is empty."""
+    """A transition and blocks of one width, by slot; a slot that no architecture uses is empty."""
 
-    def __init__(self, blocks: list[nn.Module]) -> None:
+    def __init__(self, transition: ElasticModule[Any] | None, blocks: list[nn.Module]) -> None:
         super().__init__()
+        self.transition = transition
         self.blocks = nn.ModuleList(blocks)
 
 
 class ElasticTransformer(nn.Module):
-    """Stem, stages of blocks, final norm and classifier, large enough for every plan given.
+    """Stem, stages of blocks, final norm and classifiers, large enough for every plan given.
 
     Attributes:
         num_classes: Outputs of the classifier; 0 for none.
@@ -44,7 +64,12 @@ class ElasticTransformer(nn.Module):
     """
 
     def __init__(
-        self, catalogue: PlanCatalogue, *, num_classes: int, drop_path_rate: float = 0.0
+        self,
+        catalogue: PlanCatalogue,
+        *,
+        num_classes: int,
+        drop_path_rate: float = 0.0,
+        patch_head: bool = False,
     ) -> None:
         super().__init__()
         if num_classes < 0:
@@ -52,23 +77,26 @@ class ElasticTransformer(nn.Module):
         if not 0 <= drop_path_rate < 1:
             raise ConfigError(f"drop_path_rate={drop_path_rate} must lie in [0, 1)")
         self.num_classes = num_classes
-        self.num_features = max(head.embed_dim for head in catalogue.heads)
         self.grad_checkpointing = False
         self.stem: ElasticModule[Any] = make_layer(catalogue.stems)
-        depth = sum(len(stage.blocks) for stage in catalogue.stages)
+        depth = sum(len(stage.slots) for stage in catalogue.stages)
         # DeiT: grows with depth. Plain numbers, so that networks can be built on the meta device.
         rates = iter([drop_path_rate * slot / max(depth - 1, 1) for slot in range(depth)])
-        self.stages = nn.ModuleList(
-            ElasticStage([_make_block(plans, next(rates)) for plans in stage.blocks])
-            for stage in catalogue.stages
-        )
-        self.norm = ElasticLayerNorm(self.num_features, catalogue.heads[0].norm_eps)
-        self.head: ElasticLinear | None = (
-            ElasticLinear(self.num_features, num_classes) if num_classes else None
-        )
+        self.stages = nn.ModuleList(_make_stage(stage, rates) for stage in catalogue.stages)
+        self._features = Axis([head.embed_dim for head in catalogue.heads])
+        self.num_features = self._features.size
+        head = catalogue.heads[0]
+        self.norm = ElasticLayerNorm(self._features, head.norm_eps)
+        self.head = self.make_classifier()
+        self.head_dist = self.make_classifier() if head.distillation else None
+        self.head_patch = self.make_classifier() if patch_head else None
         for name, module in self.named_modules():
             if isinstance(module, ElasticBatchNorm):
                 module.path = name
+
+    def make_classifier(self) -> ElasticLinear | None:
+        """A fresh linear classifier of the final tokens; `None` for 0 classes."""
+        return ElasticLinear(self._features, self.num_classes) if self.num_classes else None
 
     @property
     def has_batch_norm(self) -> bool:
@@ -80,13 +108,23 @@ class ElasticTransformer(nn.Module):
         x = self.stem(images, plan.stem, context)
         for stage, stage_plan in zip(self.stages, plan.stages, strict=True):
             assert isinstance(stage, ElasticStage)
+            if stage.transition is not None:
+                x = self._run_layer(stage.transition, x, stage_plan.transition, context)
             for block_plan in stage_plan.blocks:
-                block = stage.blocks[block_plan.slot]
-                if self.grad_checkpointing and torch.is_grad_enabled():
-                    x = _run_checkpointed(block, x, block_plan, context)
-                else:
-                    x = block(x, block_plan, context)
+                x = self._run_layer(stage.blocks[block_plan.slot], x, block_plan, context)
         return self.norm(x, plan.head.embed_dim, context)  # type: ignore[no-any-return]
+
+    def _run_layer(self, layer: nn.Module, x: Tensor, plan: Any, context: Context) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return _run_checkpointed(layer, x, plan, context)
+        return layer(x, plan, context)  # type: ignore[no-any-return]
+
+    def run_norms(self, images: Tensor, plan: Plan, context: Context) -> None:
+        """Pass images through as much of the network as has BatchNorm."""
+        if any(isinstance(module, ElasticBatchNorm) for module in self.stages.modules()):
+            self.run_features(images, plan, context)
+        else:
+            self.stem(images, plan.stem, context)
 
     def run_pool(self, tokens: Tensor, plan: HeadPlan) -> Tensor:
         """(B, N, C) to (B, C)."""
@@ -94,76 +132,116 @@ class ElasticTransformer(nn.Module):
             return tokens[:, plan.num_prefix_tokens :].mean(dim=1)
         return tokens[:, 0]
 
-    def run_classifier(self, features: Tensor, plan: HeadPlan) -> Tensor:
-        """(B, C) to logits (B, num_classes); unchanged without a classifier."""
-        if self.head is None:
+    def run_heads(self, tokens: Tensor, plan: HeadPlan, context: Context = PLAIN) -> HeadOutputs:
+        """Normalised tokens (B, N, C) to what each classifier says."""
+        distillation = patches = None
+        if self.head_dist is not None:
+            distillation = self._classify(self.head_dist, tokens[:, 1], plan, context)
+        if self.head_patch is not None:
+            after = tokens[:, plan.num_prefix_tokens :]
+            patches = self._classify(self.head_patch, after, plan, context)
+        pooled = self.run_pool(tokens, plan)
+        return HeadOutputs(self._classify(self.head, pooled, plan, context), distillation, patches)
+
+    def run_classifier(self, tokens: Tensor, plan: HeadPlan, context: Context = PLAIN) -> Tensor:
+        """Normalised tokens (B, N, C) to logits (B, num_classes); (B, C) without a classifier.
+
+        With a distillation token they are the mean of both classifiers' (DeiT, section 4).
+        """
+        logits = self._classify(self.head, self.run_pool(tokens, plan), plan, context)
+        if self.head_dist is None:
+            return logits
+        return (logits + self._classify(self.head_dist, tokens[:, 1], plan, context)) / 2
+
+    def _classify(
+        self, head: ElasticLinear | None, features: Tensor, plan: HeadPlan, context: Context
+    ) -> Tensor:
+        if head is None:
             return features
-        return self.head(  # type: ignore[no-any-return]
-            features, LinearSizes((plan.embed_dim,), (self.num_classes,))
-        )
+        return head(features, self._classifier_sizes(plan), context)  # type: ignore[no-any-return]
+
+    def _classifier_sizes(self, plan: HeadPlan) -> LinearSizes:
+        return LinearSizes((plan.embed_dim,), (self.num_classes,))
 
     def run(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes) through the sub-network of a plan."""
-        tokens = self.run_features(images, plan, context)
-        return self.run_classifier(self.run_pool(tokens, plan.head), plan.head)
+        return self.run_classifier(self.run_features(images, plan, context), plan.head, context)
 
-    def active_state(self, plan: Plan) -> dict[str, Tensor]:
-        """The weights that a plan uses, named as in the network extracted for it."""
-        state = active_state(self.stem, plan.stem, "stem.")
+    def _parts(self, plan: Plan) -> Iterator[tuple[ElasticModule[Any], Any, str, str]]:
+        """Every layer that a plan uses: layer, sizes, its name here, its name when extracted."""
+        yield self.stem, plan.stem, "stem", "stem"
         for index, stage_plan in enumerate(plan.stages):
-            stage = self.stages[index]
+            stage, name = self.stages[index], f"stages.{index}"
             assert isinstance(stage, ElasticStage)
+            if stage.transition is not None:
+                below = f"{name}.transition"
+                yield stage.transition, stage_plan.transition, below, below
             for position, block_plan in enumerate(stage_plan.blocks):
                 block = stage.blocks[block_plan.slot]
                 assert isinstance(block, ElasticBlock)
-                state |= active_state(block, block_plan, f"stages.{index}.blocks.{position}.")
-        state |= active_state(self.norm, plan.head.embed_dim, "norm.")
-        if self.head is not None:
-            sizes = LinearSizes((plan.head.embed_dim,), (self.num_classes,))
-            state |= active_state(self.head, sizes, "head.")
+                yield (
+                    block,
+                    block_plan,
+                    f"{name}.blocks.{block_plan.slot}",
+                    f"{name}.blocks.{position}",
+                )
+        yield self.norm, plan.head.embed_dim, "norm", "norm"
+        for head, name in ((self.head, "head"), (self.head_dist, "head_dist")):
+            if head is not None:
+                yield head, self._classifier_sizes(plan.head), name, name
+
+    def active_state(self, plan: Plan, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """The weights that a plan uses, named as in the network extracted for it."""
+        state: dict[str, Tensor] = {}
+        for layer, sizes, _, name in self._parts(plan):
+            state |= active_state(layer, sizes, f"{name}.", alignment)
         return state
 
     def norm_paths(self, plan: Plan) -> dict[str, str]:
-        """For each BatchNorm of this network that a plan uses, its name in the extracted one."""
-        paths = {}
-        for index, stage_plan in enumerate(plan.stages):
-            for position, block_plan in enumerate(stage_plan.blocks):
-                own = f"stages.{index}.blocks.{block_plan.slot}"
-                paths[own] = f"stages.{index}.blocks.{position}"
-        found = {}
-        for name, module in self.named_modules():
-            if isinstance(module, ElasticBatchNorm):
-                block = ".".join(name.split(".")[:4])
-                found[name] = name.replace(block, paths[block], 1) if block in paths else name
-        return found
+        """For each BatchNorm of the layers that a plan uses, its name in the extracted network."""
+        return {
+            f"{own}.{name}": f"{extracted}.{name}"
+            for layer, _, own, extracted in self._parts(plan)
+            for name, module in layer.named_modules()
+            if isinstance(module, ElasticBatchNorm)
+        }
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave out of weight decay, besides vectors."""
-        return {n for n, _ in self.named_parameters() if n.endswith(("cls_token", "pos_embed"))}
+        return {
+            name
+            for name, _ in self.named_parameters()
+            if any(word in name.split(".") for word in _DECAY_FREE)
+        }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""
         self.grad_checkpointing = enable
 
 
-def _run_checkpointed(block: nn.Module, x: Tensor, plan: BlockPlan, context: Context) -> Tensor:
-    """Run a block that is run again in the backward pass, where statistics must not move again."""
+def _run_checkpointed(layer: Callable[..., Any], x: Tensor, plan: Any, context: Context) -> Tensor:
+    """Run a layer that is run again in the backward pass, where statistics must not move again."""
     runs = count()
 
     def run(x: Tensor) -> Tensor:
         again = next(runs) > 0
-        return block(x, plan, replace(context, recomputing=again))  # type: ignore[no-any-return]
+        return layer(x, plan, replace(context, recomputing=again))  # type: ignore[no-any-return]
 
     return checkpoint(run, x, use_reentrant=False)
 
 
-def _make_block(plans: tuple[BlockPlan, ...], drop_path: float) -> nn.Module:
-    if not plans:
+def _make_stage(stage: StageCatalogue, rates: Iterator[float]) -> ElasticStage:
+    transition = make_layer(stage.transitions) if stage.transitions else None
+    return ElasticStage(transition, [_make_block(slot, next(rates)) for slot in stage.slots])
+
+
+def _make_block(slot: SlotCatalogue | None, drop_path: float) -> nn.Module:
+    if slot is None:
         return nn.Identity()
     return ElasticBlock(
-        max(plan.embed_dim for plan in plans),
-        make_layer([plan.mixer for plan in plans]),
-        make_layer([plan.mlp for plan in plans]),
-        norm_eps=plans[0].norm_eps,
+        Axis(slot.embed_dims),
+        make_layer(slot.mixers),
+        make_layer(slot.mlps),
+        norm_eps=slot.norm_eps,
         drop_path=drop_path,
     )

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import Context, NormEstimator, NormStatistics
+from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
+from vitsearch.spaces.plan import Plan
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.vision_transformer import VisionTransformer
+
+ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
+    "prefix": ("prefix",),
+    "bilateral": ("prefix", "suffix"),
+    "cyclic": ("cyclic",),
+}
+"""How a step runs an architecture under each rule of sharing."""
 
 
 class SuperTransformer(ElasticTransformer):
     """All sub-networks of a search space in one set of weights.
 
-    Sub-networks take the first channels, heads and hidden units of each layer; which ones is an
-    argument of the call.
+    How many channels, heads and hidden units of each layer a sub-network takes is an argument of
+    the call; which ones is the network's rule of sharing.
 
     Attributes:
         space: What can be chosen.
+        sharing: `prefix`: the first ones. `bilateral`: the first and the last, the same sizes run
+            both ways, logits added in training and averaged in eval mode (bilaterally coupled:
+            BCNet, section 3; ViTAS, section 3). `cyclic`: those that follow on the next smaller
+            width's, so that all are trained equally often (ViTAS).
     """
 
     def __init__(
-        self, space: SearchSpace, num_classes: int = 1000, *, drop_path_rate: float = 0.0
+        self,
+        space: SearchSpace,
+        num_classes: int = 1000,
+        *,
+        drop_path_rate: float = 0.0,
+        sharing: str = "prefix",
     ) -> None:
         """Build the layers, as large as the largest option of each choice.
 
@@ -34,12 +52,21 @@ class SuperTransformer(ElasticTransformer):
             space: The search space; it says the image size and channels.
             num_classes: Outputs of the classifier; 0 for none.
             drop_path_rate: Stochastic depth of the last block; grows linearly from 0.
+            sharing: `prefix`, `bilateral` or `cyclic`.
 
         Raises:
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, or the sharing unknown.
         """
-        super().__init__(space.catalogue(), num_classes=num_classes, drop_path_rate=drop_path_rate)
+        if sharing not in ALIGNMENTS:
+            raise ConfigError(f"sharing={sharing} is unknown; legal: {', '.join(ALIGNMENTS)}")
+        super().__init__(
+            space.catalogue(),
+            num_classes=num_classes,
+            drop_path_rate=drop_path_rate,
+            patch_head=space.head.patch_head,
+        )
         self.space = space
+        self.sharing = sharing
 
     @cached_property
     def largest(self) -> Architecture:
@@ -78,10 +105,18 @@ class SuperTransformer(ElasticTransformer):
         contexts = [Context(given) for given in statistics or [None] * len(chosen)]
         shares = images.chunk(len(chosen)) if len(chosen) > 1 else (images,)
         logits = [
-            self.run(share, self.space.plan(architecture), context)
+            self._run_shared(share, self.space.plan(architecture), context)
             for share, architecture, context in zip(shares, chosen, contexts, strict=True)
         ]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def _run_shared(self, images: Tensor, plan: Plan, context: Context) -> Tensor:
+        alignments = ALIGNMENTS[self.sharing]
+        ways = [self.run(images, plan, replace(context, alignment=a)) for a in alignments]
+        if len(ways) == 1:
+            return ways[0]
+        both = ways[0] + ways[1]
+        return both if self.training else both / 2
 
     def _listed(
         self, architectures: Architecture | Sequence[Architecture] | None
@@ -115,32 +150,41 @@ class SuperTransformer(ElasticTransformer):
         self.eval()
         try:
             for images in batches:
-                self.run_features(images, plan, Context(estimator=estimator))
+                for alignment in ALIGNMENTS[self.sharing]:
+                    self.run_norms(images, plan, Context(estimator=estimator, alignment=alignment))
         finally:
             self.train(was_training)
         return estimator.statistics()
 
     def extract(
-        self, architecture: Architecture, *, statistics: NormStatistics | None = None
+        self,
+        architecture: Architecture,
+        *,
+        statistics: NormStatistics | None = None,
+        alignment: Alignment | None = None,
     ) -> VisionTransformer:
         """The sub-network as a network of its own, with copies of its weights, in eval mode.
 
-        In eval mode its logits equal the supernet's for this architecture.
+        In eval mode its logits equal the supernet's for this architecture; those of a bilateral
+        supernet are the mean of two networks', of which this is one.
 
         Args:
             architecture: Which one.
             statistics: Its BatchNorm statistics; without them it inherits the supernet's running
                 ones, which mix all architectures.
+            alignment: `prefix`, `suffix` or `cyclic`: which channels it takes; by default the
+                first way in which the supernet runs it.
 
         Raises:
             SpaceError: The architecture is not legal in the space.
         """
         plan = self.space.plan(architecture)
-        state = self.active_state(plan)
-        names = self.norm_paths(plan)
-        for own, (mean, var) in (statistics or {}).items():
-            state[f"{names[own]}.running_mean"] = mean
-            state[f"{names[own]}.running_var"] = var
+        context = Context(statistics, alignment=alignment or ALIGNMENTS[self.sharing][0])
+        state = self.active_state(plan, context.alignment)
+        for own, extracted in self.norm_paths(plan).items():
+            found = (statistics or {}).get(context.norm_key(own))
+            if found is not None:
+                state[f"{extracted}.running_mean"], state[f"{extracted}.running_var"] = found
         reference = next(self.parameters())
         network = VisionTransformer(self.space, architecture, num_classes=self.num_classes)
         network.to(device=reference.device, dtype=reference.dtype)

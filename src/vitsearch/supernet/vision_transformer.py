@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vitsearch.elastic import ElasticLinear
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
@@ -31,6 +30,7 @@ class VisionTransformer(ElasticTransformer):
         num_classes: int = 1000,
         *,
         drop_path_rate: float = 0.0,
+        patch_head: bool = False,
     ) -> None:
         """Build the network with fresh weights.
 
@@ -39,6 +39,7 @@ class VisionTransformer(ElasticTransformer):
             architecture: What to build.
             num_classes: Outputs of the classifier; 0 for none.
             drop_path_rate: Stochastic depth of the last block; grows linearly from 0.
+            patch_head: Add a classifier of patch tokens, for training with token labels.
 
         Raises:
             SpaceError: The architecture is not legal in the space.
@@ -46,7 +47,10 @@ class VisionTransformer(ElasticTransformer):
         """
         plan = space.plan(architecture).renumbered()
         super().__init__(
-            PlanCatalogue.of(plan), num_classes=num_classes, drop_path_rate=drop_path_rate
+            PlanCatalogue.of(plan),
+            num_classes=num_classes,
+            drop_path_rate=drop_path_rate,
+            patch_head=patch_head,
         )
         self.space = space
         self.architecture = architecture
@@ -60,8 +64,9 @@ class VisionTransformer(ElasticTransformer):
 
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, C) to logits (B, num_classes), or to features (B, C)."""
-        features = self.run_pool(tokens, self.plan.head)
-        return features if pre_logits else self.run_classifier(features, self.plan.head)
+        if pre_logits:
+            return self.run_pool(tokens, self.plan.head)
+        return self.run_classifier(tokens, self.plan.head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes)."""
@@ -72,7 +77,7 @@ class VisionTransformer(ElasticTransformer):
         return nn.Identity() if self.head is None else self.head
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a fresh one, or drop it with 0 classes.
+        """Replace every classifier by a fresh one, or drop them with 0 classes.
 
         Raises:
             ConfigError: A negative number.
@@ -81,7 +86,9 @@ class VisionTransformer(ElasticTransformer):
             raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
         reference = next(self.parameters())
         self.num_classes = num_classes
-        self.head = ElasticLinear(self.embed_dim, num_classes) if num_classes else None
+        self.head = self.make_classifier()
+        self.head_dist = self.make_classifier() if self.plan.head.distillation else None
+        self.head_patch = None if self.head_patch is None else self.make_classifier()
         self.to(device=reference.device, dtype=reference.dtype)
 
     def cost(self) -> Cost:

@@ -10,6 +10,13 @@ from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Valu
 from vitsearch.spaces.settings import Settings
 
 
+def attention_cost_of(dim: int, inner: int, num_tokens: int) -> Cost:
+    """Self-attention on `dim` channels with `inner` channels in all heads together."""
+    qkv = linear_cost(dim, 3 * inner, num_tokens=num_tokens)
+    proj = linear_cost(inner, dim, num_tokens=num_tokens)
+    return qkv + proj + Cost(attention_cost(num_tokens, inner), 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPlan:
     """Sizes of self-attention on (B, N, C).
@@ -28,10 +35,7 @@ class AttentionPlan:
 
     def cost(self) -> Cost:
         """Projections to q, k and v, scores, weighted sums, output projection."""
-        inner, tokens = self.num_heads * self.head_dim, self.num_tokens
-        qkv = linear_cost(self.embed_dim, 3 * inner, num_tokens=tokens)
-        proj = linear_cost(inner, self.embed_dim, num_tokens=tokens)
-        return qkv + proj + Cost(attention_cost(tokens, inner), 0)
+        return attention_cost_of(self.embed_dim, self.num_heads * self.head_dim, self.num_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,15 @@ class Attention:
 
     num_heads: tuple[int, ...]
     head_dim: int
+
+    @classmethod
+    def read(cls, settings: Settings, context: StageContext) -> Attention:
+        """From `num_heads` and `head_dim`; the latter by default fills the stage's width."""
+        num_heads = settings.integers("num_heads")
+        head_dim = settings.optional_integer("head_dim")
+        if head_dim is None:
+            head_dim = max(max(context.embed_dims) // max(num_heads), 1)
+        return cls(num_heads=num_heads, head_dim=head_dim)
 
     def choices(self) -> tuple[Choice, ...]:
         """`num_heads`."""
@@ -62,8 +75,4 @@ class Attention:
 
 @MIXERS.register("attention")
 def _attention(settings: Settings, context: StageContext) -> Attention:
-    num_heads = settings.integers("num_heads")
-    head_dim = settings.optional_integer("head_dim")
-    if head_dim is None:
-        head_dim = max(max(context.embed_dims) // max(num_heads), 1)
-    return Attention(num_heads=num_heads, head_dim=head_dim)
+    return Attention.read(settings, context)

@@ -47,7 +47,15 @@ class StemPart(Protocol):
     def grid(self, values: Values, image_size: int) -> tuple[int, int]:
         """Rows and columns of patch tokens."""
 
-    def plan(self, values: Values, *, image_size: int, in_chans: int, embed_dim: int) -> PiecePlan:
+    def plan(
+        self,
+        values: Values,
+        *,
+        image_size: int,
+        in_chans: int,
+        embed_dim: int,
+        num_prefix_tokens: int,
+    ) -> PiecePlan:
         """The sizes for one architecture."""
 
 
@@ -61,6 +69,19 @@ class BlockPart(Protocol):
         """The sizes for one architecture."""
 
 
+class TransitionPart(Protocol):
+    """Leads from one stage to the next: another width, another grid."""
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Choices, named relative to `stages.S.transition`."""
+
+    def grid(self, values: Values, grid: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of patch tokens after it."""
+
+    def plan(self, values: Values, before: TokenContext, after: TokenContext) -> PiecePlan:
+        """The sizes for one architecture."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext:
     """What a part may know of its stage when it is built.
@@ -69,11 +90,13 @@ class StageContext:
         index: Which stage, from 0.
         num_stages: How many there are.
         embed_dims: Every width that the stage can take.
+        patch_sizes: The space's patch sizes, which its stem offers; empty if it names none.
     """
 
     index: int
     num_stages: int
     embed_dims: tuple[int, ...]
+    patch_sizes: tuple[int, ...] = ()
 
 
 P = TypeVar("P")
@@ -127,5 +150,6 @@ class PartRegistry:
 
 
 STEMS = PartRegistry("stem")
+TRANSITIONS = PartRegistry("transition")
 MIXERS = PartRegistry("mixer")
 MLPS = PartRegistry("mlp")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Condition, Value
-from vitsearch.spaces.cost import Cost, attention_cost, linear_cost
+from vitsearch.spaces.cost import Cost, linear_cost
+from vitsearch.spaces.parts.attention import attention_cost_of
 from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
 from vitsearch.spaces.settings import Settings
 
@@ -58,10 +59,7 @@ class GlitMixerPlan:
     def _global_cost(self) -> Cost:
         if not self.global_dim:
             return Cost()
-        inner, tokens = self.num_heads * self.head_dim, self.num_tokens
-        qkv = linear_cost(self.global_dim, 3 * inner, num_tokens=tokens)
-        proj = linear_cost(inner, self.global_dim, num_tokens=tokens)
-        return qkv + proj + Cost(attention_cost(tokens, inner), 0)
+        return attention_cost_of(self.global_dim, self.num_heads * self.head_dim, self.num_tokens)
 
     def _local_cost(self) -> Cost:
         if not self.local_dim:

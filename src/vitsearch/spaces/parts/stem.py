@@ -20,22 +20,25 @@ class PatchStemPlan:
         in_chans: Channels of the image.
         embed_dim: C.
         grid: Rows and columns of patches.
+        num_prefix_tokens: Tokens in front of the patches: class token, distillation token.
     """
 
     patch_size: int
     in_chans: int
     embed_dim: int
     grid: tuple[int, int]
+    num_prefix_tokens: int = 1
 
     @property
     def num_patches(self) -> int:
-        """Patch tokens, the class token not counted."""
+        """Patch tokens, those in front of them not counted."""
         return self.grid[0] * self.grid[1]
 
     def cost(self) -> Cost:
-        """Projection, class token and position embedding."""
+        """Projection, prefix tokens and position embedding."""
         weights = self.in_chans * self.patch_size**2 * self.embed_dim
-        embeddings = (1 + 1 + self.num_patches) * self.embed_dim  # class token, positions
+        prefix = self.num_prefix_tokens
+        embeddings = (prefix + prefix + self.num_patches) * self.embed_dim  # tokens, positions
         return Cost(self.num_patches * weights, weights + self.embed_dim + embeddings)
 
 
@@ -68,7 +71,13 @@ class PatchStem:
         return image_size // patch, image_size // patch
 
     def plan(
-        self, values: Values, *, image_size: int, in_chans: int, embed_dim: int
+        self,
+        values: Values,
+        *,
+        image_size: int,
+        in_chans: int,
+        embed_dim: int,
+        num_prefix_tokens: int,
     ) -> PatchStemPlan:
         """The sizes for one architecture."""
         return PatchStemPlan(
@@ -76,9 +85,19 @@ class PatchStem:
             in_chans=in_chans,
             embed_dim=embed_dim,
             grid=self.grid(values, image_size),
+            num_prefix_tokens=num_prefix_tokens,
         )
+
+
+def read_patch_sizes(settings: Settings, context: StageContext) -> tuple[int, ...]:
+    """The stem's own `patch_sizes`, or else the space's."""
+    if settings.has("patch_sizes"):
+        return settings.integers("patch_sizes")
+    if not context.patch_sizes:
+        raise SpaceError("space.patch_sizes is missing: sides of a patch in pixels, such as [16]")
+    return context.patch_sizes
 
 
 @STEMS.register("patch")
 def _patch_stem(settings: Settings, context: StageContext) -> PatchStem:
-    return PatchStem(patch_sizes=settings.integers("patch_sizes"))
+    return PatchStem(patch_sizes=read_patch_sizes(settings, context))

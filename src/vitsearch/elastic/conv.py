@@ -1,0 +1,64 @@
+"""A 2-D convolution with elastic channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSizes:
+    """Channels in and out."""
+
+    in_chans: int
+    out_chans: int
+
+
+class ElasticConv2d(ElasticModule[ConvSizes]):
+    """A square convolution with padding kernel_size // 2."""
+
+    def __init__(
+        self,
+        in_chans: AxisLike,
+        out_chans: AxisLike,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self._in_axis, self._out_axis = as_axis(in_chans), as_axis(out_chans)
+        self.stride = stride
+        self.weight = nn.Parameter(
+            torch.empty(self._out_axis.size, self._in_axis.size, kernel_size, kernel_size)
+        )
+        self.bias = nn.Parameter(torch.zeros(self._out_axis.size)) if bias else None
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def active(self, sizes: ConvSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """The channels in and out."""
+        weight = cut(self.weight, 0, self._out_axis, sizes.out_chans, alignment)
+        weight = cut(weight, 1, self._in_axis, sizes.in_chans, alignment)
+        if self.bias is None:
+            return {"weight": weight}
+        bias = cut(self.bias, 0, self._out_axis, sizes.out_chans, alignment)
+        return {"weight": weight, "bias": bias}
+
+    def forward(self, x: Tensor, sizes: ConvSizes, context: Context = PLAIN) -> Tensor:
+        """(B, C_in, H, W) to (B, C_out, H / stride, W / stride), rounded up."""
+        tensors = self.active(sizes, context.alignment)
+        padding = self.weight.shape[-1] // 2
+        return F.conv2d(
+            x, tensors["weight"], tensors.get("bias"), stride=self.stride, padding=padding
+        )
+
+    def extra_repr(self) -> str:
+        """The largest sizes."""
+        out_chans, in_chans, kernel_size, _ = self.weight.shape
+        return f"{in_chans}, {out_chans}, kernel_size={kernel_size}, stride={self.stride}"
