@@ -198,6 +198,8 @@ def _full_errors() -> Any:
 
 def _remove_if_empty(folder: Path) -> None:
     """Take back the folders that Hydra made for a run that did not start."""
+    if Path.cwd().is_relative_to(folder.resolve()):
+        return  # the user's own
     inside = [path for path in folder.parents if Path.cwd() in path.parents]
     with contextlib.suppress(OSError):
         for path in (folder, *inside):

@@ -1,0 +1,74 @@
+"""`python -m vitsearch.describe [+space=<name>]`: what can be searched. Prints, writes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from vitsearch._command import check_seed, command, fail, required_space
+from vitsearch.errors import ConfigError
+from vitsearch.reports import make_console
+from vitsearch.reports.space_facts import list_facts, space_facts
+from vitsearch.reports.space_groups import group_choices
+from vitsearch.reports.space_table import choice_table, list_table, space_panel
+from vitsearch.spaces import SearchSpace
+
+FORMATS = ("table", "json")
+
+
+@command("describe")
+def describe(config: DictConfig, folder: Path) -> None:
+    """List the spaces, or describe the one that is given."""
+    check_settings(config)
+    if config.get("space") is None:
+        spaces = list_facts()
+        show(config.format, {"spaces": spaces}, list_table(spaces))
+        return
+    space = SearchSpace(required_space(config))
+    facts = space_facts(
+        space,
+        num_classes=config.num_classes,
+        num_samples=config.num_samples,
+        seed=config.seed,
+    )
+    show(config.format, facts, space_panel(facts), choice_table(group_choices(space.choices)))
+
+
+def check_settings(config: DictConfig) -> None:
+    """Refuse what cannot be shown or sampled.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+    if config.format not in FORMATS:
+        raise ConfigError(f"format={config.format} is unknown; legal: {', '.join(FORMATS)}")
+    for name, least in (("num_samples", 1), ("num_classes", 0)):
+        value = config[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{name}={value} must be a whole number, {least} or more")
+    check_seed(config.seed)
+
+
+def show(form: str, facts: dict[str, Any], *tables: Any) -> None:
+    """Print the facts: as JSON, or as tables."""
+    if form == "json":
+        print(json.dumps(facts, indent=2))
+        return
+    console = make_console()
+    for table in tables:
+        console.print(table)
+
+
+def main() -> None:
+    """The command."""
+    if any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:]):
+        fail("--multirun would write a file of its own; describe one space at a time")
+    describe()
+
+
+if __name__ == "__main__":
+    main()
