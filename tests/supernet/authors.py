@@ -82,10 +82,10 @@ def norm(name: str, dim: int, *, batch: bool = False) -> dict[str, tuple[int, ..
     return {f"{name}.{leaf}": (dim,) for leaf in leaves}
 
 
-def patch_embed(patch: int, dim: int, chans: int, kernel: int, patches: int) -> dict[str, Any]:
-    stem = f"stem.embeds.{patch}"
+def patch_embed(stem: str, patch: int, dim: int, chans: int, patches: int) -> dict[str, Any]:
+    stem = f"{stem}.embeds.{patch}"
     return {
-        f"{stem}.weight": (dim, chans, kernel, kernel),
+        f"{stem}.weight": (dim, chans, patch, patch),
         f"{stem}.bias": (dim,),
         f"{stem}.cls_token": (1, 1, dim),
         f"{stem}.pos_embed": (1, 1 + patches, dim),
@@ -98,7 +98,7 @@ def our_shapes(name: str) -> dict[str, tuple[int, ...]]:
     if name.startswith("vit_resnas"):
         return _vit_resnas_shapes(entry)
     width, patch = entry["embed_dim"], entry["patch_size"]
-    shapes = patch_embed(patch, width, 3, patch, (224 // patch) ** 2)
+    shapes = patch_embed("stem", patch, width, 3, (224 // patch) ** 2)
     for index, block in enumerate(entry["blocks"]):
         prefix = f"stages.0.blocks.{index}"
         heads, mixer = block["num_heads"], f"{prefix}.mixer"
@@ -131,12 +131,13 @@ def _vit_resnas_shapes(entry: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     for index in (1, 2, 3):
         shapes[f"stem.conv{index}.weight"] = (mid, 3 if index == 1 else mid, 3, 3)
         shapes |= norm(f"stem.norm{index}", mid, batch=True)
-    shapes |= patch_embed(patch, stages[0]["width"], mid, 7, side**2)
+    shapes |= patch_embed("stem.patch", patch // 2, stages[0]["width"], mid, side**2)
     for number, stage in enumerate(stages):
         width = stage["width"]
         if number:
             before, transition = stages[number - 1]["width"], f"stages.{number}.transition"
-            shapes[f"{transition}.pos_embed"] = (1, (side >> number) ** 2, width)
+            rows = side >> number
+            shapes[f"{transition}.pos_embed.{rows}x{rows}"] = (1, rows**2, width)
             shapes |= norm(f"{transition}.norm", before)
             shapes[f"{transition}.conv.weight"] = (width, before, 3, 3)
             shapes[f"{transition}.conv.bias"] = (width,)

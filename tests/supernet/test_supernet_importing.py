@@ -118,7 +118,7 @@ def test_transitions_are_resampled_too():
     state = authors_state("vit_resnas_tiny")
     network = load_published_checkpoint("vit_resnas_tiny", state, image_size=280)
     assert network(torch.randn(1, 3, 280, 280)).shape == (1, 1000)
-    assert network.state_dict()["stages.1.transition.pos_embed"].shape == (1, 100, 352)
+    assert network.state_dict()["stages.1.transition.pos_embed.10x10"].shape == (1, 100, 352)
 
 
 @pytest.mark.parametrize(

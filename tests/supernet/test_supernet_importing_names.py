@@ -92,7 +92,7 @@ def test_networks_without_a_fixture_use_names_like_those_with_one(name):
         ("vit_resnas_tiny", "stages.0.blocks.4.norm2.bias", "blocks.4.norm2.bias"),
         ("vit_resnas_tiny", "stages.1.transition.norm.bias", "blocks.5.norm.bias"),
         ("vit_resnas_tiny", "stages.1.blocks.0.mixer.proj.bias", "blocks.6.attn.proj.bias"),
-        ("vit_resnas_tiny", "stages.2.transition.pos_embed", "blocks.12.pos_embed"),
+        ("vit_resnas_tiny", "stages.2.transition.pos_embed.4x4", "blocks.12.pos_embed"),
         ("vit_resnas_tiny", "stages.2.blocks.4.mlp.fc2.bias", "blocks.17.mlp.fc2.bias"),
         ("vit_resnas_tiny", "stem.norm3.running_var", "patch_embed.conv3.bn.running_var"),
         ("autoformer_tiny", "stages.0.blocks.12.norm2.bias", "blocks.12.ffn_layer_norm.bias"),

@@ -37,7 +37,9 @@ class Stages(nn.Module):
             embed.dist_token = nn.Parameter(torch.zeros(1, 1, 6))
             embed.pos_embed = nn.Parameter(torch.randn(1, 2 + sides**2, 6))
         self.transition = nn.Module()
-        self.transition.pos_embed = nn.Parameter(torch.randn(1, (side // 2) ** 2, 8))
+        self.transition.pos_embed = nn.ParameterDict(
+            {f"{n}x{n}": nn.Parameter(torch.randn(1, n**2, 8)) for n in (side, side // 2)}
+        )
         self.transition.token = nn.Linear(6, 8)
 
 
@@ -68,7 +70,11 @@ def test_transitions_and_several_prefix_tokens():
     old, new = Stages(4), Stages(6)
     state = resample_positions(old.state_dict(), new)
     new.load_state_dict(state)
-    assert state["transition.pos_embed"].shape == (1, 9, 8)
+    for old_side, new_side in ((4, 6), (2, 3)):
+        before = old.state_dict()[f"transition.pos_embed.{old_side}x{old_side}"]
+        after = state[f"transition.pos_embed.{new_side}x{new_side}"]
+        expected = resample_abs_pos_embed(before, [new_side] * 2, num_prefix_tokens=0)
+        assert torch.equal(after, expected)
     for patch, side in (("4", 6), ("2", 12)):
         name = f"stem.embeds.{patch}.pos_embed"
         assert state[name].shape == (1, 2 + side**2, 6)
@@ -106,5 +112,27 @@ def test_what_is_no_grid_is_refused(damaged):
     state = glit(28).state_dict()
     name = "stem.embeds.4.pos_embed"
     for shape in ((1, 49, 48), (1, 1, 48), (50, 48)):
-        with damaged(name, shape, "1 + side x side"):
+        with damaged(name, shape, "1 prefix tokens and a grid"):
             resample_positions({**state, name: torch.zeros(shape)}, glit(32))
+
+
+def test_grids_of_other_patch_sizes_are_refused(damaged):
+    state = Stages(4).state_dict()
+    state["transition.pos_embed.1x1"] = torch.zeros(1, 1, 8)
+    with damaged("transition.pos_embed has 3 grids for 2 patch sizes"):
+        resample_positions(state, Stages(6))
+    state = {**Stages(4).state_dict(), "transition.pos_embed.2x2": torch.zeros(1, 9, 8)}
+    with damaged("transition.pos_embed.2x2", (1, 9, 8), "0 prefix tokens"):
+        resample_positions(state, Stages(6))
+
+
+@torch.no_grad()
+def test_grids_need_not_be_square():
+    old, new = Stages(4), Stages(6)
+    state = old.state_dict()
+    state["transition.pos_embed.1x4"] = state.pop("transition.pos_embed.2x2")
+    resampled = resample_positions(state, new)
+    expected = resample_abs_pos_embed(
+        state["transition.pos_embed.1x4"], [3, 3], [1, 4], num_prefix_tokens=0
+    )
+    assert torch.equal(resampled["transition.pos_embed.3x3"], expected)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import leading
 from vitsearch.supernet.importing.take import Family, Shape, Shapes, Take, Takes, translate
 
 OURS = "stages.{stage}.blocks.{block}."
@@ -37,11 +36,11 @@ BLOCK = re.compile(r"blocks\.\d+\.")
 
 
 def _first(tensor: Tensor, *, shape: Shape) -> Tensor:
-    return leading(tensor, *shape)
+    return tensor[tuple(slice(size) for size in shape)]
 
 
 def _deinterleaved(weight: Tensor, *, shape: Shape) -> Tensor:
-    rows = leading(weight, *shape)
+    rows = _first(weight, shape=shape)
     return torch.cat([rows[0::3], rows[1::3], rows[2::3]])
 
 
