@@ -17,6 +17,7 @@ from vitsearch.supernet import (
     VisionTransformer,
     create_model,
     load_model,
+    load_published_checkpoint,
     load_supernet,
     save_model,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "list_published",
     "list_spaces",
     "load_model",
+    "load_published_checkpoint",
     "load_supernet",
     "published",
     "samplers",

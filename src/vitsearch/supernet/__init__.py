@@ -2,6 +2,7 @@
 
 from vitsearch.supernet.build import layer_for, make_layer
 from vitsearch.supernet.checkpoint import load_supernet
+from vitsearch.supernet.importing import load_published_checkpoint, resample_positions
 from vitsearch.supernet.published import create_model
 from vitsearch.supernet.saving import load_model, save_model
 from vitsearch.supernet.super_transformer import SuperTransformer
@@ -13,7 +14,9 @@ __all__ = [
     "create_model",
     "layer_for",
     "load_model",
+    "load_published_checkpoint",
     "load_supernet",
     "make_layer",
+    "resample_positions",
     "save_model",
 ]

@@ -80,7 +80,6 @@ def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], sou
     Raises:
         CheckpointError: Lists missing, extra and misshapen tensors.
     """
-    problems = []
     missing = [name for name in expected if name not in given]
     extra = [name for name in given if name not in expected]
     misshapen = [
@@ -88,7 +87,17 @@ def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], sou
         for name, tensor in expected.items()
         if name in given and given[name].shape != tensor.shape
     ]
-    for word, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
+    refuse_misfits(source, missing=missing, extra=extra, misshapen=misshapen)
+
+
+def refuse_misfits(source: str, **misfits: Sequence[str]) -> None:
+    """Raise if there are any; `misfits` has names of tensors by what is wrong with them.
+
+    Raises:
+        CheckpointError: One line with the first five of each kind.
+    """
+    problems = []
+    for word, names in misfits.items():
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             problems.append(f"{word}: {', '.join(names[:5])}{more}")
