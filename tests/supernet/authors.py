@@ -11,13 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
-import vitsearch
-
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-PUBLISHED = json.loads((FIXTURES / "published_reference.json").read_text(encoding="utf-8"))
+PUBLISHED = json.loads((FIXTURES / "published.json").read_text(encoding="utf-8"))
 CHECKPOINTS = {
     "glit_tiny": "glit_tiny",
     "vitas_b": "vitas_b",
@@ -26,12 +23,6 @@ CHECKPOINTS = {
     "autoformer_tiny": "autoformer_supernet_tiny",
 }
 """The fixture with the tensors of a published network."""
-
-
-def needs(name: str) -> Any:
-    """Mark of a test that needs a published network."""
-    known = name in vitsearch.list_published()
-    return pytest.mark.skipif(not known, reason=f"{name} is not published here yet")
 
 
 @cache

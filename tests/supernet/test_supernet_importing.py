@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from authors import authors_state, checkpoint, golden_images, needs
+from authors import authors_state, checkpoint, golden_images
 from safetensors.torch import save_file
 
 import vitsearch
@@ -14,8 +14,8 @@ from vitsearch.errors import SpaceError
 pytestmark = pytest.mark.usefixtures("quick_building")
 
 GOLDEN = [
-    pytest.param("glit_tiny", marks=needs("glit_tiny")),
-    pytest.param("vit_resnas_tiny", marks=needs("vit_resnas_tiny")),
+    "glit_tiny",
+    "vit_resnas_tiny",
 ]
 
 
@@ -113,7 +113,6 @@ def test_the_published_image_size_changes_nothing(imported):
 
 
 @torch.no_grad()
-@needs("vit_resnas_tiny")
 def test_transitions_are_resampled_too():
     state = authors_state("vit_resnas_tiny")
     network = load_published_checkpoint("vit_resnas_tiny", state, image_size=280)

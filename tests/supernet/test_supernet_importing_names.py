@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from authors import CHECKPOINTS, PUBLISHED, authors_shapes, authors_state, needs, our_shapes
+from authors import CHECKPOINTS, PUBLISHED, authors_shapes, authors_state, our_shapes
 
 import vitsearch
 from vitsearch.supernet.importing.autoformer import AUTOFORMER
@@ -32,7 +32,7 @@ def test_every_published_network_has_a_family():
     assert {name.rpartition("_")[0] for name in vitsearch.list_published()} <= set(FAMILIES)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in OTHERS])
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_shapes_here_are_those_of_our_networks(name):
     with torch.device("meta"):
         network = vitsearch.create_model(name)

@@ -56,6 +56,7 @@ class SearchableClassifier(pl.LightningModule):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         drop_path_rate: float = 0.0,
+        sharing: str = "prefix",
         reference_seed: int = 0,
     ) -> None:
         """Build the super-transformer.
@@ -70,6 +71,8 @@ class SearchableClassifier(pl.LightningModule):
             mixup: Alpha of mixup; 0 for none.
             cutmix: Alpha of cutmix; 0 for none.
             drop_path_rate: Stochastic depth of the last block.
+            sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
+                `SuperTransformer`.
             reference_seed: Draws the random architecture of validation.
 
         Raises:
@@ -97,7 +100,9 @@ class SearchableClassifier(pl.LightningModule):
         )
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-        self.net = SuperTransformer(space, num_classes, drop_path_rate=drop_path_rate)
+        self.net = SuperTransformer(
+            space, num_classes, drop_path_rate=drop_path_rate, sharing=sharing
+        )
         self.step_architectures: Sequence[Architecture] | None = None
         self.references: dict[str, Architecture] = {
             "smallest": space.smallest(),

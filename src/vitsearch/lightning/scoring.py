@@ -53,6 +53,7 @@ class Scorer:
         *,
         device: torch.device,
         autocast: Autocast = nullcontext,
+        extracted: bool = False,
     ) -> None:
         """Put network and images on the device.
 
@@ -62,6 +63,8 @@ class Scorer:
             statistics_images: Batches of training images for BatchNorm statistics.
             device: Where to compute.
             autocast: Makes the context in which the network runs.
+            extracted: Score the networks that would be taken out; of a bilateral supernet they are
+                half of what it runs.
 
         Raises:
             DataError: There is no image.
@@ -69,6 +72,7 @@ class Scorer:
         self.net = net.to(device)
         self.device = device
         self._autocast = autocast
+        self._extracted = extracted
         self._batches = [(x.to(device), y.to(device)) for x, y in batches]
         self._statistics_images = [x.to(device) for x in statistics_images]
         self.num_images = sum(len(labels) for _, labels in self._batches)
@@ -76,13 +80,14 @@ class Scorer:
             raise DataError("there is no image to score architectures on")
 
     def on(self, batches: Iterable[Batch]) -> Scorer:
-        """The same network and statistics on another split."""
+        """The same network and statistics on another split, for networks as they are taken out."""
         return Scorer(
             self.net,
             batches,
             self._statistics_images,
             device=self.device,
             autocast=self._autocast,
+            extracted=True,
         )
 
     def statistics(self, architecture: Architecture) -> NormStatistics:
@@ -96,12 +101,20 @@ class Scorer:
         if statistics is None:
             statistics = self.statistics(architecture)
         self.net.eval()
+        network = self._runner(architecture, statistics)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for images, labels in self._batches:
             with self._autocast():
-                logits = self.net(images, architecture, statistics=[statistics])
+                logits = network(images)
             correct += (logits.argmax(dim=1) == labels).sum()
         return Score(correct=int(correct), total=self.num_images)
+
+    def _runner(
+        self, architecture: Architecture, statistics: NormStatistics
+    ) -> Callable[[Tensor], Tensor]:
+        if self._extracted:
+            return self.net.extract(architecture, statistics=statistics)
+        return lambda images: self.net(images, architecture, statistics=[statistics])
 
 
 def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:

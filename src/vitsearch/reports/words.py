@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from vitsearch.spaces import Architecture, Plan, SearchSpace
-from vitsearch.spaces.parts import AttentionPlan, GlitMixerPlan
+from vitsearch.spaces.parts import (
+    AttentionPlan,
+    GlitMixerPlan,
+    RelativeAttentionPlan,
+    VitasAttentionPlan,
+)
 from vitsearch.spaces.plan import BlockPlan
 
 
 def describe_architecture(space: SearchSpace, architecture: Architecture) -> list[str]:
-    """One line for the input side, then one for each block."""
+    """One line for the input side, then one for each block; stages have a line where several."""
     plan = space.plan(architecture)
-    return [
-        describe_input(plan),
-        *(line for stage in plan.stages for line in _blocks(stage.blocks)),
-    ]
+    lines, first = [describe_input(plan)], 1
+    for number, stage in enumerate(plan.stages, start=1):
+        if len(plan.stages) > 1:
+            rows, columns = stage.grid
+            lines.append(f"stage {number}: {rows} x {columns} tokens, width {stage.embed_dim}")
+        lines += [f"block {i}: {describe_block(b)}" for i, b in enumerate(stage.blocks, first)]
+        first += len(stage.blocks)
+    return lines
 
 
 def describe_input(plan: Plan) -> str:
@@ -28,10 +37,6 @@ def describe_input(plan: Plan) -> str:
     )
 
 
-def _blocks(blocks: tuple[BlockPlan, ...]) -> list[str]:
-    return [f"block {i + 1}: {describe_block(block)}" for i, block in enumerate(blocks)]
-
-
 def describe_block(block: BlockPlan) -> str:
     """The mixer and the MLP of one block."""
     hidden = getattr(block.mlp, "hidden_dim", None)
@@ -40,7 +45,7 @@ def describe_block(block: BlockPlan) -> str:
 
 
 def _describe_mixer(mixer: object) -> str:
-    if isinstance(mixer, AttentionPlan):
+    if isinstance(mixer, AttentionPlan | RelativeAttentionPlan | VitasAttentionPlan):
         return _heads(mixer.num_heads, mixer.head_dim)
     if not isinstance(mixer, GlitMixerPlan):
         return type(mixer).__name__.removesuffix("Plan")

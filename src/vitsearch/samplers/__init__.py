@@ -1,6 +1,7 @@
 """Which architectures a step trains, and draws inside a budget."""
 
 from vitsearch.samplers.base import Sampler, SandwichSampler, UniformSampler, step_rng
+from vitsearch.samplers.identity import find_identity_probability
 from vitsearch.samplers.within import draw_within, sample_within
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "SandwichSampler",
     "UniformSampler",
     "draw_within",
+    "find_identity_probability",
     "sample_within",
     "step_rng",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 from collections.abc import Mapping
@@ -66,7 +67,9 @@ def _read_file(source: str | Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)  # type: ignore[no-any-return]
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # DeiT-style training files carry their arguments beside the weights; it is plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling what is no checkpoint raises anything, KeyError too
         raise CheckpointError(f"checkpoint {path} cannot be read: {_reason(error)}") from error
     if not isinstance(content, Mapping):
