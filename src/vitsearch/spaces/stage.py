@@ -157,7 +157,7 @@ def build_stages(
                 "space.skippable and space.depths (or identity_probability) both leave out blocks; "
                 "a stage takes one of the two"
             )
-        transition = settings.get("transition")
+        transition = settings.get("transition") or {"kind": "none"}
         stages.append(
             Stage(
                 index=index,
@@ -167,7 +167,7 @@ def build_stages(
                 depth_weights=depth_weights,
                 skippable=skippable,
                 norm_eps=own.number("norm_eps", 1e-6),
-                transition=TRANSITIONS.build(transition, context) if transition and index else None,
+                transition=TRANSITIONS.build(transition, context) if index else None,
                 mixer=MIXERS.build(settings.get("mixer"), context),
                 mlp=MLPS.build(settings.get("mlp"), context),
             )

@@ -6,6 +6,7 @@ sections 3.1 and 3.2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitsearch.errors import SpaceError
@@ -142,6 +143,14 @@ class GlitMixer:
         )
 
 
+def _default_head_dim(widest: int, expansions: Sequence[Value]) -> int:
+    """The most channels of a head that every expansion brings to a whole number."""
+    whole = (
+        dim for dim in range(widest, 0, -1) if all(dim * float(e) % 1 == 0 for e in expansions)
+    )
+    return next(whole, max(widest, 1))
+
+
 @MIXERS.register("glit")
 def _glit(settings: Settings, context: StageContext) -> GlitMixer:
     num_heads = settings.integer("num_heads", 3, minimum=THIRDS)
@@ -166,11 +175,10 @@ def _glit(settings: Settings, context: StageContext) -> GlitMixer:
     for kernel in (*kernel_sizes, default_kernel_size):
         if kernel % 2 == 0:
             raise SpaceError(f"space.mixer: kernel size {kernel} must be odd")
-    widest = max(context.embed_dims)
+    expansions = settings.numbers("qkv_expansions", [0.5, 1, 2])
     head_dim = settings.optional_integer("head_dim")
     if head_dim is None:
-        head_dim = widest // num_heads
-    expansions = settings.numbers("qkv_expansions", [0.5, 1, 2])
+        head_dim = _default_head_dim(max(context.embed_dims) // num_heads, expansions)
     for expansion in expansions:
         if head_dim * float(expansion) % 1 or head_dim * float(expansion) < 1:
             raise SpaceError(

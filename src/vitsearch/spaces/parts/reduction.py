@@ -88,6 +88,11 @@ class Reduction:
         )
 
 
+@TRANSITIONS.register("none")
+def _none(settings: Settings, context: StageContext) -> None:
+    return None
+
+
 @TRANSITIONS.register("reduction")
 def _reduction(settings: Settings, context: StageContext) -> Reduction:
     return Reduction(norm_eps=settings.number("norm_eps", 1e-6))
