@@ -33,6 +33,7 @@ from vitsearch.spaces.config import (
     config_dir,
     entry_point_config,
     list_spaces,
+    space_config,
     unknown_space,
 )
 
@@ -47,7 +48,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def main() -> None:
-            _register_entry_points()
+            _register_spaces()
             with _full_errors():
                 _run(config_name, task)
 
@@ -206,8 +207,11 @@ def _remove_if_empty(folder: Path) -> None:
             path.rmdir()  # refuses a folder that holds anything
 
 
-def _register_entry_points() -> None:
-    """Make the spaces that other packages offer available as `+space=<name>`."""
+def _register_spaces() -> None:
+    """Make spaces that are not of the group available as `+space=<name>` and `+space=<file>`.
+
+    Other packages offer spaces by name; a file of one's own may lie anywhere.
+    """
     store = ConfigStore.instance()
     wanted = {
         argument.partition("=")[2]
@@ -218,6 +222,14 @@ def _register_entry_points() -> None:
         if point.name in wanted:  # others are not imported
             try:
                 store.store(group="space", name=point.name, node=entry_point_config(point))
+            except VitSearchError as error:
+                fail(str(error))
+    for name in wanted:
+        if name.endswith(".yaml"):
+            folder, _, file = name.rpartition("/")
+            try:
+                group = f"space/{folder.strip('/')}".rstrip("/")
+                store.store(group=group, name=file, node=space_config(name))
             except VitSearchError as error:
                 fail(str(error))
 

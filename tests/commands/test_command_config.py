@@ -115,10 +115,11 @@ def test_overrides_mean_the_same_in_python(
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_makes_a_space(name: str, composed: Composer) -> None:
     _, section, option = name.split("/")
-    config = plain(composed("train", "+space=glit_tiny", f"space/{section}={option}").space)
+    host = "vit_resnas_tiny" if option.startswith("vit_resnas") else "glit_tiny"
+    config = plain(composed("train", f"+space={host}", f"space/{section}={option}").space)
     space = SearchSpace(config)
     assert space.plan(space.largest()).cost(10).macs > 0
-    assert build_space("glit_tiny", **{section: option}) == space
+    assert build_space(host, **{section: option}) == space
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name.startswith("data/")])

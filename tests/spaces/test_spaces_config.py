@@ -11,7 +11,7 @@ from vitsearch.spaces import config_dir
 from vitsearch.spaces.config import ENTRY_POINT_GROUP
 
 FOLDER = config_dir() / "space"
-SPACES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+SPACES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 PARTS = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
 
 OWN_SPACE = """

@@ -32,7 +32,7 @@ def config_dir() -> Path:
 
 def list_spaces() -> list[str]:
     """The names that `build_space` and `+space=` understand, sorted."""
-    files = {path.stem for path in (config_dir() / "space").glob("*.yaml")}
+    files = {path.stem for path in (config_dir() / "space").glob("[!_]*.yaml")}
     return sorted(files | set(_entry_points()))
 
 

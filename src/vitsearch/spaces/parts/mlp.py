@@ -70,8 +70,8 @@ class Mlp:
 def _mlp(settings: Settings, context: StageContext) -> Mlp:
     if settings.has("ratios") == settings.has("hidden"):
         raise SpaceError(
-            "space.mlp takes either ratios (of the width) or hidden (channels), one of the two; set "
-            "the other to null"
+            "space.mlp takes either ratios (of the width) or hidden (channels), one of the two; "
+            "set the other to null"
         )
     conditions: tuple[Condition, ...] = ()
     otherwise: Value | None = None
