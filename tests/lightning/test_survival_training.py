@@ -196,4 +196,4 @@ def test_a_checkpoint_of_lightning_s_own_is_taken_too(space: SearchSpace, tmp_pa
     trainer.fit(module, datamodule=data)
     trainer.save_checkpoint(tmp_path / "own.ckpt")
     module, _, _ = fit(tmp_path / "on", space, resume=tmp_path / "own.ckpt", max_epochs=2)
-    assert module.trainer.global_step == 3 + 4
+    assert module.trainer.global_step == 3 + 3

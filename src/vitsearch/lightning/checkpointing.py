@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 
 from vitsearch.errors import ConfigError
 from vitsearch.files import flush_to_disk
-from vitsearch.lightning import snapshot, stopping
+from vitsearch import stopping
+from vitsearch.lightning import snapshot
 from vitsearch.lightning.pace import Pace
 from vitsearch.supernet.checkpoint import SUPERNET_FILE
 

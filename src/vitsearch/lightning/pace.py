@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from vitsearch.lightning.processes import largest_over_processes, rank_and_world
-from vitsearch.lightning.stopping import wished
+from vitsearch.stopping import wished
 
 _AGREE_SECONDS = 1.0
 _LARGEST_SHARE = 0.02  # of the time may go into writing

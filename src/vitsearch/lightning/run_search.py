@@ -22,7 +22,7 @@ import torch
 
 from vitsearch.costs import Constraint, Cost, CostModel
 from vitsearch.files import write_json
-from vitsearch.lightning import stopping
+from vitsearch import stopping
 from vitsearch.lightning.history import HISTORY_FILE, History
 from vitsearch.lightning.processes import (
     largest_over_processes,
@@ -76,12 +76,14 @@ class SearchResult:
         history: All candidates, in the order in which they were proposed.
         best: The best score; of equals the cheapest.
         random_median: Median top-1 of the random first generation: what luck gives.
-        seconds: How long scoring took.
+        num_recalled: How many scores an interrupted search had left.
+        seconds: How long scoring the others took.
     """
 
     history: tuple[Scored, ...]
     best: Scored
     random_median: float
+    num_recalled: int
     seconds: float
 
     @property
@@ -163,6 +165,7 @@ def run_search(
         history=tuple(history),
         best=min(history, key=_rank),
         random_median=median(first),
+        num_recalled=len(known),
         seconds=time.monotonic() - started,
     )
     if rank_and_world()[0] == 0:

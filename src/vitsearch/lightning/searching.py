@@ -221,7 +221,8 @@ def print_result(
     console.print(
         f"best on the search split {100 * result.best.score.top1:.1f} %, median of "
         f"{result.num_first} random architectures of the same window "
-        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates in "
+        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates"
+        f"{f', {result.num_recalled} of them from before' if result.num_recalled else ''} in "
         f"{result.seconds:.0f} s",
         highlight=False,
     )
