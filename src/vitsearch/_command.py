@@ -108,7 +108,7 @@ def _run(config_name: str, task: Task) -> None:
     except Exception as error:
         if error in failures:
             raise
-        line = _misspelt(error, config_name) or user_line(error)
+        line = _misspelt(error, config_name) or user_line(error) or _line_of_a_job(error)
         if line is None and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             line = f"the run folder cannot be written: {error}"
         if line is None:
@@ -200,6 +200,14 @@ def user_line(error: BaseException) -> str | None:
         given = [a for a in sys.argv[1:] if a.endswith("=null")]
         return f"{', '.join(given)}: a group cannot be null; --help lists its options"
     return None
+
+
+def _line_of_a_job(error: Exception) -> str | None:
+    """The line of a job that the submitit launcher has started, out of its report."""
+    if not type(error).__module__.startswith("submitit"):
+        return None
+    found = re.search(r"^vitsearch: (.+)$", str(error), re.MULTILINE)
+    return found and found[1]
 
 
 def _one_line(text: str) -> str:

@@ -24,7 +24,6 @@ FINISHED_FILE = "finished.json"
 MAY_CHANGE = (
     "callbacks.checkpoint",
     "callbacks.progress",
-    "checkpoint",  # of a search: its weights are compared instead
     "data.num_workers",
     "data.pin_memory",
     "logger",
