@@ -132,6 +132,8 @@ def _choose_run_folder() -> None:
         fail("resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again")
     if not Path(given[-1]).is_dir():
         fail(f"resume={given[-1]} is no folder")
+    if not (Path(given[-1]) / _resume.CONFIG_FILE).is_file():
+        fail(f"resume={given[-1]} has no {_resume.CONFIG_FILE}, so there is no run to go on with")
     others = [a for a in sys.argv[1:] if a.startswith("run_dir=") and a != f"run_dir={given[-1]}"]
     if others:
         fail(f"resume={given[-1]} names the run folder; leave out {others[-1]}")
