@@ -78,7 +78,7 @@ def start(folder: Path, *more: str) -> BaseProcess:
     return process
 
 
-def moment(run: Path) -> str:
+def moment(run: Path, *, trained: bool) -> str:
     """How far a run has come, by its files."""
     history = run / "search" / "history.jsonl"
     if (run / "search" / "best.json").exists():
@@ -86,7 +86,7 @@ def moment(run: Path) -> str:
     if history.exists():
         return "search"
     if (run / "supernet.ckpt").exists():
-        return "training"
+        return "starting" if trained else "training"
     return "before the first checkpoint"
 
 
@@ -136,7 +136,7 @@ def kill_and_go_on(
             process.kill()
             process.join()
             tally.kills += 1
-            tally.moments[moment(folder / "run")] += 1
+            tally.moments[moment(folder / "run", trained=trained is not None)] += 1
             continue
         assert process.exitcode == 0, (folder / "output.txt").read_text()
         compare(folder / "run", straight, tally)

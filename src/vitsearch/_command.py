@@ -27,12 +27,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vitsearch import _resume, stopping
-from vitsearch._launch import (
-    agree_on_run_folder,
-    is_first_process,
-    is_started_by_lightning,
-    outside_launch,
+from vitsearch._ending import (
+    end_early,
+    end_with_the_others,
+    is_lost_process,
+    remove_if_empty,
 )
+from vitsearch._launch import choose_run_folder
+from vitsearch._launch import is_first_process as is_first_process
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.files import write_text
 from vitsearch.spaces.config import (
@@ -63,9 +65,11 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
             try:
                 _register_spaces()
                 if resumes:
-                    _choose_run_folder()
+                    choose_run_folder()
                 with _full_errors():
                     _run(config_name, task)
+            except VitSearchError as error:
+                fail(str(error))
             except KeyboardInterrupt:
                 print("\nvitsearch: interrupted before the run began", file=sys.stderr)
                 raise SystemExit(130) from None
@@ -90,15 +94,15 @@ def _run(config_name: str, task: Task) -> None:
                     config = _resume.taken_up(config, folder, given)
                 task(config, folder)
         except stopping.Interrupted as stop:
-            _end_early(config_name, folder, stop.exit_code)
+            end_early(config_name, folder, stop.exit_code)
         except Exception as error:
             line = user_line(error)
-            if line is None and _is_lost_process(error):
-                _end_with_the_others(config_name, folder)
+            if line is None and is_lost_process(error):
+                end_with_the_others(config_name, folder)
             if line is None:
                 failures.append(error)
                 raise
-            _remove_if_empty(folder)
+            remove_if_empty(folder)
             fail(line)
 
     try:
@@ -114,67 +118,6 @@ def _run(config_name: str, task: Task) -> None:
         if line is None:
             raise
         fail(line)
-
-
-def _choose_run_folder() -> None:
-    """Put the run folder of `resume=<folder>`, or one that all processes share, on the command line.
-
-    Hydra reads it there before it makes the folder.
-    """
-    given = [a.partition("=")[2] for a in sys.argv[1:] if a.startswith("resume=")]
-    if not given or given[-1] in ("", "null"):
-        try:
-            agree_on_run_folder()
-        except VitSearchError as error:
-            fail(str(error))
-        return
-    if any(argument in ("-m", "--multirun") for argument in sys.argv[1:]):
-        fail("resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again")
-    if not Path(given[-1]).is_dir():
-        fail(f"resume={given[-1]} is no folder")
-    if not (Path(given[-1]) / _resume.CONFIG_FILE).is_file():
-        fail(f"resume={given[-1]} has no {_resume.CONFIG_FILE}, so there is no run to go on with")
-    others = [a for a in sys.argv[1:] if a.startswith("run_dir=") and a != f"run_dir={given[-1]}"]
-    if others:
-        fail(f"resume={given[-1]} names the run folder; leave out {others[-1]}")
-    sys.argv.append(f"run_dir={given[-1]}")
-
-
-def _how_to_go_on(config_name: str, folder: Path) -> str:
-    if not (folder / _resume.CONFIG_FILE).is_file():
-        _remove_if_empty(folder)
-        return "nothing was written yet"
-    launch = outside_launch()
-    command = _resume.going_on(config_name, folder, launch.name if launch else None)
-    return f"all that was done is kept; go on with: {command}"
-
-
-def _end_early(config_name: str, folder: Path, exit_code: int) -> NoReturn:
-    """The end that a user or a cluster has asked for."""
-    if is_first_process():
-        print(f"vitsearch: interrupted; {_how_to_go_on(config_name, folder)}", file=sys.stderr)
-    # Lightning kills the first process when one that it has started ends with another status.
-    raise SystemExit(0 if is_started_by_lightning() else exit_code)
-
-
-def _is_lost_process(error: Exception) -> bool:
-    """Whether a collective failed because another process is gone."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return False
-    words = r"gloo|NCCL|Connection (closed|reset)|Broken pipe|Socket|TCPStore|[Tt]imed out|timeout"
-    return isinstance(error, RuntimeError) and re.search(words, str(error)) is not None
-
-
-def _end_with_the_others(config_name: str, folder: Path) -> NoReturn:
-    print(
-        f"vitsearch: another process of this run is gone or hangs, so this one ends; "
-        f"{_how_to_go_on(config_name, folder)}",
-        file=sys.stderr,
-        flush=True,
-    )
-    sys.stdout.flush()
-    os._exit(1)  # an orderly end would wait for the others again
 
 
 def fail(line: str) -> NoReturn:
@@ -290,16 +233,6 @@ def _full_errors() -> Any:
             os.environ.pop(_FULL_ERROR, None)
         else:
             os.environ[_FULL_ERROR] = before
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Take back the folders that Hydra made for a run that did not start."""
-    if Path.cwd().is_relative_to(folder.resolve()):
-        return  # the user's own
-    inside = [path for path in folder.parents if Path.cwd() in path.parents]
-    with contextlib.suppress(OSError):
-        for path in (folder, *inside):
-            path.rmdir()  # refuses a folder that holds anything
 
 
 def _register_spaces() -> None:

@@ -12,10 +12,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from vitsearch._resume import CONFIG_FILE
 from vitsearch.errors import ConfigError
 
 _STORE_KEY = "vitsearch/run_dir"
@@ -64,6 +66,36 @@ def is_started_by_lightning() -> bool:
     return outside_launch() is None and int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
+def choose_run_folder() -> None:
+    """Put the folder of `resume=<folder>`, or one that all processes share, on the command line.
+
+    Hydra reads it there before it makes the folder.
+
+    Raises:
+        ConfigError: There is nothing to resume, or the processes have no way to agree.
+    """
+    arguments = sys.argv[1:]
+    given = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if not given or given[-1] in ("", "null"):
+        agree_on_run_folder()
+        return
+    resumed = given[-1]
+    if "-m" in arguments or "--multirun" in arguments:
+        raise ConfigError(
+            "resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again"
+        )
+    if not Path(resumed).is_dir():
+        raise ConfigError(f"resume={resumed} is no folder")
+    if not (Path(resumed) / CONFIG_FILE).is_file():
+        raise ConfigError(
+            f"resume={resumed} has no {CONFIG_FILE}, so there is no run to go on with"
+        )
+    for argument in arguments:
+        if argument.startswith("run_dir=") and argument != f"run_dir={resumed}":
+            raise ConfigError(f"resume={resumed} names the run folder; leave out {argument}")
+    sys.argv.append(f"run_dir={resumed}")
+
+
 def agree_on_run_folder() -> None:
     """Add a `run_dir` to the command line that is the same in all processes, if it needs one.
 
@@ -87,7 +119,7 @@ def agree_on_run_folder() -> None:
 
 
 def _first_to_ask(proposal: str) -> str:
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise ConfigError("add run_dir=<folder>: the processes of torchrun cannot agree on one")

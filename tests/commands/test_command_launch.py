@@ -1,4 +1,4 @@
-"""Several processes: started by torchrun, srun, submitit or Lightning; and when one of them dies."""
+"""Several processes, started by torchrun, srun, submitit or Lightning; and when one dies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from omegaconf import OmegaConf
 from tests.commands.killing import PATIENCE, end, kill_when, lines_of, results, start, weights
 from tests.commands.running import TINY_SEARCH, Outcome, files_below, run_here
 from tests.commands.test_command_resume import RUN, steps_of
+from vitsearch._command import _line_of_a_job, user_line
 from vitsearch._launch import Launch, agree_on_run_folder, fit_to_launch, outside_launch
 from vitsearch.errors import ConfigError
 
@@ -42,11 +42,11 @@ SRUN = {
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in list(os.environ):
         if name.startswith(("SLURM_", "TORCHELASTIC_")):
             monkeypatch.delenv(name)
-    yield monkeypatch
+    return monkeypatch
 
 
 def pretend(environment: pytest.MonkeyPatch, variables: dict[str, str], *arguments: str) -> None:
@@ -254,9 +254,9 @@ def test_torchrun_searches_like_one_process(tmp_path: Path) -> None:
 def test_processes_of_lightning_end_with_the_first(tmp_path: Path) -> None:
     run = tmp_path / "run"
     two = [override for override in RUN if not override.startswith("trainer.devices")]
+    more = ("run_dir=run", "trainer.devices=2", "trainer.max_epochs=200")
     first = subprocess.Popen(
-        [sys.executable, "-m", "vitsearch.train", *two, "run_dir=run", "trainer.devices=2"]
-        + ["trainer.max_epochs=200"],
+        [sys.executable, "-m", "vitsearch.train", *two, *more],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
@@ -274,6 +274,17 @@ def test_processes_of_lightning_end_with_the_first(tmp_path: Path) -> None:
     assert "of this run is gone" in printed
 
 
+def test_the_line_of_a_job_is_found_in_the_launcher_s_report() -> None:
+    class UncompletedJobError(RuntimeError):
+        pass
+
+    report = UncompletedJobError("Job 1 (task: 0) has no output\n---\nvitsearch: seed=x is none\n")
+    assert user_line(report) is None
+    assert _line_of_a_job(report) is None
+    UncompletedJobError.__module__ = "submitit.core.utils"
+    assert _line_of_a_job(report) == "seed=x is none"
+
+
 @pytest.mark.slow
 def test_the_submitit_launcher(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -282,6 +293,3 @@ def test_the_submitit_launcher(tmp_path: Path) -> None:
     process = start("train", *sweep, *small, "seed=1", folder=tmp_path)
     assert end(process) == 0
     assert {"supernet.ckpt", "finished.json"} <= files_below(tmp_path / "sweep" / "0")
-    process = start("train", *sweep, *small, "seed=1", "data.batch_size=7", folder=tmp_path)
-    assert end(process) == 2
-    assert "data.batch_size was 16, not 7" in (tmp_path / ".err").read_text()

@@ -11,7 +11,6 @@ from typing import Any
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from vitsearch.files import write_text
 
@@ -33,15 +32,17 @@ class MetricsFile(CSVLogger):
 
     def state_dict(self) -> dict[str, int]:
         """How many rows the file has."""
-        if rank_zero_only.rank != 0:
+        rows = self.experiment
+        if not isinstance(rows, _Rows):  # another process writes the file
             return {}
-        self.experiment.save()
-        return {"rows": self.experiment.written}
+        rows.save()
+        return {"rows": rows.written}
 
-    @rank_zero_only
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on after so many rows."""
-        self.experiment.keep(state["rows"])
+        rows = self.experiment
+        if isinstance(rows, _Rows):
+            rows.keep(state["rows"])
 
 
 class _Rows(ExperimentWriter):

@@ -1,0 +1,63 @@
+"""How a command ends before its time: by a signal, or because another process is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from vitsearch import _resume
+from vitsearch._launch import is_first_process, is_started_by_lightning, outside_launch
+
+# What gloo, NCCL and PyTorch's store say when the other side of a connection is gone, or silent.
+_LOST = r"gloo|NCCL|Connection (closed|reset)|Broken pipe|Socket|TCPStore|[Tt]imed out|timeout"
+
+
+def end_early(config_name: str, folder: Path, exit_code: int) -> NoReturn:
+    """The end that a user or a cluster has asked for."""
+    if is_first_process():
+        print(f"vitsearch: interrupted; {_how_to_go_on(config_name, folder)}", file=sys.stderr)
+    # Lightning kills the first process when one that it has started ends with another status.
+    raise SystemExit(0 if is_started_by_lightning() else exit_code)
+
+
+def is_lost_process(error: Exception) -> bool:
+    """Whether a collective failed because another process is gone."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return False
+    return isinstance(error, RuntimeError) and re.search(_LOST, str(error)) is not None
+
+
+def end_with_the_others(config_name: str, folder: Path) -> NoReturn:
+    """End this process because another one has ended."""
+    print(
+        f"vitsearch: another process of this run is gone or hangs, so this one ends; "
+        f"{_how_to_go_on(config_name, folder)}",
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.stdout.flush()
+    os._exit(1)  # an orderly end would wait for the others again
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Take back the folders that Hydra made for a run that did not start."""
+    if Path.cwd().is_relative_to(folder.resolve()):
+        return  # the user's own
+    inside = [path for path in folder.parents if Path.cwd() in path.parents]
+    with contextlib.suppress(OSError):
+        for path in (folder, *inside):
+            path.rmdir()  # refuses a folder that holds anything
+
+
+def _how_to_go_on(config_name: str, folder: Path) -> str:
+    if not (folder / _resume.CONFIG_FILE).is_file():
+        remove_if_empty(folder)
+        return "nothing was written yet"
+    launch = outside_launch()
+    command = _resume.going_on(config_name, folder, launch.name if launch else None)
+    return f"all that was done is kept; go on with: {command}"
