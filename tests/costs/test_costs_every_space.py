@@ -6,9 +6,9 @@ import random
 
 import pytest
 import torch
+from tests.every_space import EVERY, drawn, space_named
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.every_space import EVERY, drawn, space_named
 from vitsearch import VisionTransformer
 from vitsearch.costs import Constraint, CostModel, cost_table
 from vitsearch.samplers import sample_within

@@ -8,8 +8,8 @@ import random
 from collections import Counter
 
 import pytest
-
 from tests.every_space import EVERY, drawn, space_named
+
 from vitsearch import Architecture, SearchSpace, build_space
 from vitsearch.spaces.stage import Stage
 

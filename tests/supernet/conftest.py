@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from tests.every_space import perturbed
+
 from vitsearch import SearchSpace, SuperTransformer, build_space
 from vitsearch.errors import CheckpointError
 

@@ -11,9 +11,9 @@ import random
 
 import pytest
 import torch
+from tests.every_space import EVERY, drawn, perturbed, quick_space
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.every_space import EVERY, drawn, perturbed, quick_space
 from vitsearch import Architecture, SuperTransformer, VisionTransformer
 
 COUNT, CLASSES = 100, 5
