@@ -1,4 +1,4 @@
-"""Layers that keep what every elastic layer promises: how to make them, sizes and inputs for them."""
+"""Layers that keep every elastic layer's promises: how to make them, sizes and inputs for them."""
 
 from __future__ import annotations
 
