@@ -68,6 +68,10 @@ def space_named(name: str) -> SearchSpace:
     return build_space(base, **overrides)
 
 
+SMALL = [name for name in EVERY if space_named(name).image_size < 64]
+"""Those of a size to be run as they are: the demos, and composed ones."""
+
+
 @cache
 def quick_space(name: str) -> SearchSpace:
     """A space whose networks are built and run in milliseconds.
@@ -76,7 +80,7 @@ def quick_space(name: str) -> SearchSpace:
     patches and few of them.
     """
     space = space_named(name)
-    if space.image_size < 64:
+    if name in SMALL:
         return space
     config, stages = space.config, len(space.stages)
     sizes = [4 * 2**i for i, _ in enumerate(space.stem.patch_sizes)]
