@@ -12,11 +12,16 @@ from torch import nn
 from vitsearch import Architecture, SearchSpace, build_space, list_spaces
 
 COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
-    "ViT-ResNAS with GLiT's mixer": ("vit_resnas", {"mixer": "glit_demo"}),
+    "ViT-ResNAS with GLiT's mixer": (
+        "vit_resnas",
+        {"mixer": "glit_demo", "num_blocks": [1, 2, 1], "skippable": [[], [1], [0]]},
+    ),
     "ViTAS with a conv stem": ("vitas", {"stem": "conv", "stem.mid_chans": 6}),
     "AutoFormer in three stages": (
         "vit_resnas",
         {
+            "num_blocks": [1, 2, 1],
+            "skippable": [[0], [1], []],
             "mixer": "relative_attention",
             "mixer.num_heads": [[1, 2], [2, 3], [3, 4]],
             "mixer.head_dim": [12, 16, 24],
@@ -35,7 +40,7 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
             "image_size": 24,
             "patch_sizes": [4, 6, 12],
             "num_stages": 2,
-            "num_blocks": [2, 3],
+            "num_blocks": [1, 2],
             "skippable": None,
             "embed_dims": [[24, 36], [36, 60]],
         },

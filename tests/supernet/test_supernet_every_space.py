@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitsearch import Architecture, SuperTransformer, VisionTransformer
 
 COUNT, WIDE, MEASURED, CLASSES = 100, 8, 24, 5
-NARROW = 10_000_000  # parameters of the supernet, blocks of each stage apart
+NARROW = 8_000_000  # parameters of the supernet, blocks of each stage apart
 
 
 def make_supernet(name: str, **settings: str) -> SuperTransformer:

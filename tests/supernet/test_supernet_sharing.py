@@ -62,7 +62,7 @@ def test_extracted_equals_supernet(name, sharing, images):
 def test_bilateral_training_adds_both_runs(name, images):
     network = make_supernet(name, "bilateral").train()
     x = images(network, 4)
-    for architecture in drawn(network.space, 3, seed=2):
+    for architecture in drawn(network.space, 1, seed=2):
         together, apart = copy.deepcopy(network), copy.deepcopy(network)
         logits = together(x, architecture)
         ways = [run(apart, x, architecture, way) for way in ("prefix", "suffix")]
@@ -90,14 +90,12 @@ def test_the_largest_is_the_same_both_ways(images):
 
 @torch.no_grad()
 @pytest.mark.parametrize("sharing", SHARINGS)
-@pytest.mark.parametrize(
-    "name", ["glit", "vit_resnas", "ViT-ResNAS with GLiT's mixer", "autoformer"]
-)
+@pytest.mark.parametrize("name", ["vit_resnas", "ViT-ResNAS with GLiT's mixer", "autoformer"])
 def test_statistics_of_each_way(name, sharing, images):
     network = make_supernet(name, sharing)
     space, x = network.space, images(network)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    for architecture in drawn(space, 3, seed=3):
+    for architecture in drawn(space, 1, seed=3):
         batches = [images(network, count, seed=count) for count in (4, 2)]
         statistics = network.estimate_statistics(architecture, iter(batches))
         logits = network(x, architecture, statistics=[statistics])
