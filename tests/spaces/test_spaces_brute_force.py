@@ -18,7 +18,12 @@ ATTENTION = {
     "mixer.head_dim": 8,
     "mlp.ratios": [2, 4],
 }
-VITAS = {"mixer.num_heads": [2, 3], "mixer.qkv_widths": [36], "mlp.hidden": [48, 96]}
+VITAS = {
+    "min_depth": 0,
+    "mixer.num_heads": [2, 3],
+    "mixer.qkv_widths": [36],
+    "mlp.hidden": [48, 96],
+}
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "glit in two depths": (
         "glit",

@@ -84,8 +84,8 @@ BAD = {
     ),
     "widths that do not divide by heads": (
         "vitas",
-        {"mixer.qkv_widths": [36, 60]},
-        ["space.mixer.qkv_widths=[36, 60]", "a third of 60", "3 heads", "[2, 3, 4, 6]"],
+        {"mixer.qkv_widths": [36, 60], "mixer.num_heads": [2, 3]},
+        ["space.mixer.qkv_widths=[36, 60]", "a third of 60", "3 heads", "[2, 3]"],
     ),
     "widths that do not divide by three": (
         "vitas",
@@ -120,12 +120,12 @@ BAD = {
     "unknown transition": (
         "vit_resnas",
         {"transition": {"kind": "merging"}},
-        ["space.transition.kind=merging", "legal: reduction"],
+        ["space.transition.kind=merging", "legal: none, reduction"],
     ),
     "unknown transition part": (
         "vit_resnas",
         {"transition": "merging"},
-        ["space/transition=merging", "legal: reduction"],
+        ["space/transition=merging", "legal: none, reduction"],
     ),
     "transition without a kind": (
         "vit_resnas",

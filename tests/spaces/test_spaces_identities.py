@@ -19,6 +19,7 @@ def small_space(num_blocks: int) -> SearchSpace:
     return build_space(
         "vitas",
         num_blocks=num_blocks,
+        min_depth=0,
         patch_sizes=[8],
         embed_dims=[24, 48],
         **{"mixer.num_heads": [2, 3], "mixer.qkv_widths": [36, 72], "mlp.hidden": [48, 96]},
@@ -67,7 +68,7 @@ def test_known_sizes() -> None:
     genes = 3 * 10 * ((4 + 1) * 10 * 10) ** 16
     assert genes == genotypes
     assert space_named("vitas_base").size() == 30 * 400**13  # without identities
-    assert space_named("vitas").size() == 6 * sum(64**depth for depth in range(7))
+    assert space_named("vitas").size() == 6 * sum(18**depth for depth in range(2, 7))
 
 
 def test_identities_anywhere_in_the_papers_space() -> None:

@@ -38,6 +38,7 @@ TOP_LEVEL = (
     "num_blocks",
     "depths",
     "identity_probability",
+    "min_depth",
     "skippable",
     "embed_dims",
     "norm_eps",
