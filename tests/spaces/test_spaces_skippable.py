@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from vitsearch import SearchSpace, build_space
+from vitsearch import Architecture, SearchSpace, build_space
 
 SHARED = {"stem.patch_size": 4, "stages.0.embed_dim": 48}
 
@@ -112,3 +112,14 @@ def test_block_with_an_unknown_or_missing_value(refused) -> None:
     blocks = [{"num_heads": 2, "mlp_ratio": 2}] * 3
     with refused("stages.0.depth=3", "options: 4, 5, 6"):
         deep.assemble({"stem.patch_size": 4, "stages.0.embed_dim": 32}, [blocks])
+
+
+def test_one_for_true_is_the_same_architecture() -> None:
+    space = space_with([1])
+    architecture = space.largest()
+    same = Architecture.from_dict({**architecture, "stages.0.blocks.1.keep": 1})
+    space.validate(same)
+    assert same == architecture
+    assert hash(same) == hash(architecture)
+    assert same.digest == architecture.digest
+    assert Architecture.from_json(architecture.to_json())["stages.0.blocks.1.keep"] is True
