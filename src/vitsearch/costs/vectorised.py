@@ -116,9 +116,9 @@ class _Slot:
             needed.append((f"{stage.prefix}.depth", deeper))
         self._needed = [(rows.index(n), rows.holds(n, values)) for n, values in needed if n]
         self._halves = []
-        for part in (stage.mixer, stage.mlp):
+        for role, part in (("mixer", stage.mixer), ("mlp", stage.mlp)):
             names = {c.name: f"{stage.block_prefix(slot)}.{c.name}" for c in part.choices()}
-            likeness = (part, stage.index, tuple(rows.values(name) for name in names.values()))
+            likeness = (role, stage.index, tuple(rows.values(name) for name in names.values()))
             table = tables.setdefault(likeness, _Table())
             self._halves.append(_Half(rows, part, names, table))
 

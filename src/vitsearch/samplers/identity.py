@@ -132,11 +132,13 @@ def find_identity_probability(
     """
     low, high = Constraint(macs=tuple(window)).windows()["macs"]  # type: ignore[arg-type]
     model = CostModel(space, num_classes)
+    seed = rng.getrandbits(64)
 
     def mean_of(sampled: SearchSpace) -> float:
+        same = random.Random(seed)  # so that the mean falls with every step, chance or not
         if measure is not None:
-            return fmean(measure(sampled.sample(rng)) for _ in range(num_draws))
-        drawn = draw_rows(RowFormat(sampled), num_draws, bit_generator(rng))
+            return fmean(measure(sampled.sample(same)) for _ in range(num_draws))
+        drawn = draw_rows(RowFormat(sampled), num_draws, bit_generator(same))
         return float(model.rows.costs(drawn)[:, 0].mean())  # the same choices, other weights
 
     means: dict[int, float] = {}
