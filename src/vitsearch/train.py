@@ -30,7 +30,6 @@ from vitsearch.lightning import (
     MultiArchitectureSampling,
     SearchableClassifier,
 )
-from vitsearch.lightning.sampling import check_batch
 from vitsearch.lightning.searching import make_searcher
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
@@ -135,10 +134,11 @@ def check_callbacks(
     Raises:
         ConfigError: The batch cannot be shared, or a setting is out of range.
         ConstraintError: The space does not reach the budget.
+        SpaceError: The sampler needs what the space does not have.
     """
     for callback in callbacks:
         if isinstance(callback, MultiArchitectureSampling):
-            check_batch(batch_size, callback.num_architectures)
+            callback.check(module, batch_size)
         if isinstance(callback, EvolutionarySearch):
             make_searcher(callback.searcher, module.space, callback.constraint, module.num_classes)
 

@@ -13,10 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tests.lightning.conftest import quiet_trainer
 from vitsearch import build_space, list_spaces
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
-from vitsearch.lightning import SearchableClassifier
+from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
 
@@ -24,6 +25,7 @@ CONF = config_dir()
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml"))
 GROUPS = [name for name in FILES if "/" in name]
 SPACES = [name for name in GROUPS if name.startswith("space/")]
+SAMPLERS = [name.split("/")[1] for name in GROUPS if name.startswith("sampler/")]
 PARTS = [name for name in SPACES if name.count("/") == 2]
 
 Composer = Callable[..., DictConfig]
@@ -132,7 +134,7 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
     assert made.image_size == 28
 
 
-@pytest.mark.parametrize("sampler", ["sandwich", "uniform"])
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"identity"}))
 @pytest.mark.parametrize("searcher", ["evolution", "random"])
 @pytest.mark.parametrize("callbacks", ["default", "with_ema"])
 def test_callbacks_are_made(
@@ -157,6 +159,35 @@ def test_callbacks_are_made(
     assert {"sampling", "search", "checkpoint", "progress"} <= set(found)
     assert ("ema" in found) == (callbacks == "with_ema")
     assert found["search"].constraint == constraint
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["callbacks.sampling.whole_batch=true", "callbacks.sampling.warm_up_epochs=2"]],
+    ids=["shares", "whole batches"],
+)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_trains(
+    sampler: str, overrides: list[str], composed: Composer, tmp_path: Path
+) -> None:
+    name = "vitas" if sampler == "identity" else "glit"  # the one needs identities
+    tiny = ["space.image_size=28", "space.num_blocks=2", "space.embed_dims=[24]"]
+    patches = "space.patch_sizes=[7]"
+    config = composed("train", f"+space={name}", f"sampler={sampler}", *tiny, patches, *overrides)
+    module = SearchableClassifier(plain(config.space), 10)
+    sampling = instantiate(config.callbacks.sampling)
+    assert isinstance(sampling, MultiArchitectureSampling)
+    trainer = quiet_trainer(tmp_path, limit_train_batches=2, callbacks=[sampling])
+    trainer.fit(module, datamodule=FashionMini(batch_size=8, search_per_class=10))
+    assert trainer.global_step == 2
+
+
+def test_a_window_of_identities_by_configuration(composed: Composer) -> None:
+    config = composed(
+        "train", "+space=vitas", "sampler=identity", "sampler.identity_probability=[null,500K]"
+    )
+    sampler = instantiate(config.sampler)
+    assert sampler.identity_probability == (0, 500_000)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

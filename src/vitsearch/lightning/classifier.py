@@ -42,6 +42,7 @@ class SearchableClassifier(pl.LightningModule):
     Attributes:
         net: The super-transformer.
         step_architectures: What the coming step trains; `None` trains the largest.
+        step_whole_batch: Whether each of them sees all images of the batch, not its share.
         references: The architectures that validation scores: smallest, largest, one at random.
     """
 
@@ -104,6 +105,7 @@ class SearchableClassifier(pl.LightningModule):
             space, num_classes, drop_path_rate=drop_path_rate, sharing=sharing
         )
         self.step_architectures: Sequence[Architecture] | None = None
+        self.step_whole_batch = False
         self.references: dict[str, Architecture] = {
             "smallest": space.smallest(),
             "largest": space.largest(),
@@ -182,8 +184,11 @@ class SearchableClassifier(pl.LightningModule):
             settings.setdefault("broadcast_buffers", False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One forward of all architectures of the step, each on its share of the batch."""
+        """One forward of all architectures of the step, each on its share, or all, of the batch."""
         images, targets = self.mix(*batch)
+        if self.step_whole_batch:
+            count = len(self.step_architectures or [self.net.largest])
+            images, targets = (torch.cat([tensor] * count) for tensor in (images, targets))
         loss = self.compute_loss(self(images, self.step_architectures), targets)
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
