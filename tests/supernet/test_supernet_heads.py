@@ -97,5 +97,5 @@ def test_a_network_of_its_own(images):
 
 def test_batch_that_does_not_divide(images):
     space = with_heads()
-    with pytest.raises(ConfigError, match="5 images .* 2 architectures"):
+    with pytest.raises(ConfigError, match=r"5 images .* 2 architectures"):
         network(space).forward_heads(images(space, 5, dtype=torch.float64), drawn(space, 2))

@@ -56,13 +56,16 @@ class MultiArchitectureSampling(pl.Callback):
             )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check that the batch can be shared.
+        """Check that the batch can be shared, and that the objective can train what is drawn.
 
         Raises:
-            ConfigError: The batch is smaller than, or no multiple of, the number of architectures.
+            ConfigError: The batch is smaller than, or no multiple of, the number of architectures;
+                or the objective needs other architectures.
         """
+        assert isinstance(pl_module, SearchableClassifier)
         batch_size = getattr(trainer.train_dataloader, "batch_size", None)
         check_batch(batch_size, self.num_architectures)
+        pl_module.objective.check_sampling(pl_module.space, self.num_architectures, self.sampler)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
