@@ -50,6 +50,7 @@ def main(config: DictConfig, folder: Path) -> None:
     module: SearchableClassifier = instantiate(
         config.model, space=space, num_classes=datamodule.num_classes
     )
+    module.prepare_objective(datamodule)
     callbacks = make_callbacks(config.callbacks)
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
@@ -132,10 +133,13 @@ def check_callbacks(
     """Refuse settings of our callbacks before anything is written.
 
     Raises:
-        ConfigError: The batch cannot be shared, or a setting is out of range.
+        ConfigError: The batch cannot be shared, a setting is out of range, or the objective needs
+            other architectures than are drawn.
         ConstraintError: The space does not reach the budget.
         SpaceError: The sampler needs what the space does not have.
     """
+    if not any(isinstance(callback, MultiArchitectureSampling) for callback in callbacks):
+        module.objective.check_sampling(module.space, 1, None)
     for callback in callbacks:
         if isinstance(callback, MultiArchitectureSampling):
             callback.check(module, batch_size)

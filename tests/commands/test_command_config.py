@@ -55,8 +55,8 @@ def plain(config: Any) -> dict[str, Any]:
 
 def test_configurations_are_all_here() -> None:
     assert {"train", "search", "describe"} == set(FILES) - set(GROUPS)
-    groups = "callbacks constraint data logger model optimizer sampler scheduler searcher trainer"
-    assert {*groups.split(), "space"} <= {name.split("/")[0] for name in GROUPS}
+    groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
+    assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name not in SPACES])
@@ -65,6 +65,8 @@ def test_a_group_composes(name: str, composed: Composer) -> None:
     command = "search" if name == "trainer/search" else "train"
     more = ("checkpoint=x",) if command == "search" else ("+space=glit",)
     root = ("data.root=x",) if name in ("data/image_folder", "data/fashion_mnist") else ()
+    if name == "objective/teacher_distillation":
+        root = ("objective.teacher_distillation.teacher.name=x",)
     config = plain(composed(command, *more, f"{group}={option}", *root))
     own = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     assert isinstance(own, dict)

@@ -62,7 +62,8 @@ class MultiArchitectureSampling(pl.Callback):
         """Refuse settings that fit neither space nor batch; let the sampler look at the space.
 
         Raises:
-            ConfigError: A batch cannot be shared evenly, or a setting is out of range.
+            ConfigError: A batch cannot be shared evenly, a setting is out of range, or the
+                objective needs other architectures than are drawn.
             ConstraintError: A probability of identities cannot be found.
             SpaceError: The sampler needs what the space does not have.
         """
@@ -70,6 +71,7 @@ class MultiArchitectureSampling(pl.Callback):
             check_batch(batch_size, self.num_architectures)
         warm_up_space(module.space, 0, self.warm_up_epochs, self.warm_up_choices)
         self._settled = settle(self.sampler, module.space, num_classes=module.num_classes)
+        module.objective.check_sampling(module.space, self.num_architectures, self._settled)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the module can be told what to train.
@@ -84,7 +86,7 @@ class MultiArchitectureSampling(pl.Callback):
             )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse settings that fit neither space nor batch; see `check`."""
+        """Refuse settings that fit neither space, batch nor objective; see `check`."""
         assert isinstance(pl_module, SearchableClassifier)
         self.check(pl_module, getattr(trainer.train_dataloader, "batch_size", None))
         self._part = None

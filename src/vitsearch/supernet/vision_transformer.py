@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
-from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
 
 
 class VisionTransformer(ElasticTransformer):
@@ -21,6 +21,7 @@ class VisionTransformer(ElasticTransformer):
         plan: The same in sizes.
         embed_dim: Width of the final tokens (as timm names it; also `num_features`).
         global_pool: `token` or `avg`.
+        num_prefix_tokens: Tokens in front of the patches.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class VisionTransformer(ElasticTransformer):
         self.plan = plan
         self.embed_dim = self.num_features
         self.global_pool = plan.head.pool
+        self.num_prefix_tokens = plan.head.num_prefix_tokens
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to normalised tokens (B, N, C)."""
@@ -71,6 +73,10 @@ class VisionTransformer(ElasticTransformer):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes)."""
         return self.forward_head(self.forward_features(images))
+
+    def forward_heads(self, images: Tensor) -> HeadOutputs:
+        """Images (B, C, H, W) to what each classifier says, the patch head included."""
+        return self.run_heads(images, self.plan)
 
     def get_classifier(self) -> nn.Module:
         """The classifier; an identity if there is none."""
