@@ -68,7 +68,7 @@ def test_unknown_pattern(refused):
     ("sections", "words"),
     [
         ([{"free": []}], ["phases[0].free"]),
-        ([{"free": "*", "frozen": 1}], ["frozen", "name, free, hold, supernet"]),
+        ([{"free": "*", "frozen": 1}], ["frozen", "name, free, hold, supernet, constraint"]),
         ([{"free": "*", "supernet": "old"}], ["supernet=old", "new, continue"]),
         ([{"free": "*", "supernet": "continue"}], ["no phase before"]),
         ([{"free": "*", "name": "a"}, {"free": "*", "name": "a"}], ["name=a", "two"]),

@@ -29,12 +29,14 @@ class Phase:
         hold: Values of others by pattern, where neither the phase before decided them nor the space
             says what stands where they are inactive.
         supernet: `new`: trained from scratch; `continue`: goes on with the phase before's.
+        constraint: Windows in place of the search's; `None` for the search's own.
     """
 
     name: str
     free: tuple[str, ...]
     hold: Mapping[str, Value] = field(default_factory=dict)
     supernet: str = "new"
+    constraint: Mapping[str, Any] | None = None
 
 
 def read_phases(sections: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
@@ -50,7 +52,7 @@ def read_phases(sections: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
             raise SpaceError(
                 f"{where}={section!r} must be a section with name, free, hold, supernet"
             )
-        legal = ("name", "free", "hold", "supernet")
+        legal = ("name", "free", "hold", "supernet", "constraint")
         for key in section:
             if key not in legal:
                 raise SpaceError(f"{where}.{key} is unknown; legal: {', '.join(legal)}")
@@ -72,6 +74,7 @@ def read_phases(sections: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
                 free=tuple(map(str, free)),
                 hold=dict(section.get("hold") or {}),
                 supernet=supernet,
+                constraint=section.get("constraint"),
             )
         )
     return tuple(phases)
