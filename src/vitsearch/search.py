@@ -18,7 +18,15 @@ from vitsearch._command import (
     required_space,
     save_config,
 )
+from vitsearch._launch import (
+    fit_to_launch,
+    is_first_process,
+    is_started_by_lightning,
+    limit_waiting,
+)
+from vitsearch._resume import finished_line, is_finished, mark_finished
 from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.lightning.processes import end_with_parent
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.searching import make_constraint, make_searcher, search_and_report
 from vitsearch.reports import make_console, start_panel
@@ -26,17 +34,24 @@ from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
 
 
-@command("search")
+@command("search", resumes=True)
 def main(config: DictConfig, folder: Path) -> None:
-    """Load a supernet, search it."""
+    """Load a supernet, search it; goes on where the run folder's search has stopped."""
     refuse_distributed_multirun(config)
+    fit_to_launch(config.trainer)
     quiet_warnings()
     check_seed(config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     checkpoint = find_checkpoint(config.checkpoint)
     expected = None if config.get("space") is None else SearchSpace(required_space(config))
     net = load_supernet(checkpoint, space=expected)
-    datamodule = instantiate(run_data(config, checkpoint, net.space))
+    data = run_data(config, checkpoint, net.space)
+    config.checkpoint = str(checkpoint.absolute())
+    if is_finished(config, folder):
+        if is_first_process():
+            print(f"vitsearch: {finished_line(folder)}")
+        return
+    datamodule = instantiate(data)
     if datamodule.num_classes != net.num_classes:
         raise CheckpointError(
             f"checkpoint {checkpoint} was trained on {net.num_classes} classes, the data has "
@@ -45,6 +60,9 @@ def main(config: DictConfig, folder: Path) -> None:
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
     searcher = make_searcher(instantiate(config.searcher), net.space, constraint, net.num_classes)
     fabric = make_fabric(config.trainer)
+    limit_waiting(fabric.strategy, config.get("process_timeout", 1800))
+    if is_started_by_lightning():
+        end_with_parent()
     fabric.launch()
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -76,6 +94,8 @@ def main(config: DictConfig, folder: Path) -> None:
         if config.use_test_split
         else None,
     )
+    if fabric.is_global_zero:
+        mark_finished(folder)
 
 
 def make_fabric(trainer: DictConfig) -> Fabric:

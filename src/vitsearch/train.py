@@ -17,34 +17,47 @@ from omegaconf import DictConfig, open_dict
 from vitsearch._command import (
     check_seed,
     command,
-    is_first_process,
     quiet_warnings,
     refuse_distributed_multirun,
     required_space,
     save_config,
 )
+from vitsearch._launch import (
+    fit_to_launch,
+    is_first_process,
+    is_started_by_lightning,
+    limit_waiting,
+)
+from vitsearch._resume import finished_line, is_finished, mark_finished
 from vitsearch.costs import Constraint, human, reachable_range
 from vitsearch.errors import ConfigError, MissingExtraError
 from vitsearch.lightning import (
     EvolutionarySearch,
     MultiArchitectureSampling,
     SearchableClassifier,
+    SupernetCheckpoint,
 )
+from vitsearch.lightning.processes import end_with_parent
 from vitsearch.lightning.searching import make_searcher
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
 
 
-@command("train")
+@command("train", resumes=True)
 def main(config: DictConfig, folder: Path) -> None:
-    """Build everything, train, search."""
+    """Build everything, train, search; goes on where the run folder's run has stopped."""
     space_config = required_space(config)
     check_training(config)
     refuse_distributed_multirun(config)
+    fit_to_launch(config.trainer)
     quiet_warnings()
     check_seed(config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     match_images(config, space_config)
+    if is_finished(config, folder):
+        if is_first_process():
+            print(f"vitsearch: {finished_line(folder)}")
+        return
     space = SearchSpace(space_config)
     datamodule = instantiate(config.data)
     module: SearchableClassifier = instantiate(
@@ -55,7 +68,11 @@ def main(config: DictConfig, folder: Path) -> None:
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    limit_waiting(trainer.strategy, config.get("process_timeout", 1800))
+    checkpoint = checkpoint_of(callbacks, trainer)
     console = make_console() if is_first_process() else None
+    if is_started_by_lightning():
+        end_with_parent()
     if console is not None:
         datamodule.prepare_data()
         datamodule.setup("fit")
@@ -73,8 +90,12 @@ def main(config: DictConfig, folder: Path) -> None:
         console.print(
             start_panel(space, num_classes=module.num_classes, constraint=constraint, facts=facts)
         )
-    trainer.fit(module, datamodule=datamodule)
+        if checkpoint is not None:
+            console.print("going on with the training of this folder", highlight=False)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     if console is not None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            mark_finished(folder)
         searched = any(isinstance(callback, EvolutionarySearch) for callback in callbacks)
         steps = next_steps(space, module.num_classes, folder, searched=searched)
         console.print(steps, highlight=False, markup=False, soft_wrap=True)
@@ -145,6 +166,14 @@ def check_callbacks(
             callback.check(module, batch_size)
         if isinstance(callback, EvolutionarySearch):
             make_searcher(callback.searcher, module.space, callback.constraint, module.num_classes)
+
+
+def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | None:
+    """What an earlier start of this run has left to go on from, if there was one."""
+    for callback in callbacks:
+        if isinstance(callback, SupernetCheckpoint) and callback.path(trainer).is_file():
+            return callback.path(trainer)
+    return None
 
 
 def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:

@@ -1,9 +1,19 @@
-"""The processes of a distributed run, as far as searching needs them: who am I, add up integers."""
+"""The processes of a distributed run: who am I, and values that all of them must share."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import time
+from typing import Any, TypeVar
+
 import torch
 from torch import distributed
+
+Value = TypeVar("Value")
+
+_POLL_SECONDS = 1.0
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -18,3 +28,46 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     if rank_and_world()[1] > 1:
         distributed.all_reduce(values)
     return values
+
+
+def largest_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """The largest of all processes, element by element; every process gets it."""
+    if rank_and_world()[1] > 1:
+        distributed.all_reduce(values, op=distributed.ReduceOp.MAX)
+    return values
+
+
+def gathered(value: Value) -> list[Value]:
+    """The value of every process, in the order of their ranks; every process gets all."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return [value]
+    values: list[Any] = [None] * world
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def from_first(value: Value) -> Value:
+    """The first process's value, on every process."""
+    if rank_and_world()[1] == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it has gone.
+
+    For processes that Lightning started: a killed parent cannot take them along, and they would
+    wait for it in a collective until that times out.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        print("vitsearch: the first process of this run is gone; ending", file=sys.stderr)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-observer").start()

@@ -3,6 +3,9 @@
 The callback `EvolutionarySearch` runs it after training, `python -m vitsearch.search` from a
 checkpoint. Every process runs the same searcher; the candidates of a generation are scored by the
 processes in turn, and the counts are added up, so the history does not depend on their number.
+
+A search that was interrupted goes on: the searcher is asked again from the start and told the
+scores that the history holds, and only the others are computed.
 """
 
 from __future__ import annotations
@@ -18,15 +21,21 @@ from typing import Any
 import torch
 
 from vitsearch.costs import Constraint, Cost, CostModel
-from vitsearch.files import write_json, write_text
-from vitsearch.lightning.processes import rank_and_world, sum_over_processes
+from vitsearch.files import write_json
+from vitsearch import stopping
+from vitsearch.lightning.history import HISTORY_FILE, History
+from vitsearch.lightning.processes import (
+    largest_over_processes,
+    rank_and_world,
+    sum_over_processes,
+)
 from vitsearch.lightning.scoring import Score, Scorer
+from vitsearch.lightning.search_settings import search_settings
 from vitsearch.reports.progress import SearchProgress
 from vitsearch.searchers import Candidate, Searcher
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import save_model
 
-HISTORY_FILE = Path("search") / "history.jsonl"
 BEST_FILE = Path("search") / "best.json"
 BEST_FOLDER = Path("best")
 
@@ -54,6 +63,10 @@ class Scored:
             "architecture": self.candidate.architecture.to_dict(),
         }
 
+    def line(self) -> str:
+        """The same as text."""
+        return json.dumps(self.record())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
@@ -63,12 +76,14 @@ class SearchResult:
         history: All candidates, in the order in which they were proposed.
         best: The best score; of equals the cheapest.
         random_median: Median top-1 of the random first generation: what luck gives.
-        seconds: How long scoring took.
+        num_recalled: How many scores an interrupted search had left.
+        seconds: How long scoring the others took.
     """
 
     history: tuple[Scored, ...]
     best: Scored
     random_median: float
+    num_recalled: int
     seconds: float
 
     @property
@@ -108,39 +123,75 @@ def run_search(
         constraint: The budget, for the record.
         progress: Told of every generation.
         class_names: Written beside the network.
+
+    Raises:
+        HistoryError: The folder has the history of another search, or a damaged one.
+        Interrupted: An end was wished; all scores so far are in the history.
     """
     model = CostModel(scorer.net.space, scorer.net.num_classes)
-    is_writer = rank_and_world()[0] == 0
+    world = rank_and_world()[1]
+    file = History.open(folder, search_settings(scorer, searcher))
+    known = list(file.lines)
+    progress.skip(len(known))
     history: list[Scored] = []
     started = time.monotonic()
-    with progress:
+    with progress, stopping.deferred():
         while candidates := searcher.ask():
-            architectures = [candidate.architecture for candidate in candidates]
-            scores = []
-            for start in range(0, len(architectures), progress.chunk):
-                scores += score_in_turn(scorer, architectures[start : start + progress.chunk])
-                best = max([s.score.top1 for s in history] + [s.top1 for s in scores])
-                progress.update(candidates[0].generation, len(history) + len(scores), best)
-            top1 = [score.top1 for score in scores]
+            done = len(history)
+            for candidate in candidates[: max(len(known) - done, 0)]:
+                cost = model.cost(candidate.architecture)
+                history.append(_recall(candidate, cost, known[len(history)], scorer, file))
+            todo = candidates[len(history) - done :]
+            for start in range(0, len(todo), world):
+                _leave_if_wished(scorer.device)
+                turn = todo[start : start + world]
+                scores = score_in_turn(scorer, [candidate.architecture for candidate in turn])
+                scored = [
+                    Scored(candidate=c, score=s, cost=model.cost(c.architecture))
+                    for c, s in zip(turn, scores, strict=True)
+                ]
+                file.append([one.line() for one in scored])
+                history += scored
+                best = max(one.score.top1 for one in history)
+                progress.update(candidates[0].generation, len(history), best)
+            top1 = [one.score.top1 for one in history[done:]]
             searcher.tell(top1)
-            history += [
-                Scored(candidate=c, score=s, cost=model.cost(c.architecture))
-                for c, s in zip(candidates, scores, strict=True)
-            ]
-            if is_writer:
-                lines = "".join(json.dumps(scored.record()) + "\n" for scored in history)
-                write_text(folder / HISTORY_FILE, lines)
-            progress.generation_done(candidates[0].generation, top1)
+            if todo:
+                progress.generation_done(candidates[0].generation, top1)
+    if len(known) > len(history):
+        raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
     first = [s.score.top1 for s in history if s.candidate.generation == 0]
     result = SearchResult(
         history=tuple(history),
         best=min(history, key=_rank),
         random_median=median(first),
+        num_recalled=len(known),
         seconds=time.monotonic() - started,
     )
-    if is_writer:
+    if rank_and_world()[0] == 0:
         _write_best(scorer, result, folder, constraint, class_names)
     return result
+
+
+def _recall(
+    candidate: Candidate, cost: Cost, line: str, scorer: Scorer, file: History
+) -> Scored:
+    """The candidate with the score that the history holds; its whole line must agree."""
+    correct = json.loads(line).get("correct")
+    if isinstance(correct, int):
+        score = Score(correct=correct, total=scorer.num_images)
+        scored = Scored(candidate=candidate, score=score, cost=cost)
+        if scored.line() == line:
+            return scored
+    raise file.foreign(f"{line[:24]}... is not {candidate.architecture.digest}, proposed now")
+
+
+def _leave_if_wished(device: torch.device) -> None:
+    """End if any process was asked to."""
+    wish = torch.tensor([stopping.wished()], dtype=torch.int64, device=device)
+    signum = int(largest_over_processes(wish))
+    if signum:
+        raise stopping.Interrupted(signum)
 
 
 def _rank(scored: Scored) -> tuple[int, int, str]:

@@ -79,6 +79,10 @@ class Scorer:
         if not self.num_images:
             raise DataError("there is no image to score architectures on")
 
+    def labels(self) -> list[Tensor]:
+        """The labels of the split, batch by batch."""
+        return [labels for _, labels in self._batches]
+
     def on(self, batches: Iterable[Batch]) -> Scorer:
         """The same network and statistics on another split, for networks as they are taken out."""
         return Scorer(

@@ -13,6 +13,7 @@ from rich.console import Console
 from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.classifier import SearchableClassifier
+from vitsearch.lightning.history import refuse_old_history
 from vitsearch.lightning.processes import rank_and_world
 from vitsearch.lightning.run_search import SearchResult, run_search, score_in_turn
 from vitsearch.lightning.scoring import (
@@ -86,8 +87,21 @@ class EvolutionarySearch(pl.Callback):
             )
         make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to train anew where the search of another training has left its scores.
+
+        Raises:
+            HistoryError: It has.
+        """
+        if trainer.ckpt_path is None:
+            refuse_old_history(self.folder(trainer))
+
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, write the files, print the table."""
+        """Search, write the files, print the table; goes on with a search that was interrupted.
+
+        Raises:
+            HistoryError: The folder has the history of another search, or a damaged one.
+        """
         assert isinstance(pl_module, SearchableClassifier)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -102,7 +116,7 @@ class EvolutionarySearch(pl.Callback):
         self.result = search_and_report(
             scorer,
             make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes),
-            self.dirpath or Path(trainer.default_root_dir),
+            self.folder(trainer),
             constraint=self.constraint,
             class_names=names,
             test=(lambda: test_batches(trainer)) if self.use_test_split else None,
@@ -110,6 +124,10 @@ class EvolutionarySearch(pl.Callback):
         best = {"search/best_top1": self.result.best.score.top1}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
+
+    def folder(self, trainer: pl.Trainer) -> Path:
+        """The run folder."""
+        return self.dirpath or Path(trainer.default_root_dir)
 
 
 def make_constraint(constraint: Constraint | Settings | None) -> Constraint:
@@ -161,9 +179,8 @@ def search_and_report(
         class_names: Written beside the network.
         test: Reads the test split; called once, after the search.
     """
-    rank, world = rank_and_world()
-    console = make_console() if rank == 0 else None
-    progress = SearchProgress(searcher.num_candidates, console, processes=world)
+    console = make_console() if rank_and_world()[0] == 0 else None
+    progress = SearchProgress(searcher.num_candidates, console)
     result = run_search(
         scorer,
         searcher,
@@ -204,7 +221,8 @@ def print_result(
     console.print(
         f"best on the search split {100 * result.best.score.top1:.1f} %, median of "
         f"{result.num_first} random architectures of the same window "
-        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates in "
+        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates"
+        f"{f', {result.num_recalled} of them from before' if result.num_recalled else ''} in "
         f"{result.seconds:.0f} s",
         highlight=False,
     )
