@@ -9,9 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from vitsearch import stopping
 from vitsearch.errors import ConfigError
 from vitsearch.files import flush_to_disk
-from vitsearch import stopping
 from vitsearch.lightning import snapshot
 from vitsearch.lightning.pace import Pace
 from vitsearch.supernet.checkpoint import SUPERNET_FILE

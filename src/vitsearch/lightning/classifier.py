@@ -48,6 +48,7 @@ class SearchableClassifier(pl.LightningModule):
         step_architectures: What the coming step trains; `None` trains the largest.
         step_whole_batch: Whether each of them sees all images of the batch, not its share.
         objective: What training learns from.
+        search_space: The part of the space that is trained and searched.
         references: The architectures that validation scores: smallest, largest, one at random.
     """
 
@@ -65,6 +66,7 @@ class SearchableClassifier(pl.LightningModule):
         drop_path_rate: float = 0.0,
         sharing: str = "prefix",
         reference_seed: int = 0,
+        search_space: SearchSpace | None = None,
     ) -> None:
         """Build the super-transformer.
 
@@ -83,6 +85,7 @@ class SearchableClassifier(pl.LightningModule):
             sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
                 `SuperTransformer`.
             reference_seed: Draws the random architecture of validation.
+            search_space: The part of the space that is trained and searched; all by default.
 
         Raises:
             ConfigError: A number is out of range, or the objective needs what the space has not.
@@ -104,7 +107,9 @@ class SearchableClassifier(pl.LightningModule):
             space = SearchSpace(space)
         optimizer, scheduler = plain(optimizer), plain(scheduler)
         self.objective = WeightedObjectives(objective)
-        self.save_hyperparameters(ignore=["space", "optimizer", "scheduler", "objective"])
+        self.save_hyperparameters(
+            ignore=["space", "search_space", "optimizer", "scheduler", "objective"]
+        )
         self.save_hyperparameters(
             {
                 "space": space.config,
@@ -122,10 +127,11 @@ class SearchableClassifier(pl.LightningModule):
         self._prepared_for: ImageFacts | None = None
         self.step_architectures: Sequence[Architecture] | None = None
         self.step_whole_batch = False
+        self.search_space = space if search_space is None else search_space
         self.references: dict[str, Architecture] = {
-            "smallest": space.smallest(),
-            "largest": space.largest(),
-            "random": space.sample(random.Random(reference_seed)),
+            "smallest": self.search_space.smallest(),
+            "largest": self.search_space.largest(),
+            "random": self.search_space.sample(random.Random(reference_seed)),
         }
         self.optimizer_settings = DEFAULT_OPTIMIZER if optimizer is None else optimizer
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler

@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from vitsearch import stopping
 from vitsearch.costs import Constraint, Cost, CostModel
 from vitsearch.files import write_json
-from vitsearch import stopping
-from vitsearch.lightning.history import HISTORY_FILE, History
+from vitsearch.lightning.history import History
 from vitsearch.lightning.processes import (
     largest_over_processes,
     rank_and_world,
@@ -173,9 +173,7 @@ def run_search(
     return result
 
 
-def _recall(
-    candidate: Candidate, cost: Cost, line: str, scorer: Scorer, file: History
-) -> Scored:
+def _recall(candidate: Candidate, cost: Cost, line: str, scorer: Scorer, file: History) -> Scored:
     """The candidate with the score that the history holds; its whole line must agree."""
     correct = json.loads(line).get("correct")
     if isinstance(correct, int):

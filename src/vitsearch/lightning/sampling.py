@@ -69,9 +69,9 @@ class MultiArchitectureSampling(pl.Callback):
         """
         if not self.whole_batch:
             check_batch(batch_size, self.num_architectures)
-        warm_up_space(module.space, 0, self.warm_up_epochs, self.warm_up_choices)
-        self._settled = settle(self.sampler, module.space, num_classes=module.num_classes)
-        module.objective.check_sampling(module.space, self.num_architectures, self._settled)
+        warm_up_space(module.search_space, 0, self.warm_up_epochs, self.warm_up_choices)
+        self._settled = settle(self.sampler, module.search_space, num_classes=module.num_classes)
+        module.objective.check_sampling(module.search_space, self.num_architectures, self._settled)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the module can be told what to train.
@@ -108,7 +108,7 @@ class MultiArchitectureSampling(pl.Callback):
         """What an epoch trains."""
         if self._part is None or self._part[0] != epoch:
             choices, epochs = self.warm_up_choices, self.warm_up_epochs
-            self._part = epoch, warm_up_space(module.space, epoch, epochs, choices)
+            self._part = epoch, warm_up_space(module.search_space, epoch, epochs, choices)
         return self._part[1]
 
     def on_train_batch_end(

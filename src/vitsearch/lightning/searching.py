@@ -85,7 +85,7 @@ class EvolutionarySearch(pl.Callback):
             raise ConfigError(
                 f"EvolutionarySearch needs a SearchableClassifier, not {type(pl_module).__name__}"
             )
-        make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes)
+        self._searcher(pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to train anew where the search of another training has left its scores.
@@ -95,6 +95,11 @@ class EvolutionarySearch(pl.Callback):
         """
         if trainer.ckpt_path is None:
             refuse_old_history(self.folder(trainer))
+
+    def _searcher(self, module: SearchableClassifier) -> Searcher:
+        return make_searcher(
+            self.searcher, module.search_space, self.constraint, module.num_classes
+        )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Search, write the files, print the table; goes on with a search that was interrupted.
@@ -115,7 +120,7 @@ class EvolutionarySearch(pl.Callback):
         names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
         self.result = search_and_report(
             scorer,
-            make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes),
+            self._searcher(pl_module),
             self.folder(trainer),
             constraint=self.constraint,
             class_names=names,

@@ -80,6 +80,18 @@ def read_phases(sections: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
+def check_phases(space: SearchSpace, phases: Sequence[Phase]) -> None:
+    """Refuse phases that could not run to the end, as far as that is known before the first.
+
+    Raises:
+        SpaceError: A pattern matches no choice, a value is no option, or nothing says the value of
+            a choice that is held.
+    """
+    decided: Architecture | None = None
+    for phase in phases:
+        decided = phase_space(space, phase, decided).smallest()
+
+
 def phase_space(
     space: SearchSpace, phase: Phase, decided: Architecture | None = None
 ) -> SearchSpace:
