@@ -94,8 +94,8 @@ def _answers(
     images = torch.cat([step.seen(step.images, index) for index in wanted.values()])
     # Batch statistics are those of a share, as in the runs of the students.
     apart = len(wanted) if net.has_batch_norm else 1
-    # After the step's own forward pass: autocast would keep copies of weights that were first met
-    # here, without gradient, and use them there.
+    # After the step's own forward pass: autocast, in older versions of torch, keeps the copies of
+    # weights that it makes here, without gradient, and would use them there.
     with torch.no_grad():
         said = net(images, [net.largest] * apart)
     return known | dict(zip(wanted, said.split([len(share) for share in wanted]), strict=True))
