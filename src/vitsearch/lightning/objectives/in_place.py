@@ -20,7 +20,8 @@ class InPlaceDistillation(Objective):
 
     The teacher is the largest architecture of the space, with the weights of the moment, whether
     the step trains it or not. It runs once more, without gradient, on those images that it does not
-    train on. Source: Universally Slimmable Networks (ICCV 2019), section 3.4; AlphaNet (2021).
+    train on. Source: Universally Slimmable Networks (ICCV 2019), "inplace distillation"; AlphaNet
+    (ICML 2021), section 2, for sampled architectures.
     """
 
     def __init__(self, temperature: float = 1.0) -> None:

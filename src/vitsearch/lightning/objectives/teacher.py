@@ -82,7 +82,7 @@ class Teacher:
         return dense_scores(self.network, self._seen(images))
 
     def probe(self, images: ImageFacts, *, dense: bool = False) -> Tensor:
-        """What it says of one black image.
+        """What it says of one blank image.
 
         Raises:
             ConfigError: It fails; the message is its own.
