@@ -107,10 +107,7 @@ def test_the_largest_learns_nothing_from_its_students() -> None:
 
 
 def test_the_teacher_s_run_leaves_gradients_alone_under_autocast() -> None:
-    """Autocast keeps copies of weights, which a run without gradient must not be the first to make.
-
-    The largest's gradient from labels is the same with students beside it that learn nothing new.
-    """
+    """Autocast keeps copies of weights; those of a run without gradient must not be used again."""
     module = make_module({"cross_entropy": {}}).float()
     taught = make_module({"cross_entropy": {}, "in_place_distillation": {"weight": 1e-9}}).float()
     found = []

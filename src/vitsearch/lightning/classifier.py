@@ -159,7 +159,10 @@ class SearchableClassifier(pl.LightningModule):
         return self._mixer(images, targets)
 
     def compute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of logits (B, classes) for labels (B,) or soft targets (B, classes)."""
+        """The loss of logits (B, classes) for labels (B,) or soft targets (B, classes).
+
+        Objectives call it for whatever learns labels: architectures and, flattened, patches.
+        """
         smoothing = 0.0 if targets.is_floating_point() else self.label_smoothing
         return F.cross_entropy(logits, targets, label_smoothing=smoothing)
 

@@ -26,7 +26,7 @@ class CrossEntropy(Objective):
 
         Args:
             largest_only: Only the largest architecture of a step; the others have a teacher
-                (Universally Slimmable Networks, section 3.4).
+                (Universally Slimmable Networks, "inplace distillation").
 
         Raises:
             ConfigError: It is no flag.

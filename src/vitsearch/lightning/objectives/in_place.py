@@ -20,7 +20,8 @@ class InPlaceDistillation(Objective):
 
     The teacher is the largest architecture of the space, with the weights of the moment, whether
     the step trains it or not. It runs once more, without gradient, on those images that it does not
-    train on. Source: Universally Slimmable Networks (ICCV 2019), section 3.4; AlphaNet (2021).
+    train on. Source: Universally Slimmable Networks (ICCV 2019), "inplace distillation"; AlphaNet
+    (ICML 2021), section 2, for sampled architectures.
     """
 
     def __init__(self, temperature: float = 1.0) -> None:
@@ -94,8 +95,8 @@ def _answers(
     images = torch.cat([step.seen(step.images, index) for index in wanted.values()])
     # Batch statistics are those of a share, as in the runs of the students.
     apart = len(wanted) if net.has_batch_norm else 1
-    # After the step's own forward pass: autocast would keep copies of weights that were first met
-    # here, without gradient, and use them there.
+    # After the step's own forward pass: autocast, in older versions of torch, keeps the copies of
+    # weights that it makes here, without gradient, and would use them there.
     with torch.no_grad():
         said = net(images, [net.largest] * apart)
     return known | dict(zip(wanted, said.split([len(share) for share in wanted]), strict=True))

@@ -82,7 +82,7 @@ class Teacher:
         return dense_scores(self.network, self._seen(images))
 
     def probe(self, images: ImageFacts, *, dense: bool = False) -> Tensor:
-        """What it says of one black image.
+        """What it says of one blank image.
 
         Raises:
             ConfigError: It fails; the message is its own.
@@ -150,8 +150,9 @@ def load_teacher(given: Mapping[str, Any] | nn.Module | None, images: ImageFacts
 
 
 def _load_network(name: str, given: Mapping[str, Any], num_classes: int) -> nn.Module:
-    if Path(name).is_dir():
-        return load_model(name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return load_model(folder)
     path, pretrained = given.get("checkpoint_path"), given.get("pretrained", False)
     if not path and not pretrained:
         raise ConfigError(
@@ -160,7 +161,8 @@ def _load_network(name: str, given: Mapping[str, Any], num_classes: int) -> nn.M
         )
     options = dict(given.get("options") or {})
     if path:
-        if not Path(path).is_file():
+        path = Path(path).expanduser()
+        if not path.is_file():
             raise ConfigError(f"teacher.checkpoint_path={path} is no file")
         # With pretrained weights timm would put a fresh classifier on for other classes.
         options = {"num_classes": num_classes, **options}
