@@ -183,3 +183,12 @@ def test_parts_equal_brute_force(name: str) -> None:
             assert space.plan(architecture) == part.plan(architecture)
 
     parts()
+
+
+def test_all_parts_of_a_chain_equal_brute_force() -> None:
+    """Four skippable slots side by side, each kept, empty, or either where it may be."""
+    chain = {"num_blocks": 4, "skippable": [0, 1, 2, 3], "mixer.num_heads": [1], "mlp.ratios": [2]}
+    space = build_space("glit", **{**ATTENTION, **chain})
+    for options in product([False, True, [False, True]], repeat=4):
+        keep = {f"*.blocks.{slot}.keep": kept for slot, kept in enumerate(options)}
+        check(space.restrict(keep))
