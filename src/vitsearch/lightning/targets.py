@@ -1,0 +1,58 @@
+"""What the logits of a batch are trained towards: mixed images, smoothed labels, a finite loss."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from timm.data import Mixup
+from torch import Tensor
+
+from vitsearch.errors import ConfigError, NonFiniteLossError
+
+
+def make_mixup(
+    num_classes: int, *, label_smoothing: float, mixup: float, cutmix: float
+) -> Mixup | None:
+    """Mixup and cutmix of a batch, by timm; `None` where both are switched off.
+
+    Args:
+        num_classes: How many classes the images have.
+        label_smoothing: Share of the target spread over all classes.
+        mixup: Alpha of mixup; 0 for none.
+        cutmix: Alpha of cutmix; 0 for none.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
+    for name, value, below in (
+        ("label_smoothing", label_smoothing, 1),
+        ("mixup", mixup, math.inf),
+        ("cutmix", cutmix, math.inf),
+    ):
+        if not isinstance(value, int | float) or not 0 <= value < below:
+            raise ConfigError(f"{name}={value} must lie in [0, {below})")
+    if not mixup and not cutmix:
+        return None
+    return Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """The loss of logits (B, classes) for labels (B,), or for soft targets (B, classes)."""
+    smoothing = 0.0 if targets.is_floating_point() else label_smoothing
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+
+def check_finite(loss: Tensor, trainer: pl.Trainer) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        NonFiniteLossError: Names the step.
+    """
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(
+            f"the loss became {loss.item()} at step {trainer.global_step} (epoch "
+            f"{trainer.current_epoch}); lower the learning rate or clip gradients"
+        )
