@@ -18,3 +18,9 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     if rank_and_world()[1] > 1:
         distributed.all_reduce(values)
     return values
+
+
+def wait_for_processes() -> None:
+    """Go on when every process has come here."""
+    if rank_and_world()[1] > 1:
+        distributed.barrier()

@@ -68,7 +68,7 @@ class StandaloneClassifier(pl.LightningModule):
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
         check_optimizer(self.optimizer_settings, self.scheduler_settings)
         self.label_smoothing = label_smoothing
-        self.net = net
+        self.net = net.train()  # Lightning leaves it in eval mode, in which networks are extracted
         self._accuracy = MulticlassAccuracy(net.num_classes, average="micro")
 
     # Hooks to override

@@ -2,6 +2,7 @@
 
 from vitsearch.samplers.base import Sampler, SandwichSampler, UniformSampler, step_rng
 from vitsearch.samplers.identity import find_identity_probability
+from vitsearch.samplers.strata import sample_strata
 from vitsearch.samplers.within import draw_within, sample_within
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "UniformSampler",
     "draw_within",
     "find_identity_probability",
+    "sample_strata",
     "sample_within",
     "step_rng",
 ]
