@@ -52,7 +52,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    assert {"train", "search", "describe"} == set(FILES) - set(GROUPS)
+    assert {"train", "search", "describe", "audit"} == set(FILES) - set(GROUPS)
     groups = "callbacks constraint data logger model optimizer sampler scheduler searcher trainer"
     assert {*groups.split(), "space"} <= {name.split("/")[0] for name in GROUPS}
 

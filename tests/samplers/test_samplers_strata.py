@@ -65,7 +65,12 @@ def space_of(space: SearchSpace) -> list[object]:
 
 def test_more_than_there_are() -> None:
     space = build_space("glit", num_blocks=1, embed_dims=[24])
-    with pytest.raises(ConstraintError, match=f"found {space.size() - 2} architectures"):
+    with pytest.raises(
+        ConstraintError,
+        match=f"n={space.size() - 1}: space glit has {space.size() - 2} architectures",
+    ):
         sample_strata(space, Constraint(), space.size() - 1, random.Random(0))
+    with pytest.raises(ConstraintError, match="n=6: found 2 architectures"):
+        sample_strata(space, Constraint(macs=(230e3, 260e3)), 6, random.Random(0), num_classes=10)
     with pytest.raises(ConstraintError, match="reaches"):
         sample_strata(space, Constraint(macs=(1, 2)), 4, random.Random(0))

@@ -40,6 +40,11 @@ def sample_strata(
     constraint.check_reachable(space, num_classes)
     model = CostModel(space, num_classes)
     ends = {space.smallest(), space.largest()}
+    if n > space.size() - len(ends):
+        raise ConstraintError(
+            f"n={n}: space {space.name} has {space.size() - len(ends)} architectures besides its "
+            f"smallest and largest; ask for fewer"
+        )
     low, high = map(float, reachable_range(space, "macs", num_classes))
     if constraint.macs is not None:
         low, high = max(low, constraint.macs[0]), min(high, constraint.macs[1])
