@@ -24,7 +24,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from vitsearch import _resume, stopping
 from vitsearch._launch import (
@@ -117,7 +121,7 @@ def _run(config_name: str, task: Task) -> None:
 
 
 def _choose_run_folder() -> None:
-    """Put the run folder of `resume=<folder>`, or one that all processes share, on the command line.
+    """Put the folder of `resume=<folder>`, or one that all processes share, on the command line.
 
     Hydra reads it there before it makes the folder.
     """
@@ -187,7 +191,9 @@ def user_line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, VitSearchError):
             return _one_line(str(cause))
-        cause = cause.__cause__
+        # OmegaConf does not chain what a resolver raised.
+        resolving = isinstance(cause, InterpolationResolutionError)
+        cause = cause.__cause__ or (cause.__context__ if resolving else None)
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(error, MissingMandatoryValue):

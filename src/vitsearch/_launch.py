@@ -87,7 +87,7 @@ def agree_on_run_folder() -> None:
 
 
 def _first_to_ask(proposal: str) -> str:
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise ConfigError("add run_dir=<folder>: the processes of torchrun cannot agree on one")

@@ -120,8 +120,8 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
     ]
     if wrong:
         raise ConfigError(
-            f"run_dir={folder} holds a run whose {_listed(wrong)}; choose a fresh run_dir, or go on "
-            f"with resume={folder} alone"
+            f"run_dir={folder} holds a run whose {_listed(wrong)}; choose a fresh run_dir, or go "
+            f"on with resume={folder} alone"
         )
     return (folder / FINISHED_FILE).is_file()
 
@@ -135,7 +135,7 @@ def finished_line(folder: Path) -> str:
 
 def mark_finished(folder: Path) -> None:
     """Say in the run folder that nothing is left to do."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("vitsearch", "torch", "pytorch-lightning"):
         try:
             versions[package] = version(package)

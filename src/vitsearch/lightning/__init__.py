@@ -6,6 +6,7 @@ from vitsearch.lightning.metrics_file import MetricsFile
 from vitsearch.lightning.rewiring import Rewiring
 from vitsearch.lightning.sampling import MultiArchitectureSampling
 from vitsearch.lightning.searching import EvolutionarySearch
+from vitsearch.lightning.standalone import StandaloneClassifier
 
 __all__ = [
     "EvolutionarySearch",
@@ -13,5 +14,6 @@ __all__ = [
     "MultiArchitectureSampling",
     "Rewiring",
     "SearchableClassifier",
+    "StandaloneClassifier",
     "SupernetCheckpoint",
 ]

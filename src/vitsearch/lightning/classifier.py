@@ -8,36 +8,35 @@ override: `compute_loss`, `mix`, `configure_optimizers`.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.elastic import NormStatistics
-from vitsearch.errors import ConfigError, NonFiniteLossError
+from vitsearch.errors import ConfigError
 from vitsearch.lightning.mixing import BatchMixer, MixedBatch
 from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
+from vitsearch.lightning.optimizing import (
+    DEFAULT_OPTIMIZER,
+    DEFAULT_SCHEDULER,
+    check_optimizer,
+    make_optimizers,
+    step_schedule,
+)
 from vitsearch.lightning.scoring import statistics_batches
 from vitsearch.lightning.settings import per_channel, plain
+from vitsearch.lightning.targets import check_finite, check_mixing, cross_entropy
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.checkpoint import ENTRY, supernet_entry
 from vitsearch.supernet.network import HeadOutputs
-
-DEFAULT_OPTIMIZER = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05}
-SCHEDULERS = ("cosine", "tanh", "step", "multistep", "plateau", "poly")
-DEFAULT_SCHEDULER = {"sched": "cosine", "warmup_epochs": 1, "min_lr": 1e-5}
 
 
 class SearchableClassifier(pl.LightningModule):
@@ -94,13 +93,7 @@ class SearchableClassifier(pl.LightningModule):
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"num_classes={num_classes} must be 2 or more")
-        for name, value, below in (
-            ("label_smoothing", label_smoothing, 1),
-            ("mixup", mixup, math.inf),
-            ("cutmix", cutmix, math.inf),
-        ):
-            if not isinstance(value, int | float) or not 0 <= value < below:
-                raise ConfigError(f"{name}={value} must lie in [0, {below})")
+        check_mixing(label_smoothing=label_smoothing, mixup=mixup, cutmix=cutmix)
         if isinstance(space, str):
             space = build_space(space)
         elif not isinstance(space, SearchSpace):
@@ -135,7 +128,7 @@ class SearchableClassifier(pl.LightningModule):
         }
         self.optimizer_settings = DEFAULT_OPTIMIZER if optimizer is None else optimizer
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
-        _check_optimizer(self.optimizer_settings, self.scheduler_settings)
+        check_optimizer(self.optimizer_settings, self.scheduler_settings)
         self._mixer = BatchMixer(
             mixup=mixup, cutmix=cutmix, label_smoothing=label_smoothing, num_classes=num_classes
         )
@@ -163,24 +156,13 @@ class SearchableClassifier(pl.LightningModule):
 
         Objectives call it for whatever learns labels: architectures and, flattened, patches.
         """
-        smoothing = 0.0 if targets.is_floating_point() else self.label_smoothing
-        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        return cross_entropy(logits, targets, self.label_smoothing)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Timm's optimiser and learning-rate schedule, stepped once a batch."""
-        optimizer = create_optimizer_v2(self.net, **self.optimizer_settings)
-        if not self.scheduler_settings:
-            return optimizer  # type: ignore[no-any-return]
-        epochs = self.trainer.max_epochs or 1
-        per_epoch = max(int(self.trainer.estimated_stepping_batches) // max(epochs, 1), 1)
-        scheduler, _ = create_scheduler_v2(
-            optimizer,
-            num_epochs=epochs,
-            updates_per_epoch=per_epoch,
-            step_on_epochs=False,
-            **self.scheduler_settings,
+        return make_optimizers(
+            self.net, self.trainer, self.optimizer_settings, self.scheduler_settings
         )
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]  # type: ignore[return-value]
 
     # Training
 
@@ -231,11 +213,7 @@ class SearchableClassifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One forward pass of all architectures of the step, and the objective's terms."""
         loss, terms = self.objective(self.run_step(*batch))
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the loss became {loss.item()} at step {self.trainer.global_step} (epoch "
-                f"{self.current_epoch}); lower the learning rate or clip gradients"
-            )
+        check_finite(loss, self.trainer)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
         for name, value in terms.items():
             self.log(f"train/{name}", value, on_step=False, on_epoch=True)
@@ -281,10 +259,7 @@ class SearchableClassifier(pl.LightningModule):
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell timm's schedule the number of optimiser steps."""
-        if hasattr(scheduler, "step_update"):
-            scheduler.step_update(num_updates=self.trainer.global_step)
-        else:
-            super().lr_scheduler_step(scheduler, metric)
+        step_schedule(self, scheduler, metric)
 
     # Validation on the search split
 
@@ -315,30 +290,3 @@ class SearchableClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what `vitsearch.load_supernet` needs, beside Lightning's own entries."""
         checkpoint[ENTRY] = supernet_entry(self.net)
-
-
-def _check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
-    """Make both for one number, so that timm's complaints come before training, as one line.
-
-    Raises:
-        ConfigError: Names the settings and timm's complaint.
-    """
-
-    def shown(section: str, settings: Mapping[str, Any]) -> str:
-        return ", ".join(f"{section}.{name}={value}" for name, value in settings.items())
-
-    try:
-        made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **optimizer)
-    except Exception as error:
-        close = get_close_matches(str(optimizer.get("opt")), list_optimizers(), 5)
-        raise ConfigError(
-            f"{shown('optimizer', optimizer)}: {error}; names like it: {', '.join(close)}"
-        ) from error
-    if not scheduler:
-        return
-    try:
-        create_scheduler_v2(made, num_epochs=1, updates_per_epoch=1, **scheduler)
-    except Exception as error:
-        raise ConfigError(
-            f"{shown('scheduler', scheduler)}: {error}; names: {', '.join(SCHEDULERS)}"
-        ) from error

@@ -11,7 +11,7 @@ from typing import Any
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from vitsearch.files import write_text
 
@@ -33,7 +33,7 @@ class MetricsFile(CSVLogger):
 
     def state_dict(self) -> dict[str, int]:
         """How many rows the file has."""
-        if rank_zero_only.rank != 0:
+        if getattr(rank_zero_only, "rank", 0) != 0:
             return {}
         self.experiment.save()
         return {"rows": self.experiment.written}

@@ -71,3 +71,9 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-observer").start()
+
+
+def wait_for_processes() -> None:
+    """Go on when every process has come here."""
+    if rank_and_world()[1] > 1:
+        distributed.barrier()

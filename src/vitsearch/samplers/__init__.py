@@ -11,6 +11,7 @@ from vitsearch.samplers.base import (
 )
 from vitsearch.samplers.buckets import BucketSampler
 from vitsearch.samplers.identity import IdentitySampler, find_identity_probability
+from vitsearch.samplers.strata import sample_strata
 from vitsearch.samplers.warm_up import warm_up_space
 from vitsearch.samplers.within import draw_within, sample_within
 
@@ -24,6 +25,7 @@ __all__ = [
     "Unsettled",
     "draw_within",
     "find_identity_probability",
+    "sample_strata",
     "sample_within",
     "settle",
     "step_rng",

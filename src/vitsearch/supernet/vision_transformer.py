@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
 
+from vitsearch.elastic import Context, ElasticBatchNorm, NormEstimator
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
@@ -96,6 +100,28 @@ class VisionTransformer(ElasticTransformer):
         self.head_dist = self.make_classifier() if self.plan.head.distillation else None
         self.head_patch = None if self.head_patch is None else self.make_classifier()
         self.to(device=reference.device, dtype=reference.dtype)
+
+    @torch.no_grad()
+    def reestimate_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Replace the running BatchNorm statistics by those of training images, in eval mode.
+
+        The same rule as `SuperTransformer.estimate_statistics`: they equal those of one large
+        batch. A network trained by itself and one that inherits weights can so be compared.
+
+        Args:
+            batches: Tensors (B, in_chans, H, W), on the network's device.
+        """
+        self.eval()
+        if not self.has_batch_norm:
+            return
+        estimator = NormEstimator()
+        for images in batches:
+            self.run_norms(images, self.plan, Context(estimator=estimator))
+        for path, (mean, var) in estimator.statistics().items():
+            layer = self.get_submodule(path)
+            assert isinstance(layer, ElasticBatchNorm)
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(var)
 
     def cost(self) -> Cost:
         """MACs of one image, and parameters."""
