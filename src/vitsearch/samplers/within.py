@@ -22,7 +22,9 @@ def sample_within(
     *,
     num_classes: int = 1000,
 ) -> list[Architecture]:
-    """Draw `n` distinct architectures inside a budget.
+    """Draw `n` distinct architectures inside the closed-form windows of a budget.
+
+    Windows on measured costs take a measurer: a searcher's `budget.draw` draws inside them.
 
     Args:
         space: Where to draw.
@@ -33,8 +35,14 @@ def sample_within(
 
     Raises:
         ConstraintError: The space does not reach the window (the message says what it reaches), or
-            fewer than `n` were found after a bounded number of tries.
+            fewer than `n` were found after a bounded number of tries, or a window is on a measured
+            cost.
     """
+    for metric in constraint.measured_windows():
+        raise ConstraintError(
+            f"constraint.{metric} is measured, and sample_within draws by closed forms; use a "
+            f"searcher's budget.draw"
+        )
     constraint.check_reachable(space, num_classes)
     model = CostModel(space, num_classes)
     found = draw_within(model, constraint, n, rng)
