@@ -19,8 +19,15 @@ from vitsearch._command import (
     save_config,
 )
 from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.lightning.halving import Halving
+from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
 from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.searching import make_constraint, make_searcher, search_and_report
+from vitsearch.lightning.searcher_settings import (
+    check_halving,
+    make_constraint,
+    make_searcher,
+)
+from vitsearch.lightning.searching import search_and_report
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
@@ -43,8 +50,24 @@ def main(config: DictConfig, folder: Path) -> None:
             f"{datamodule.num_classes}"
         )
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
-    searcher = make_searcher(instantiate(config.searcher), net.space, constraint, net.num_classes)
+    halving = check_halving(config.halving)
     fabric = make_fabric(config.trainer)
+    measurements = Measurements(
+        net.space,
+        net.num_classes,
+        constraint.measure,
+        search_device=fabric.device,
+        file=folder / MEASURED_FILE,
+    )
+    searcher = make_searcher(
+        instantiate(config.searcher),
+        net.space,
+        constraint,
+        net.num_classes,
+        measure=measurements.measures(),
+    )
+    if halving:
+        Halving.check(searcher)
     fabric.launch()
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -66,16 +89,18 @@ def main(config: DictConfig, folder: Path) -> None:
         device=fabric.device,
         autocast=fabric.autocast,
     )
-    search_and_report(
-        scorer,
-        searcher,
-        folder,
-        constraint=constraint,
-        class_names=getattr(datamodule, "class_names", None),
-        test=(lambda: list(datamodule.test_dataloader(shard=False)))
-        if config.use_test_split
-        else None,
-    )
+    with measurements:
+        search_and_report(
+            scorer,
+            searcher,
+            folder,
+            constraint=constraint,
+            class_names=getattr(datamodule, "class_names", None),
+            test=(lambda: list(datamodule.test_dataloader(shard=False)))
+            if config.use_test_split
+            else None,
+            halving=halving,
+        )
 
 
 def make_fabric(trainer: DictConfig) -> Fabric:

@@ -31,7 +31,6 @@ from vitsearch.lightning import (
     SearchableClassifier,
 )
 from vitsearch.lightning.sampling import check_batch
-from vitsearch.lightning.searching import make_searcher
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
 
@@ -140,7 +139,7 @@ def check_callbacks(
         if isinstance(callback, MultiArchitectureSampling):
             check_batch(batch_size, callback.num_architectures)
         if isinstance(callback, EvolutionarySearch):
-            make_searcher(callback.searcher, module.space, callback.constraint, module.num_classes)
+            callback.check(module)
 
 
 def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:

@@ -133,11 +133,13 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
 
 
 @pytest.mark.parametrize("sampler", ["sandwich", "uniform"])
-@pytest.mark.parametrize("searcher", ["evolution", "random"])
+@pytest.mark.parametrize("searcher", ["evolution", "random", "nsga2"])
 @pytest.mark.parametrize("callbacks", ["default", "with_ema"])
 def test_callbacks_are_made(
     sampler: str, searcher: str, callbacks: str, composed: Composer
 ) -> None:
+    if searcher == "nsga2":
+        pytest.importorskip("pymoo")
     space = build_space("glit")
     config = composed(
         "train",
@@ -157,6 +159,26 @@ def test_callbacks_are_made(
     assert {"sampling", "search", "checkpoint", "progress"} <= set(found)
     assert ("ema" in found) == (callbacks == "with_ema")
     assert found["search"].constraint == constraint
+
+
+@pytest.mark.parametrize(
+    ("family", "candidates"),
+    [("glit", 1000), ("vitas", 2000), ("vit_resnas", 500 + 19 * 150), ("autoformer", 1000)],
+)
+def test_searches_of_the_papers_fit_their_spaces(
+    family: str, candidates: int, composed: Composer
+) -> None:
+    config = composed("train", f"+space={family}", f"searcher={family}")
+    made = instantiate(config.searcher)(build_space(family), Constraint(), num_classes=10)
+    assert made.num_candidates == candidates
+
+
+def test_how_to_measure_is_set_beside_the_windows(composed: Composer) -> None:
+    config = composed("train", "+space=glit", "constraint.latency_ms=[null,5]")
+    made = instantiate(config.callbacks.search)
+    assert made.constraint == Constraint(latency_ms=(None, 5))  # the file holds the defaults
+    config = composed("search", "checkpoint=x", "constraint.measure.batch_size=8")
+    assert Constraint.from_settings(plain(config.constraint)).measure.batch_size == 8
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
