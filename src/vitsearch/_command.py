@@ -28,6 +28,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.files import write_text
+from vitsearch.searchers.offered import offered_searchers, searcher_config
 from vitsearch.spaces.config import (
     ENTRY_POINT_GROUP,
     config_dir,
@@ -49,6 +50,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         @functools.wraps(task)
         def main() -> None:
             _register_spaces()
+            _register_searchers()
             with _full_errors():
                 _run(config_name, task)
 
@@ -126,7 +128,8 @@ def _missing_config(error: MissingConfigException) -> str:
     group, _, name = missing.rpartition("/")
     if group == "space":
         return str(unknown_space(name))
-    options = ", ".join(sorted(error.options or []))
+    offered = offered_searchers() if group == "searcher" else {}
+    options = ", ".join(sorted({*(error.options or []), *offered}))
     return f"{group}={name} is unknown; legal: {options}" if group else _hydra_line(error)
 
 
@@ -213,11 +216,7 @@ def _register_spaces() -> None:
     Other packages offer spaces by name; a file of one's own may lie anywhere.
     """
     store = ConfigStore.instance()
-    wanted = {
-        argument.partition("=")[2]
-        for argument in sys.argv[1:]
-        if argument.lstrip("+").startswith("space=")
-    }
+    wanted = _wanted("space")
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name in wanted:  # others are not imported
             try:
@@ -232,6 +231,24 @@ def _register_spaces() -> None:
                 store.store(group=group, name=file, node=space_config(name))
             except VitSearchError as error:
                 fail(str(error))
+
+
+def _register_searchers() -> None:
+    """Make searchers that other packages offer available as `searcher=<name>`."""
+    store = ConfigStore.instance()
+    wanted = _wanted("searcher")
+    for name, point in offered_searchers().items():
+        if name in wanted:  # others are not imported
+            try:
+                store.store(group="searcher", name=name, node=searcher_config(point))
+            except VitSearchError as error:
+                fail(str(error))
+
+
+def _wanted(group: str) -> set[str]:
+    """The options of a group that the command line names."""
+    arguments = [argument.lstrip("+") for argument in sys.argv[1:]]
+    return {a.partition("=")[2] for a in arguments if a.startswith(f"{group}=")}
 
 
 def required_space(config: DictConfig) -> dict[str, Any]:
