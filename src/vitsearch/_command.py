@@ -14,45 +14,60 @@ import sys
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
+from vitsearch import _resume, stopping
+from vitsearch._launch import (
+    agree_on_run_folder,
+    is_first_process,
+    is_started_by_lightning,
+    outside_launch,
+)
+from vitsearch._offered import register_offered
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.files import write_text
-from vitsearch.searchers.offered import offered_searchers, searcher_config
-from vitsearch.spaces.config import (
-    ENTRY_POINT_GROUP,
-    config_dir,
-    entry_point_config,
-    list_spaces,
-    space_config,
-    unknown_space,
-)
+from vitsearch.searchers.offered import offered_searchers
+from vitsearch.spaces.config import config_dir, list_spaces, unknown_space
 
 Task = Callable[[DictConfig, Path], None]
 _USER_ERROR = 2
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
-    """Decorator: a function of (configuration, run folder) becomes a command-line command."""
+def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Callable[[], None]]:
+    """Decorator: a function of (configuration, run folder) becomes a command-line command.
+
+    Args:
+        config_name: The configuration, and the name of the command.
+        resumes: Whether it leaves a run folder that it can go on with.
+    """
 
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def main() -> None:
-            _register_spaces()
-            _register_searchers()
-            with _full_errors():
-                _run(config_name, task)
+            try:
+                register_offered()
+                if resumes:
+                    _choose_run_folder()
+                with _full_errors():
+                    _run(config_name, task)
+            except VitSearchError as error:
+                fail(str(error))
+            except KeyboardInterrupt:
+                print("\nvitsearch: interrupted before the run began", file=sys.stderr)
+                raise SystemExit(130) from None
 
         return main
 
@@ -68,9 +83,17 @@ def _run(config_name: str, task: Task) -> None:
         with open_dict(config):
             config.run_dir = str(folder)  # `now` differs in the processes of a distributed run
         try:
-            task(config, folder)
+            with stopping.listening(speaks=is_first_process()):
+                if config.get("resume"):
+                    given = HydraConfig.get().overrides.task
+                    config = _resume.taken_up(config, folder, given)
+                task(config, folder)
+        except stopping.Interrupted as stop:
+            _end_early(config_name, folder, stop.exit_code)
         except Exception as error:
             line = user_line(error)
+            if line is None and _is_lost_process(error):
+                _end_with_the_others(config_name, folder)
             if line is None:
                 failures.append(error)
                 raise
@@ -92,6 +115,65 @@ def _run(config_name: str, task: Task) -> None:
         fail(line)
 
 
+def _choose_run_folder() -> None:
+    """Put the folder of `resume=<folder>`, or one that all processes share, on the command line.
+
+    Hydra reads it there before it makes the folder.
+    """
+    given = [a.partition("=")[2] for a in sys.argv[1:] if a.startswith("resume=")]
+    if not given or given[-1] in ("", "null"):
+        try:
+            agree_on_run_folder()
+        except VitSearchError as error:
+            fail(str(error))
+        return
+    if any(argument in ("-m", "--multirun") for argument in sys.argv[1:]):
+        fail("resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again")
+    if not Path(given[-1]).is_dir():
+        fail(f"resume={given[-1]} is no folder")
+    others = [a for a in sys.argv[1:] if a.startswith("run_dir=") and a != f"run_dir={given[-1]}"]
+    if others:
+        fail(f"resume={given[-1]} names the run folder; leave out {others[-1]}")
+    sys.argv.append(f"run_dir={given[-1]}")
+
+
+def _how_to_go_on(config_name: str, folder: Path) -> str:
+    if not (folder / _resume.CONFIG_FILE).is_file():
+        _remove_if_empty(folder)
+        return "nothing was written yet"
+    launch = outside_launch()
+    command = _resume.going_on(config_name, folder, launch.name if launch else None)
+    return f"all that was done is kept; go on with: {command}"
+
+
+def _end_early(config_name: str, folder: Path, exit_code: int) -> NoReturn:
+    """The end that a user or a cluster has asked for."""
+    if is_first_process():
+        print(f"vitsearch: interrupted; {_how_to_go_on(config_name, folder)}", file=sys.stderr)
+    # Lightning kills the first process when one that it has started ends with another status.
+    raise SystemExit(0 if is_started_by_lightning() else exit_code)
+
+
+def _is_lost_process(error: Exception) -> bool:
+    """Whether a collective failed because another process is gone."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return False
+    words = r"gloo|NCCL|Connection (closed|reset)|Broken pipe|Socket|TCPStore|[Tt]imed out|timeout"
+    return isinstance(error, RuntimeError) and re.search(words, str(error)) is not None
+
+
+def _end_with_the_others(config_name: str, folder: Path) -> NoReturn:
+    print(
+        f"vitsearch: another process of this run is gone or hangs, so this one ends; "
+        f"{_how_to_go_on(config_name, folder)}",
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.stdout.flush()
+    os._exit(1)  # an orderly end would wait for the others again
+
+
 def fail(line: str) -> NoReturn:
     """Print one line and exit with the status of a user's mistake."""
     print(f"vitsearch: {line}", file=sys.stderr)
@@ -104,7 +186,9 @@ def user_line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, VitSearchError):
             return _one_line(str(cause))
-        cause = cause.__cause__
+        # OmegaConf does not chain what a resolver raised.
+        resolving = isinstance(cause, InterpolationResolutionError)
+        cause = cause.__cause__ or (cause.__context__ if resolving else None)
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(error, MissingMandatoryValue):
@@ -210,47 +294,6 @@ def _remove_if_empty(folder: Path) -> None:
             path.rmdir()  # refuses a folder that holds anything
 
 
-def _register_spaces() -> None:
-    """Make spaces that are not of the group available as `+space=<name>` and `+space=<file>`.
-
-    Other packages offer spaces by name; a file of one's own may lie anywhere.
-    """
-    store = ConfigStore.instance()
-    wanted = _wanted("space")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name in wanted:  # others are not imported
-            try:
-                store.store(group="space", name=point.name, node=entry_point_config(point))
-            except VitSearchError as error:
-                fail(str(error))
-    for name in wanted:
-        if name.endswith(".yaml"):
-            folder, _, file = name.rpartition("/")
-            try:
-                group = f"space/{folder.strip('/')}".rstrip("/")
-                store.store(group=group, name=file, node=space_config(name))
-            except VitSearchError as error:
-                fail(str(error))
-
-
-def _register_searchers() -> None:
-    """Make searchers that other packages offer available as `searcher=<name>`."""
-    store = ConfigStore.instance()
-    wanted = _wanted("searcher")
-    for name, point in offered_searchers().items():
-        if name in wanted:  # others are not imported
-            try:
-                store.store(group="searcher", name=name, node=searcher_config(point))
-            except VitSearchError as error:
-                fail(str(error))
-
-
-def _wanted(group: str) -> set[str]:
-    """The options of a group that the command line names."""
-    arguments = [argument.lstrip("+") for argument in sys.argv[1:]]
-    return {a.partition("=")[2] for a in arguments if a.startswith(f"{group}=")}
-
-
 def required_space(config: DictConfig) -> dict[str, Any]:
     """The configuration of the space that the command was given.
 
@@ -293,20 +336,18 @@ def save_config(config: DictConfig, folder: Path) -> None:
     """
     plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     try:
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(plain))
+        _resume.sweep(folder)
+        write_text(folder / _resume.CONFIG_FILE, OmegaConf.to_yaml(plain))
     except OSError as error:
         raise ConfigError(f"run_dir={folder} cannot be written: {error.strerror}") from error
-
-
-def is_first_process() -> bool:
-    """Whether this process may print and write before the trainer has started the others."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def quiet_warnings() -> None:
     """Silence advice that does not apply to these commands; warnings of substance stay."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It says which process died, before it kills the others.
+    logging.getLogger("lightning_fabric.strategies.launchers").setLevel(logging.INFO)
     for advice in (
         ".*does not have many workers.*",
         ".*The number of training batches .* is smaller than the logging interval.*",

@@ -34,5 +34,9 @@ class NonFiniteLossError(VitSearchError):
     """A loss that became NaN or infinite during training."""
 
 
+class HistoryError(VitSearchError):
+    """A search history that is damaged, or of another search than the one that would go on."""
+
+
 class MissingExtraError(VitSearchError):
     """A feature whose optional dependencies are not installed."""

@@ -19,9 +19,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        flush_to_disk(temporary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file is on the disk: renaming it earlier can leave an empty file behind."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(target: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,19 @@ from vitsearch._command import (
     required_space,
     save_config,
 )
+from vitsearch._launch import (
+    fit_to_launch,
+    is_first_process,
+    is_started_by_lightning,
+    limit_waiting,
+)
+from vitsearch._resume import finished_line, is_finished, mark_finished
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
+from vitsearch.lightning.processes import end_with_parent
 from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.searcher_settings import (
+from vitsearch.lightning.search_inputs import (
     check_halving,
     make_constraint,
     make_searcher,
@@ -33,24 +42,31 @@ from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
 
 
-@command("search")
+@command("search", resumes=True)
 def main(config: DictConfig, folder: Path) -> None:
-    """Load a supernet, search it."""
+    """Load a supernet, search it; goes on where the run folder's search has stopped."""
     refuse_distributed_multirun(config)
+    fit_to_launch(config.trainer)
     quiet_warnings()
     check_seed(config.seed)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     checkpoint = find_checkpoint(config.checkpoint)
     expected = None if config.get("space") is None else SearchSpace(required_space(config))
     net = load_supernet(checkpoint, space=expected)
-    datamodule = instantiate(run_data(config, checkpoint, net.space))
+    data = run_data(config, checkpoint, net.space)
+    config.checkpoint = str(checkpoint.absolute())
+    if is_finished(config, folder):
+        if is_first_process():
+            print(f"vitsearch: {finished_line(folder)}")
+        return
+    datamodule = instantiate(data)
     if datamodule.num_classes != net.num_classes:
         raise CheckpointError(
             f"checkpoint {checkpoint} was trained on {net.num_classes} classes, the data has "
             f"{datamodule.num_classes}"
         )
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
-    halving = check_halving(config.halving)
+    halving = check_halving(config.get("halving", False))
     fabric = make_fabric(config.trainer)
     measurements = Measurements(
         net.space,
@@ -60,7 +76,7 @@ def main(config: DictConfig, folder: Path) -> None:
         file=folder / MEASURED_FILE,
     )
     searcher = make_searcher(
-        instantiate(config.searcher),
+        instantiate(one_phase(config.searcher)),
         net.space,
         constraint,
         net.num_classes,
@@ -68,6 +84,9 @@ def main(config: DictConfig, folder: Path) -> None:
     )
     if halving:
         Halving.check(searcher)
+    limit_waiting(fabric.strategy, config.get("process_timeout", 1800))
+    if is_started_by_lightning():
+        end_with_parent()
     fabric.launch()
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -100,7 +119,27 @@ def main(config: DictConfig, folder: Path) -> None:
             if config.use_test_split
             else None,
             halving=halving,
+            measurements=measurements,
         )
+    if fabric.is_global_zero:
+        mark_finished(folder)
+
+
+def one_phase(searcher: DictConfig) -> DictConfig:
+    """The section of the searcher without `phases`, which take a training.
+
+    Raises:
+        ConfigError: There are phases.
+    """
+    if searcher.get("phases"):
+        raise ConfigError(
+            "searcher.phases needs python -m vitsearch.train, which trains between phases; "
+            "searcher.phases=null searches everything at once"
+        )
+    own = copy.deepcopy(searcher)
+    with open_dict(own):
+        own.pop("phases", None)
+    return own
 
 
 def make_fabric(trainer: DictConfig) -> Fabric:

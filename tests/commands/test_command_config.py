@@ -13,10 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tests.lightning.conftest import quiet_trainer
 from vitsearch import build_space, list_spaces
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
-from vitsearch.lightning import SearchableClassifier
+from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
 
@@ -24,6 +25,7 @@ CONF = config_dir()
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml"))
 GROUPS = [name for name in FILES if "/" in name]
 SPACES = [name for name in GROUPS if name.startswith("space/")]
+SAMPLERS = [name.split("/")[1] for name in GROUPS if name.startswith("sampler/")]
 PARTS = [name for name in SPACES if name.count("/") == 2]
 
 Composer = Callable[..., DictConfig]
@@ -52,9 +54,9 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    assert {"train", "search", "describe"} == set(FILES) - set(GROUPS)
-    groups = "callbacks constraint data logger model optimizer sampler scheduler searcher trainer"
-    assert {*groups.split(), "space"} <= {name.split("/")[0] for name in GROUPS}
+    assert {"train", "search", "describe", "audit"} == set(FILES) - set(GROUPS)
+    groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
+    assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name not in SPACES])
@@ -63,6 +65,8 @@ def test_a_group_composes(name: str, composed: Composer) -> None:
     command = "search" if name == "trainer/search" else "train"
     more = ("checkpoint=x",) if command == "search" else ("+space=glit",)
     root = ("data.root=x",) if name in ("data/image_folder", "data/fashion_mnist") else ()
+    if name == "objective/teacher_distillation":
+        root = ("objective.teacher_distillation.teacher.name=x",)
     config = plain(composed(command, *more, f"{group}={option}", *root))
     own = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     assert isinstance(own, dict)
@@ -132,7 +136,7 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
     assert made.image_size == 28
 
 
-@pytest.mark.parametrize("sampler", ["sandwich", "uniform"])
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"identity"}))
 @pytest.mark.parametrize("searcher", ["evolution", "random", "nsga2"])
 @pytest.mark.parametrize("callbacks", ["default", "with_ema"])
 def test_callbacks_are_made(
@@ -162,15 +166,32 @@ def test_callbacks_are_made(
 
 
 @pytest.mark.parametrize(
-    ("family", "candidates"),
-    [("glit", 1000), ("vitas", 2000), ("vit_resnas", 500 + 19 * 150), ("autoformer", 1000)],
+    "overrides",
+    [[], ["callbacks.sampling.whole_batch=true", "callbacks.sampling.warm_up_epochs=2"]],
+    ids=["shares", "whole batches"],
 )
-def test_searches_of_the_papers_fit_their_spaces(
-    family: str, candidates: int, composed: Composer
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_trains(
+    sampler: str, overrides: list[str], composed: Composer, tmp_path: Path
 ) -> None:
-    config = composed("train", f"+space={family}", f"searcher={family}")
-    made = instantiate(config.searcher)(build_space(family), Constraint(), num_classes=10)
-    assert made.num_candidates == candidates
+    name = "vitas" if sampler == "identity" else "glit"  # the one needs identities
+    tiny = ["space.image_size=28", "space.num_blocks=2", "space.embed_dims=[24]"]
+    patches = "space.patch_sizes=[7]"
+    config = composed("train", f"+space={name}", f"sampler={sampler}", *tiny, patches, *overrides)
+    module = SearchableClassifier(plain(config.space), 10)
+    sampling = instantiate(config.callbacks.sampling)
+    assert isinstance(sampling, MultiArchitectureSampling)
+    trainer = quiet_trainer(tmp_path, limit_train_batches=2, callbacks=[sampling])
+    trainer.fit(module, datamodule=FashionMini(batch_size=8, search_per_class=10))
+    assert trainer.global_step == 2
+
+
+def test_a_window_of_identities_by_configuration(composed: Composer) -> None:
+    config = composed(
+        "train", "+space=vitas", "sampler=identity", "sampler.identity_probability=[null,500K]"
+    )
+    sampler = instantiate(config.sampler)
+    assert sampler.identity_probability == (0, 500_000)
 
 
 def test_how_to_measure_is_set_beside_the_windows(composed: Composer) -> None:

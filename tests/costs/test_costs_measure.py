@@ -17,6 +17,7 @@ def test_windows_on_measured_costs_stand_apart():
     assert constraint.measured_windows() == {"latency_ms": (0, 5), "memory_mb": (10, 2000)}
     assert constraint.holds(Cost(2, 10**9))  # of closed forms
     assert Constraint().measured_windows() == {}
+    assert constraint.computed() == Constraint(macs=(1, 2))
 
 
 def test_excess_of_measured_costs():

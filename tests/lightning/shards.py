@@ -27,6 +27,9 @@ class Shards:
     def sum_over_processes(self, values: torch.Tensor) -> torch.Tensor:
         return torch.stack(self._gather(values.clone())).sum(0)
 
+    def largest_over_processes(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.stack(self._gather(values.clone())).amax(0)
+
     def broadcast_object_list(self, box: list[Any], src: int) -> None:
         box[:] = self._gather(list(box))[src]
 
@@ -66,7 +69,7 @@ def run_shards(
     shards = Shards(world)
     with monkeypatch.context() as patch:
         for module in (processes, *modules):
-            for name in ("rank_and_world", "sum_over_processes"):
+            for name in ("rank_and_world", "sum_over_processes", "largest_over_processes"):
                 if hasattr(module, name):
                     patch.setattr(module, name, getattr(shards, name))
         patch.setattr(processes.distributed, "broadcast_object_list", shards.broadcast_object_list)

@@ -22,7 +22,7 @@ from vitsearch.lightning import EvolutionarySearch, SearchableClassifier, halvin
 from vitsearch.lightning.halving import Halving, cut, is_balanced
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.samplers import sample_within
-from vitsearch.searchers import EvolutionSearcher
+from vitsearch.searchers import EvolutionSearcher, RandomSearcher
 from vitsearch.spaces import Architecture
 
 
@@ -34,6 +34,10 @@ def scorer(module: SearchableClassifier, data: FashionMini) -> Scorer:
 
 def distinct(module: SearchableClassifier, count: int) -> list[Architecture]:
     return sample_within(module.space, Constraint(), count, random.Random(count))
+
+
+def halving_of(scorer: Scorer) -> Halving:
+    return Halving(scorer, RandomSearcher(scorer.net.space))
 
 
 def batches_of(labels: list[int], size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -118,21 +122,21 @@ def test_whole_scores_are_those_without_halving(
 
     monkeypatch.setattr(Scorer, "statistics", counting)
     drawn = distinct(module, 13)
-    scores = Halving(scorer).score(drawn)
+    scores = halving_of(scorer).score(drawn)
     assert sorted(estimated) == sorted(a.digest for a in drawn)  # once for each
     totals = Counter(score.total for score in scores)
     assert [totals[total] for total in sorted(totals)] == [6, 3, 4]
     whole = [i for i, score in enumerate(scores) if score.total == scorer.num_images]
     for index in whole:
         assert scores[index] == scorer.score(drawn[index])
-    assert [score is not None for score in Halving(scorer).whole_top1(scores)] == [
+    assert [score is not None for score in halving_of(scorer).told(scores)] == [
         index in whole for index in range(len(drawn))
     ]
 
 
 def test_the_better_half_goes_on(scorer: Scorer, module: SearchableClassifier) -> None:
     drawn = distinct(module, 8)
-    scores = Halving(scorer).score(drawn)
+    scores = halving_of(scorer).score(drawn)
     first = scorer.restricted_to(cut(scorer.batches, seed=0)[0])
     on_first = [first.score(architecture).correct for architecture in drawn]
     given_up = [i for i, score in enumerate(scores) if score.total == first.num_images]
@@ -147,7 +151,7 @@ def test_small_generations_have_somebody_left(
     count: int, scorer: Scorer, module: SearchableClassifier
 ) -> None:
     drawn = [module.space.largest(), module.space.smallest(), module.references["random"]]
-    scores = Halving(scorer).score(drawn[:count])
+    scores = halving_of(scorer).score(drawn[:count])
     assert sum(score.total == scorer.num_images for score in scores) == 1
 
 
@@ -160,10 +164,10 @@ def test_scores_do_not_depend_on_the_number_of_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn = distinct(module, 9)
-    expected = Halving(scorer).score(drawn)
+    expected = halving_of(scorer).score(drawn)
     scorers = [make_scorer(copy.deepcopy(module), data) for _ in range(world)]
     found = run_shards(
-        monkeypatch, [halving], world, lambda rank: Halving(scorers[rank]).score(drawn)
+        monkeypatch, [halving], world, lambda rank: halving_of(scorers[rank]).score(drawn)
     )
     assert found == [expected] * world
 

@@ -55,7 +55,7 @@ def test_wide_windows_are_plain_draws():
     assert machine.asked == found
 
 
-@pytest.mark.parametrize("window", [(9.5, 10), (14, 14.5), (15, 15.5)])
+@pytest.mark.parametrize("window", [(9.5, 10), (13, 13.5), (14, 14.5)])
 def test_narrow_windows_are_reached_by_walking(window):
     found, machine = draw(window, 10)
     assert len(found) == 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vitsearch.costs.measure import CLOSED_FORM, MEASURED, MeasureSettings
@@ -125,6 +125,10 @@ class Constraint:
     def measured_windows(self) -> dict[str, tuple[float, float]]:
         """The windows on measured costs that are set, by metric."""
         return self._set(MEASURED)
+
+    def computed(self) -> Constraint:
+        """The same without windows on measured costs."""
+        return replace(self, latency_ms=None, memory_mb=None)
 
     def _set(self, metrics: Sequence[str]) -> dict[str, tuple[float, float]]:
         found = {metric: getattr(self, metric) for metric in metrics}

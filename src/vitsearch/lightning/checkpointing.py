@@ -1,47 +1,165 @@
-"""The callback that keeps `supernet.ckpt`: the newest finished epoch, whole or not at all."""
+"""The callback that keeps `supernet.ckpt`: a training that ends at any moment goes on from it."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
+from vitsearch import stopping
+from vitsearch.errors import ConfigError
+from vitsearch.files import flush_to_disk
+from vitsearch.lightning import snapshot
+from vitsearch.lightning.pace import Pace
 from vitsearch.supernet.checkpoint import SUPERNET_FILE
 
 
 class SupernetCheckpoint(pl.Callback):
-    """Writes the run's checkpoint after every epoch, under a temporary name first.
+    """Writes the run's checkpoint after every epoch, and every minute in between.
 
-    A run that fails or is killed keeps the checkpoint of its last finished epoch.
+    The file is always whole and always a supernet (`load_supernet`): it is written under another
+    name, then renamed. A `Trainer.fit(..., ckpt_path=<file>, weights_only=True)` with this callback
+    goes on in the middle of the epoch, and ends with the weights of a training that was never
+    interrupted: bit for bit on a CPU.
+
+    In a command, Ctrl-C and SIGTERM end training after the step, with a checkpoint.
     """
 
-    def __init__(self, dirpath: str | Path | None = None, every_n_epochs: int = 1) -> None:
-        """Set where and how often.
+    def __init__(
+        self,
+        dirpath: str | Path | None = None,
+        every_n_epochs: int = 1,
+        *,
+        every_n_seconds: float | None = 60.0,
+        every_n_steps: int | None = None,
+    ) -> None:
+        """Set where and how often; the end of training is always written.
 
         Args:
             dirpath: Folder; the trainer's `default_root_dir` by default.
-            every_n_epochs: Epochs between writes; the last epoch is always written.
+            every_n_epochs: Epochs between writes.
+            every_n_seconds: Seconds of training between writes; more where writing would take more
+                than a fiftieth of the time. `None` for none between epochs.
+            every_n_steps: Steps between writes; `None` leaves it to the seconds.
+
+        Raises:
+            ConfigError: A number is out of range.
         """
+        for name, value in (
+            ("every_n_epochs", every_n_epochs),
+            ("every_n_seconds", every_n_seconds),
+            ("every_n_steps", every_n_steps),
+        ):
+            if value is not None and value <= 0:
+                raise ConfigError(f"callbacks.checkpoint.{name}={value} must be above 0")
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.every_n_epochs = every_n_epochs
+        self.every_n_seconds = every_n_seconds
+        self.every_n_steps = every_n_steps
+        self._pace = Pace(seconds=every_n_seconds, steps=every_n_steps)
+        self._due: list[Any] | None = None  # the loaders' states, once a write is due
+        self._signum = 0
+        self._remainder: snapshot.Remainder | None = None
+        self._deferring = False
 
     def path(self, trainer: pl.Trainer) -> Path:
         """Where the checkpoint lies."""
         return (self.dirpath or Path(trainer.default_root_dir)) / SUPERNET_FILE
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take over what Lightning does not restore.
+
+        Raises:
+            CheckpointError: The checkpoint is of another number of processes.
+        """
+        self._remainder = snapshot.Remainder(trainer, checkpoint)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; from here on, signals wait for the end of a step."""
+        self._pace = Pace(seconds=self.every_n_seconds, steps=self.every_n_steps)
+        self._due = None
+        snapshot.restore_loaders(trainer)
+        stopping.defer()
+        self._deferring = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Write if it is time: the batch before is over and done with, this one has not begun.
+
+        Raises:
+            Interrupted: An end was wished; the checkpoint is written.
+        """
+        if self._remainder is not None:
+            self._remainder.before_batch(trainer.strategy.root_device)
+        if self._due is None:
+            return
+        loaders, self._due = self._due, None
+        self._write(trainer, loaders=loaders, finished=False)
+        if self._signum:
+            raise stopping.Interrupted(self._signum)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Decide, together with the other processes, whether to write before the next batch."""
+        if self._remainder is not None:
+            self._remainder.after_batch(trainer)
+        if trainer.fit_loop._should_accumulate():
+            return  # gradients are no part of a checkpoint
+        decision = self._pace.after_step(trainer.strategy.root_device)
+        self._signum = self._signum or decision.signum
+        if decision.write or self._signum:
+            self._due = snapshot.loader_states(trainer)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write if it is time."""
+        """Write before the next epoch's first batch, when this epoch's metrics are logged."""
+        if self._remainder is not None:
+            self._remainder.end_of_epoch()
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._write(trainer)
+            self._due = snapshot.loader_states(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the final weights (averaged ones, where a callback averages)."""
-        self._write(trainer)
+        """Write the final weights (averaged ones, where a callback averages).
 
-    def _write(self, trainer: pl.Trainer) -> None:
+        Raises:
+            Interrupted: An end was wished.
+        """
+        self._write(trainer, loaders=[], finished=True)
+        self._stop_deferring()
+        signum = self._pace.agree(trainer.strategy.root_device).signum
+        if signum:
+            raise stopping.Interrupted(signum)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Let signals through again."""
+        self._stop_deferring()
+
+    def _stop_deferring(self) -> None:
+        if self._deferring:
+            stopping.undefer()
+            self._deferring = False
+
+    def _write(self, trainer: pl.Trainer, *, loaders: list[Any], finished: bool) -> None:
+        started = time.monotonic()
+        checkpoint = snapshot.take(trainer, loaders=loaders, finished=finished)
         target = self.path(trainer)
         temporary = target.with_name(f".{target.name}.tmp")
-        trainer.save_checkpoint(temporary)  # every process takes part, the first one writes
+        trainer.strategy.save_checkpoint(checkpoint, temporary)  # the first process writes
         if trainer.is_global_zero:
+            flush_to_disk(temporary)
             os.replace(temporary, target)
+        trainer.strategy.barrier("SupernetCheckpoint")
+        self._pace.wrote(time.monotonic() - started)

@@ -21,7 +21,7 @@ from vitsearch.data.randomness import Purpose
 from vitsearch.data.splits import ImageTable, mixed_order
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import ConfigError, DataError
-from vitsearch.lightning.processes import rank_and_world, sum_over_processes
+from vitsearch.lightning.processes import leave_if_wished, rank_and_world, sum_over_processes
 from vitsearch.lightning.scoring import Batch, Score, Scorer
 from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture
@@ -37,16 +37,19 @@ class Halving:
     A candidate stays with its process, so that its BatchNorm statistics are estimated once.
     """
 
-    def __init__(self, scorer: Scorer, *, seed: int = 0) -> None:
+    def __init__(self, scorer: Scorer, searcher: Searcher, *, seed: int = 0) -> None:
         """Cut the split into parts.
 
         Args:
             scorer: Scores on the whole split.
+            searcher: Whose candidates are scored.
             seed: Orders the images if their own order does not mix the classes.
 
         Raises:
+            ConfigError: It does not go with the searcher.
             DataError: There are fewer images than parts.
         """
+        self.check(searcher)
         self._scorer = scorer
         self._rungs = [scorer.restricted_to(part) for part in cut(scorer.batches, seed=seed)]
 
@@ -64,35 +67,45 @@ class Halving:
             )
 
     def score(self, architectures: Sequence[Architecture]) -> list[Score]:
-        """Scores of a generation, in its order; those given up early rest on fewer images."""
+        """Scores of a generation, in its order; those given up early rest on fewer images.
+
+        Raises:
+            Interrupted: An end was wished; the generation is lost.
+        """
         rank, world = rank_and_world()
         statistics: dict[int, NormStatistics] = {}
         correct = torch.zeros(len(architectures), dtype=torch.int64)
         total = [0] * len(architectures)
-        alive = list(range(len(architectures)))
+        alive = set(range(len(architectures)))
         for rung, scorer in enumerate(self._rungs):
             counts = torch.zeros(len(architectures), dtype=torch.int64, device=scorer.device)
-            for index in alive:
-                if index % world == rank:
+            for turn in range(0, len(architectures), world):
+                leave_if_wished(scorer.device)
+                index = turn + rank
+                if index in alive:
                     if index not in statistics:
                         statistics[index] = scorer.statistics(architectures[index])
                     found = scorer.score(architectures[index], statistics[index])
                     counts[index] = found.correct
+            for index in alive:
                 total[index] += scorer.num_images
             correct += sum_over_processes(counts).cpu()
             if rung + 1 < len(self._rungs):
                 # Of equals the one proposed first goes on: `sorted` keeps their order.
-                ranked = sorted(alive, key=lambda index: -int(correct[index]))
-                alive = sorted(ranked[: (len(alive) + 1) // 2])
+                ranked = sorted(sorted(alive), key=lambda index: -int(correct[index]))
+                alive = set(ranked[: (len(alive) + 1) // 2])
         return [
             Score(correct=count, total=seen)
             for count, seen in zip(correct.tolist(), total, strict=True)
         ]
 
-    def whole_top1(self, scores: Sequence[Score]) -> list[float | None]:
-        """What a searcher is told: `None` for a candidate that was given up early."""
-        num_images = self._scorer.num_images
-        return [score.top1 if score.total == num_images else None for score in scores]
+    def is_whole(self, score: Score) -> bool:
+        """Whether a score rests on all images."""
+        return score.total == self._scorer.num_images
+
+    def told(self, scores: Sequence[Score]) -> list[float | None]:
+        """What a searcher is told: `None` of a candidate that was given up early."""
+        return [score.top1 if self.is_whole(score) else None for score in scores]
 
 
 def cut(batches: Sequence[Batch], *, seed: int) -> list[list[Batch]]:

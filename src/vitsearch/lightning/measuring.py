@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 
+from vitsearch.costs import Constraint
 from vitsearch.costs.measure import MEASURED, Measures, MeasureSettings
 from vitsearch.errors import CheckpointError, ConstraintError
 from vitsearch.files import write_json
-from vitsearch.lightning.processes import from_first_process, rank_and_world
+from vitsearch.lightning.processes import leave_if_wished, made_by_first, rank_and_world
+from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet.measuring import Run, gpu_memory_mb, latency_ms, make_run
 from vitsearch.supernet.peak_memory import PeakMemory
@@ -58,6 +60,7 @@ class Measurements:
         """
         self.device = search_device if settings.device == "auto" else torch.device(settings.device)
         _check_device(self.device)
+        self._search_device = search_device
         self._space = space
         self._num_classes = num_classes
         self._settings = settings
@@ -85,14 +88,14 @@ class Measurements:
 
         Raises:
             ConstraintError: It cannot be measured.
+            Interrupted: An end was wished; all numbers so far are in the file.
         """
         if self._values is None:
-            self._values = from_first_process(self._read)
+            self._values = made_by_first(self._read)
         known = self._values.setdefault(metric, {})
         if architecture.digest not in known:
-            known[architecture.digest] = from_first_process(
-                lambda: self._measure(metric, architecture)
-            )
+            leave_if_wished(self._search_device)
+            known[architecture.digest] = made_by_first(lambda: self._measure(metric, architecture))
             if rank_and_world()[0] == 0:
                 self._write()
         return known[architecture.digest]
@@ -166,6 +169,12 @@ class Measurements:
         own = {"circumstances": self.circumstances(), "values": self._values}
         others = [e for e in self._entries() if e["circumstances"] != own["circumstances"]]
         write_json(self._file, [*others, own])
+
+
+def is_measured(searcher: Searcher, constraint: Constraint) -> bool:
+    """Whether a search looks at measured costs, by a window or by a front."""
+    minimised = searcher.minimise if isinstance(searcher, FrontSearcher) else ()
+    return bool(constraint.measured_windows()) or not set(minimised).isdisjoint(MEASURED)
 
 
 def _check_device(device: torch.device) -> None:

@@ -3,6 +3,9 @@
 The callback `EvolutionarySearch` runs it after training, `python -m vitsearch.search` from a
 checkpoint. Every process runs the same searcher; the candidates of a generation are scored by the
 processes in turn, and the counts are added up, so the history does not depend on their number.
+
+A search that was interrupted goes on: the searcher is asked again from the start and told the
+scores that the history holds, and only the others are computed.
 """
 
 from __future__ import annotations
@@ -10,77 +13,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
+from vitsearch import stopping
 from vitsearch.costs import Constraint, Cost, CostModel
-from vitsearch.files import write_json, write_text
 from vitsearch.lightning.halving import Halving
-from vitsearch.lightning.processes import rank_and_world, sum_over_processes
+from vitsearch.lightning.history import History
+from vitsearch.lightning.measuring import Measurements, is_measured
+from vitsearch.lightning.processes import leave_if_wished, rank_and_world, sum_over_processes
 from vitsearch.lightning.scoring import Score, Scorer
+from vitsearch.lightning.search_result import (
+    Scored,
+    SearchResult,
+    best_of,
+    front_of,
+    write_result,
+)
+from vitsearch.lightning.search_settings import search_settings
 from vitsearch.reports.progress import SearchProgress
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.spaces import Architecture
-from vitsearch.supernet import save_model
-
-HISTORY_FILE = Path("search") / "history.jsonl"
-BEST_FILE = Path("search") / "best.json"
-FRONT_FILE = Path("search") / "front.json"
-BEST_FOLDER = Path("best")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A candidate with its score and cost."""
-
-    candidate: Candidate
-    score: Score
-    cost: Cost
-
-    def record(self) -> dict[str, Any]:
-        """One line of the history."""
-        return {
-            "digest": self.candidate.architecture.digest,
-            "generation": self.candidate.generation,
-            "origin": self.candidate.origin,
-            "parents": list(self.candidate.parents),
-            "top1": self.score.top1,
-            "correct": self.score.correct,
-            "total": self.score.total,
-            "macs": self.cost.macs,
-            "params": self.cost.params,
-            **self.candidate.measured,
-            "architecture": self.candidate.architecture.to_dict(),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        history: All candidates, in the order in which they were proposed.
-        best: The best score; of equals the cheapest. With several objectives it is the most
-            accurate end of the front.
-        random_median: Median top-1 of the random first generation: what luck gives.
-        seconds: How long scoring took.
-        front: What no other candidate betters, the cheapest first; empty with one objective.
-    """
-
-    history: tuple[Scored, ...]
-    best: Scored
-    random_median: float
-    seconds: float
-    front: tuple[Scored, ...] = ()
-
-    @property
-    def num_first(self) -> int:
-        """Random architectures that `random_median` rests on."""
-        return sum(scored.candidate.generation == 0 for scored in self.history)
 
 
 def score_in_turn(scorer: Scorer, architectures: Sequence[Architecture]) -> list[Score]:
@@ -105,6 +60,7 @@ def run_search(
     progress: SearchProgress,
     class_names: Sequence[str] | None = None,
     halving: bool = False,
+    measurements: Measurements | None = None,
 ) -> SearchResult:
     """Search, and write the history, the best architecture and its network into a run folder.
 
@@ -116,100 +72,103 @@ def run_search(
         progress: Told of every generation.
         class_names: Written beside the network.
         halving: Whether the worse half of a generation is given up on a part of the images.
+        measurements: What measures for the searcher, if anything does.
 
     Raises:
         ConfigError: Halving does not go with the searcher.
+        HistoryError: The folder has the history of another search, or a damaged one.
+        Interrupted: An end was wished; all scores so far are in the history.
     """
-    if halving:
-        Halving.check(searcher)
-    rungs = Halving(scorer) if halving else None
     model = CostModel(scorer.net.space, scorer.net.num_classes)
-    is_writer = rank_and_world()[0] == 0
+    world = rank_and_world()[1]
+    rungs = Halving(scorer, searcher) if halving else None
+    settings = search_settings(scorer, searcher)
+    if rungs is not None:
+        settings["halving"] = True
+    if measurements is not None and is_measured(searcher, constraint):
+        found = measurements.circumstances().items()
+        settings |= {f"measured.{name}": value for name, value in found}
+    file = History.open(folder, settings)
+    known = list(file.lines)
+    progress.skip(len(known))
     history: list[Scored] = []
     started = time.monotonic()
-    with progress:
+    with progress, stopping.deferred():
         while candidates := searcher.ask():
-            architectures = [candidate.architecture for candidate in candidates]
-            scores = [] if rungs is None else rungs.score(architectures)
-            for start in range(len(scores), len(architectures), progress.chunk):
-                scores += score_in_turn(scorer, architectures[start : start + progress.chunk])
-                best = max([s.score.top1 for s in history] + [s.top1 for s in scores])
-                progress.update(candidates[0].generation, len(history) + len(scores), best)
-            top1 = [score.top1 for score in scores]
-            searcher.tell(top1 if rungs is None else rungs.whole_top1(scores))
-            history += [
-                Scored(candidate=c, score=s, cost=model.cost(c.architecture))
-                for c, s in zip(candidates, scores, strict=True)
-            ]
-            if rungs is not None:
-                best = max(s.score.top1 for s in whole(history, scorer))
+            done = len(history)
+            for candidate in candidates[: max(len(known) - done, 0)]:
+                cost = model.cost(candidate.architecture)
+                total = None if halving else scorer.num_images
+                history.append(_recall(candidate, cost, known[len(history)], total, file))
+            todo = candidates[len(history) - done :]
+            if rungs is not None and todo:
+                history[done:] = _halved(rungs, candidates, history[done:], model, file)
+                best = max(one.score.top1 for one in history if rungs.is_whole(one.score))
                 progress.update(candidates[0].generation, len(history), best)
-            if is_writer:
-                lines = "".join(json.dumps(scored.record()) + "\n" for scored in history)
-                write_text(folder / HISTORY_FILE, lines)
-            progress.generation_done(candidates[0].generation, top1)
-    first = [s.score.top1 for s in history if s.candidate.generation == 0]
-    front: list[Scored] = []
-    if isinstance(searcher, FrontSearcher):
-        scored = {s.candidate.architecture: s for s in history}
-        front = [scored[architecture] for architecture in searcher.front()]
+            for start in range(0, len(todo) if rungs is None else 0, world):
+                leave_if_wished(scorer.device)
+                turn = todo[start : start + world]
+                scores = score_in_turn(scorer, [candidate.architecture for candidate in turn])
+                scored = [
+                    Scored(candidate=c, score=s, cost=model.cost(c.architecture))
+                    for c, s in zip(turn, scores, strict=True)
+                ]
+                file.append([one.line() for one in scored])
+                history += scored
+                best = max(one.score.top1 for one in history)
+                progress.update(candidates[0].generation, len(history), best)
+            top1 = [one.score.top1 for one in history[done:]]
+            searcher.tell(top1 if rungs is None else rungs.told([s.score for s in history[done:]]))
+            if todo:
+                progress.generation_done(candidates[0].generation, top1)
+    if len(known) > len(history):
+        raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
+    first = [one.score.top1 for one in history if one.candidate.generation == 0]
+    whole = [one for one in history if one.score.total == scorer.num_images]  # not given up early
+    front = front_of(history, searcher)
     result = SearchResult(
         history=tuple(history),
-        best=min(front or whole(history, scorer), key=_rank),
+        best=best_of(front or whole),
         random_median=median(first),
+        num_recalled=len(known),
         seconds=time.monotonic() - started,
-        front=tuple(front),
+        front=front,
+        minimise=searcher.minimise if isinstance(searcher, FrontSearcher) else (),
     )
-    if is_writer:
-        _write_best(scorer, result, folder, constraint, class_names)
-        if isinstance(searcher, FrontSearcher):
-            write_json(
-                folder / FRONT_FILE,
-                {
-                    "space": scorer.net.space.config,
-                    "num_classes": scorer.net.num_classes,
-                    "constraint": _windows(constraint),
-                    "minimise": list(searcher.minimise),
-                    "front": [scored.record() for scored in front],
-                },
-            )
+    if rank_and_world()[0] == 0:
+        write_result(scorer, result, folder, constraint, class_names)
     return result
 
 
-def whole(history: Sequence[Scored], scorer: Scorer) -> list[Scored]:
-    """The candidates that were scored on all images, not given up early."""
-    return [scored for scored in history if scored.score.total == scorer.num_images]
+def _halved(
+    rungs: Halving,
+    candidates: Sequence[Candidate],
+    before: Sequence[Scored],
+    model: CostModel,
+    file: History,
+) -> list[Scored]:
+    """A generation scored by halving; what an earlier start has left of it must agree."""
+    scores = rungs.score([candidate.architecture for candidate in candidates])
+    scored = [
+        Scored(candidate=c, score=s, cost=model.cost(c.architecture))
+        for c, s in zip(candidates, scores, strict=True)
+    ]
+    for old, new in zip(before, scored, strict=False):
+        if old != new:
+            raise file.foreign(f"{new.candidate.architecture.digest} has another score")
+    file.append([one.line() for one in scored[len(before) :]])
+    return scored
 
 
-def _rank(scored: Scored) -> tuple[int, int, str]:
-    return -scored.score.correct, scored.cost.macs, scored.candidate.architecture.digest
-
-
-def _write_best(
-    scorer: Scorer,
-    result: SearchResult,
-    folder: Path,
-    constraint: Constraint,
-    class_names: Sequence[str] | None,
-) -> None:
-    architecture = result.best.candidate.architecture
-    network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
-    save_model(network.cpu(), folder / BEST_FOLDER, class_names=class_names)
-    write_json(
-        folder / BEST_FILE,
-        {
-            "space": scorer.net.space.config,
-            "num_classes": scorer.net.num_classes,
-            "constraint": _windows(constraint),
-            "random_median_top1": result.random_median,
-            **result.best.record(),
-        },
-    )
-
-
-def _windows(constraint: Constraint) -> dict[str, Any]:
-    """The windows that are set, and how the measured ones of them were measured."""
-    measured = constraint.measured_windows()
-    windows = {**constraint.windows(), **measured}
-    found: dict[str, Any] = {metric: list(window) for metric, window in windows.items()}
-    return {**found, "measure": constraint.measure.to_dict()} if measured else found
+def _recall(
+    candidate: Candidate, cost: Cost, line: str, total: int | None, file: History
+) -> Scored:
+    """The candidate with the score that the history holds; its whole line must agree."""
+    found = json.loads(line)
+    correct, total = found.get("correct"), total or found.get("total")
+    if isinstance(correct, int) and isinstance(total, int) and total:
+        score = Score(correct=correct, total=total)
+        scored = Scored(candidate=candidate, score=score, cost=cost)
+        if scored.line() == line:
+            return scored
+    raise file.foreign(f"{line[:24]}... is not {candidate.architecture.digest}, proposed now")

@@ -17,7 +17,7 @@ from torch import Tensor
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import DataError
 from vitsearch.spaces import Architecture
-from vitsearch.supernet import SuperTransformer
+from vitsearch.supernet import SuperTransformer, VisionTransformer
 
 Batch = tuple[Tensor, Tensor]
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -79,6 +79,10 @@ class Scorer:
         if not self.num_images:
             raise DataError("there is no image to score architectures on")
 
+    def labels(self) -> list[Tensor]:
+        """The labels of the split, batch by batch."""
+        return [labels for _, labels in self._batches]
+
     def on(self, batches: Iterable[Batch]) -> Scorer:
         """The same network and statistics on another split, for networks as they are taken out."""
         return Scorer(
@@ -117,7 +121,21 @@ class Scorer:
         if statistics is None:
             statistics = self.statistics(architecture)
         self.net.eval()
-        network = self._runner(architecture, statistics)
+        return self._count(self._runner(architecture, statistics))
+
+    @torch.inference_mode()
+    def score_network(self, network: VisionTransformer) -> Score:
+        """Classify the whole split with a network of its own weights.
+
+        Its BatchNorm statistics are replaced by those of the same training images. The network is
+        moved to the scorer's device.
+        """
+        network = network.to(self.device)
+        with self._autocast():
+            network.reestimate_statistics(self._statistics_images)
+        return self._count(network)
+
+    def _count(self, network: Callable[[Tensor], Tensor]) -> Score:
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for images, labels in self._batches:
             with self._autocast():

@@ -13,9 +13,10 @@ from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.classifier import SearchableClassifier
 from vitsearch.lightning.halving import Halving
+from vitsearch.lightning.history import refuse_old_history
 from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
 from vitsearch.lightning.processes import rank_and_world
-from vitsearch.lightning.run_search import SearchResult, run_search, score_in_turn
+from vitsearch.lightning.run_search import run_search, score_in_turn
 from vitsearch.lightning.scoring import (
     Batch,
     Scorer,
@@ -23,13 +24,14 @@ from vitsearch.lightning.scoring import (
     statistics_batches,
     test_batches,
 )
-from vitsearch.lightning.searcher_settings import (
+from vitsearch.lightning.search_inputs import (
     SearcherFactory,
     Settings,
     check_halving,
     make_constraint,
     make_searcher,
 )
+from vitsearch.lightning.search_result import SearchResult
 from vitsearch.reports import (
     ResultRow,
     SearchProgress,
@@ -38,7 +40,7 @@ from vitsearch.reports import (
     front_table,
     make_console,
 )
-from vitsearch.searchers import FrontSearcher, Searcher
+from vitsearch.searchers import Searcher
 
 
 class EvolutionarySearch(pl.Callback):
@@ -104,15 +106,46 @@ class EvolutionarySearch(pl.Callback):
             ConfigError: A setting is out of range.
             ConstraintError: The space does not reach the budget, or what measures is not there.
         """
-        space, num_classes = module.space, module.num_classes
         cpu = torch.device("cpu")  # the search's own device is there when the search is
-        Measurements(space, num_classes, self.constraint.measure, search_device=cpu)
-        searcher = make_searcher(self.searcher, space, self.constraint, num_classes)
+        searcher = self._searcher(module, self._measurements(module, cpu))
         if self.halving:
             Halving.check(searcher)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to train anew where the search of another training has left its scores.
+
+        Raises:
+            HistoryError: It has.
+        """
+        if trainer.ckpt_path is None:
+            refuse_old_history(self.folder(trainer))
+
+    def _measurements(
+        self, module: SearchableClassifier, device: torch.device, file: Path | None = None
+    ) -> Measurements:
+        return Measurements(
+            module.space,
+            module.num_classes,
+            self.constraint.measure,
+            search_device=device,
+            file=file,
+        )
+
+    def _searcher(self, module: SearchableClassifier, measurements: Measurements) -> Searcher:
+        return make_searcher(
+            self.searcher,
+            module.search_space,
+            self.constraint,
+            module.num_classes,
+            measure=measurements.measures(),
+        )
+
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Search, write the files, print the table."""
+        """Search, write the files, print the table; goes on with a search that was interrupted.
+
+        Raises:
+            HistoryError: The folder has the history of another search, or a damaged one.
+        """
         assert isinstance(pl_module, SearchableClassifier)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -124,33 +157,25 @@ class EvolutionarySearch(pl.Callback):
             autocast=trainer.precision_plugin.forward_context,
         )
         names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
-        folder = self.dirpath or Path(trainer.default_root_dir)
-        with Measurements(
-            pl_module.space,
-            pl_module.num_classes,
-            self.constraint.measure,
-            search_device=scorer.device,
-            file=folder / MEASURED_FILE,
-        ) as measurements:
-            searcher = make_searcher(
-                self.searcher,
-                pl_module.space,
-                self.constraint,
-                pl_module.num_classes,
-                measure=measurements.measures(),
-            )
+        folder = self.folder(trainer)
+        with self._measurements(pl_module, scorer.device, folder / MEASURED_FILE) as measurements:
             self.result = search_and_report(
                 scorer,
-                searcher,
+                self._searcher(pl_module, measurements),
                 folder,
                 constraint=self.constraint,
                 class_names=names,
                 test=(lambda: test_batches(trainer)) if self.use_test_split else None,
                 halving=self.halving,
+                measurements=measurements,
             )
         best = {"search/best_top1": self.result.best.score.top1}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
+
+    def folder(self, trainer: pl.Trainer) -> Path:
+        """The run folder."""
+        return self.dirpath or Path(trainer.default_root_dir)
 
 
 def search_and_report(
@@ -162,6 +187,7 @@ def search_and_report(
     class_names: Sequence[str] | None,
     test: Callable[[], list[Batch] | None] | None,
     halving: bool = False,
+    measurements: Measurements | None = None,
 ) -> SearchResult:
     """Run a search, score its best and the largest network on the test split, print both.
 
@@ -173,10 +199,10 @@ def search_and_report(
         class_names: Written beside the network.
         test: Reads the test split; called once, after the search.
         halving: Whether the worse half of a generation is given up on a part of the images.
+        measurements: What measures for the searcher, if anything does.
     """
-    rank, world = rank_and_world()
-    console = make_console() if rank == 0 else None
-    progress = SearchProgress(searcher.num_candidates, console, processes=world)
+    console = make_console() if rank_and_world()[0] == 0 else None
+    progress = SearchProgress(searcher.num_candidates, console)
     result = run_search(
         scorer,
         searcher,
@@ -185,6 +211,7 @@ def search_and_report(
         progress=progress,
         class_names=class_names,
         halving=halving,
+        measurements=measurements,
     )
     networks = {"best": result.best.candidate.architecture, "largest": scorer.net.space.largest()}
     search_scores = score_in_turn(scorer, list(networks.values()))
@@ -205,9 +232,9 @@ def search_and_report(
                 networks.items(), search_scores, test_scores, strict=True
             )
         ]
-        if isinstance(searcher, FrontSearcher):
+        if result.minimise:
             records = [scored.record() for scored in result.front]
-            console.print(front_table(records, searcher.minimise, scorer.num_images))
+            console.print(front_table(records, result.minimise, scorer.num_images))
         print_result(console, scorer, result, rows)
         measured = result.best.candidate.measured
         if measured:
@@ -232,7 +259,8 @@ def print_result(
     console.print(
         f"best on the search split {100 * result.best.score.top1:.1f} %, median of "
         f"{result.num_first} random architectures of the same window "
-        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates in "
+        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates"
+        f"{f', {result.num_recalled} of them from before' if result.num_recalled else ''} in "
         f"{result.seconds:.0f} s",
         highlight=False,
     )

@@ -16,25 +16,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_CHUNK = 10  # candidates between two updates of the bar
-
 
 class SearchProgress:
-    """Told of every few candidates and of every generation; shows them on the first process.
+    """Told of every few candidates and of every generation; shows them on the first process."""
 
-    Attributes:
-        chunk: How many candidates to score between updates.
-    """
-
-    def __init__(self, total: int, console: Console | None, *, processes: int = 1) -> None:
+    def __init__(self, total: int, console: Console | None) -> None:
         """Start.
 
         Args:
             total: Candidates of the whole search.
             console: Where to show; `None` shows nothing.
-            processes: Processes that score at the same time.
         """
-        self.chunk = max(_CHUNK, processes)
         self._console = console
         self._bar: Progress | None = None
         if console is not None and console.is_terminal:
@@ -49,6 +41,15 @@ class SearchProgress:
         self._total = total
         self._started = time.monotonic()
         self._done = 0
+        self._skipped = 0
+
+    def skip(self, candidates: int) -> None:
+        """So many candidates were scored before an interruption."""
+        self._done = self._skipped = candidates
+        if candidates and self._console is not None:
+            self._console.print(
+                f"going on with the search after {candidates} candidates", highlight=False
+            )
 
     def __enter__(self) -> SearchProgress:
         self._started = time.monotonic()
@@ -86,4 +87,4 @@ class SearchProgress:
         )
 
     def _rate(self) -> float:
-        return self._done / max(time.monotonic() - self._started, 1e-9)
+        return (self._done - self._skipped) / max(time.monotonic() - self._started, 1e-9)

@@ -26,6 +26,7 @@ class GenerationalSearcher(ABC):
     Attributes:
         space: Where to search.
         budget: What candidates may cost, and do.
+        constraint: Its windows.
         population: Random architectures in the first generation.
         generations: Generations in all, the random one included.
         seed: Start of the random numbers.
@@ -49,17 +50,13 @@ class GenerationalSearcher(ABC):
         self.budget = Budget(
             space, constraint, num_classes=num_classes, measure=measure, also=also_costs
         )
+        self.constraint = self.budget.constraint
         self.population = population
         self.generations = generations
         self.seed = seed
         self._scores: dict[Architecture, float | None] = {}
         self._generation = 0
         self._asked: list[Candidate] | None = None
-
-    @property
-    def constraint(self) -> Constraint:
-        """The windows that every candidate meets."""
-        return self.budget.constraint
 
     @property
     @abstractmethod

@@ -108,6 +108,7 @@ class PeakMemory:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
+                start_new_session=True,  # Ctrl-C is for the search, which ends this process
             )
         process = self._process
         assert process.stdin is not None

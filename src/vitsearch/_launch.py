@@ -1,0 +1,136 @@
+"""Who started this process: a shell, Lightning, torchrun or srun; and what the processes share.
+
+torchrun and srun start all processes of a run at once. Each of them would choose a run folder by
+its own clock, and would have to be told how many others there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from omegaconf import DictConfig
+
+from vitsearch.errors import ConfigError
+
+_STORE_KEY = "vitsearch/run_dir"
+_STORE_SECONDS = 60
+_CHOOSES = ("run_dir=", "resume=", "hydra.run.dir=", "--config-name", "-cn", "--multirun", "-m")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How many processes something outside of this command has started.
+
+    Attributes:
+        name: `torchrun` or `srun`.
+        local: Processes on each machine.
+        nodes: Machines.
+    """
+
+    name: str
+    local: int
+    nodes: int
+
+
+def outside_launch(environment: Mapping[str, str] | None = None) -> Launch | None:
+    """Who started all processes, from the environment variables; `None` if nobody did."""
+    found = os.environ if environment is None else environment
+    if "TORCHELASTIC_RUN_ID" in found:
+        local = int(found.get("LOCAL_WORLD_SIZE", 1))
+        return Launch(name="torchrun", local=local, nodes=int(found["WORLD_SIZE"]) // local)
+    if "SLURM_NTASKS" in found and found.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        nodes = int(found.get("SLURM_NNODES", 1))
+        tasks = int(found["SLURM_NTASKS"])
+        return Launch(
+            name="srun", local=int(found.get("SLURM_NTASKS_PER_NODE", tasks // nodes)), nodes=nodes
+        )
+    return None
+
+
+def is_first_process() -> bool:
+    """Whether this process may print and write before the trainer has started the others."""
+    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK")
+    return all(int(os.environ.get(name, 0)) == 0 for name in ranks)
+
+
+def is_started_by_lightning() -> bool:
+    """Whether this is a further process that Lightning has started for the first one."""
+    return outside_launch() is None and int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+def agree_on_run_folder() -> None:
+    """Add a `run_dir` to the command line that is the same in all processes, if it needs one.
+
+    Under torchrun the first process to ask decides; it asks torchrun's own store, so a restarted
+    run finds its folder again. Under srun the job decides, so a requeued job goes on with its run.
+
+    Raises:
+        ConfigError: The processes have no way to agree.
+    """
+    launch = outside_launch()
+    if launch is None or any(argument.startswith(_CHOOSES) for argument in sys.argv[1:]):
+        return
+    if launch.name == "srun":
+        job = "-".join(
+            os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_STEP_ID") if name in os.environ
+        )
+        chosen = f"outputs/slurm-{job}"
+    else:
+        chosen = _first_to_ask(time.strftime("outputs/%Y-%m-%d/%H-%M-%S"))
+    sys.argv.append(f"run_dir={chosen}")
+
+
+def _first_to_ask(proposal: str) -> str:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise ConfigError("add run_dir=<folder>: the processes of torchrun cannot agree on one")
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=False,
+        timeout=timedelta(seconds=_STORE_SECONDS),
+    )
+    decided: bytes = store.compare_set(_STORE_KEY, "", proposal)
+    return decided.decode()
+
+
+def fit_to_launch(trainer: DictConfig) -> None:
+    """Let the trainer use the processes that are there, unless its settings say otherwise.
+
+    Raises:
+        ConfigError: They contradict what was started.
+    """
+    launch = outside_launch()
+    if launch is None:
+        return
+    if trainer.get("devices", "auto") in ("auto", -1, "-1"):
+        trainer.devices = launch.local
+    if trainer.get("num_nodes", 1) == 1:
+        trainer.num_nodes = launch.nodes
+    for name, started in (("devices", launch.local), ("num_nodes", launch.nodes)):
+        given = trainer[name]
+        number = len(given) if not isinstance(given, str | int) else given
+        if str(number) != str(started):
+            raise ConfigError(
+                f"trainer.{name}={given}, but {launch.name} has started {launch.local} process(es) "
+                f"on each of {launch.nodes} machine(s)"
+            )
+
+
+def limit_waiting(strategy: Any, seconds: float) -> None:
+    """How long a process waits for the others in a collective before it gives up.
+
+    Raises:
+        ConfigError: The number is not above 0.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ConfigError(f"process_timeout={seconds} must be a number of seconds above 0")
+    if hasattr(strategy, "_timeout"):  # those of Lightning that have a process group
+        strategy._timeout = timedelta(seconds=seconds)

@@ -1,0 +1,223 @@
+"""Going on with a run: its folder says what it is, how far it came, and whether it is finished.
+
+A run goes on with its own settings. Settings that say where it runs or what it shows may change
+(`MAY_CHANGE`); any other difference is another run, and is refused by its name.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from vitsearch.errors import ConfigError
+from vitsearch.files import write_json
+
+CONFIG_FILE = "config.yaml"
+FINISHED_FILE = "finished.json"
+MAY_CHANGE = (
+    "callbacks.checkpoint",
+    "callbacks.progress",
+    "checkpoint",  # of a search: its weights are compared instead
+    "data.num_workers",
+    "data.pin_memory",
+    "logger",
+    "process_timeout",
+    "resume",
+    "run_dir",
+    "trainer.accelerator",
+    "trainer.default_root_dir",
+    "trainer.devices",
+    "trainer.enable_checkpointing",
+    "trainer.enable_model_summary",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "trainer.num_nodes",
+    "trainer.strategy",
+)
+_WRITTEN = (
+    "best",
+    "best.json",
+    CONFIG_FILE,
+    FINISHED_FILE,
+    "history.jsonl",
+    "metrics.csv",
+    "settings.json",
+    "supernet.ckpt",
+)
+_SHOWN = 3
+_ABSENT = "not set"
+
+
+def taken_up(config: DictConfig, folder: Path, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of the run in a folder, for `resume=<folder>`.
+
+    Args:
+        config: What Hydra has composed.
+        folder: The run folder.
+        overrides: What the user wrote on the command line.
+
+    Raises:
+        ConfigError: There is no run, or an override would make it another one.
+    """
+    saved = read_config(folder)
+    if saved is None:
+        raise ConfigError(f"resume={config.resume}: there is no {CONFIG_FILE}, so no run to go on")
+    before, now = dict(_leaves(saved)), dict(_leaves(_plain(config)))
+    wrong = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group.replace("/", ".")
+        for name in sorted(name for name in {*before, *now} if _is_below(name, (key,))):
+            old, new = before.get(name, _ABSENT), now.get(name, _ABSENT)
+            if _is_below(name, MAY_CHANGE):
+                before[name] = new
+            elif old != new and new is not None:  # null: filled in when the run began
+                wrong.append(f"{name} was {old}, not {new}")
+    if wrong:
+        raise ConfigError(
+            f"{config.resume} holds a run whose {_listed(wrong)}; leave it out, or start a run of "
+            f"its own without resume="
+        )
+    made = OmegaConf.create(saved)
+    for name, value in before.items():
+        if _is_below(name, MAY_CHANGE) and value != _ABSENT:
+            OmegaConf.update(made, name, value, force_add=True)
+    with open_dict(made):
+        made.run_dir = str(folder)
+        made.resume = None
+    return made
+
+
+def is_finished(config: DictConfig, folder: Path) -> bool:
+    """Whether the run that a folder holds is finished; it must be this one.
+
+    Raises:
+        ConfigError: The folder holds another run.
+    """
+    now = _plain(config)
+    if not _has_begun(folder):
+        return False
+    saved = read_config(folder)
+    if saved is None:
+        raise ConfigError(
+            f"run_dir={folder} holds results but no {CONFIG_FILE}, so whose they are is unknown; "
+            f"choose a fresh run_dir"
+        )
+    if ("model" in saved) != ("model" in now):
+        kind = "train" if "model" in saved else "search"
+        raise ConfigError(f"run_dir={folder} holds a run of vitsearch.{kind}; choose a fresh one")
+    old, new = dict(_leaves(saved)), dict(_leaves(now))
+    wrong = [
+        f"{name} was {old.get(name, _ABSENT)}, not {new.get(name, _ABSENT)}"
+        for name in sorted({*old, *new}, key=lambda name: (name.count("."), name))
+        if old.get(name, _ABSENT) != new.get(name, _ABSENT) and not _is_below(name, MAY_CHANGE)
+    ]
+    if wrong:
+        raise ConfigError(
+            f"run_dir={folder} holds a run whose {_listed(wrong)}; choose a fresh run_dir, or go "
+            f"on with resume={folder} alone"
+        )
+    return (folder / FINISHED_FILE).is_file()
+
+
+def finished_line(folder: Path) -> str:
+    """What to print instead of running a finished run again."""
+    best = folder / "best"
+    where = f"the best network is in {best}" if best.is_dir() else f"the supernet is in {folder}"
+    return f"this run is finished, nothing is left to do: {where}"
+
+
+def mark_finished(folder: Path) -> None:
+    """Say in the run folder that nothing is left to do."""
+    versions: dict[str, str | None] = {}
+    for package in ("vitsearch", "torch", "pytorch-lightning"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from the sources
+            versions[package] = None
+    write_json(folder / FINISHED_FILE, {"finished": True, "versions": versions})
+
+
+def going_on(command: str, folder: Path, launcher: str | None) -> str:
+    """The command that goes on with the run in a folder."""
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown}')}"
+    return line if launcher is None else f"{line} (started by {launcher}, as before)"
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration that a run was started with, as if its folder had always been here.
+
+    Raises:
+        ConfigError: It is damaged.
+    """
+    file = folder / CONFIG_FILE
+    if not file.is_file():
+        return None
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(file))
+    except Exception as error:  # the parser raises errors of its own
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("run_dir"), str):
+        raise ConfigError(f"{file} is no configuration of a run; choose a fresh run_dir")
+    moved: dict[str, Any] = _moved(found, found["run_dir"], str(folder))
+    return moved
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process has left half written."""
+    for name in _WRITTEN:
+        for path in (*folder.glob(f".{name}.*"), *(folder / "search").glob(f".{name}.*")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is anything that another run must not touch."""
+    history = folder / "search" / "history.jsonl"
+    return (
+        (folder / "supernet.ckpt").is_file()
+        or (history.is_file() and history.stat().st_size > 0)
+        or (folder / FINISHED_FILE).is_file()
+    )
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _moved(inner, old, new) for name, inner in value.items()}
+    if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+        return new + value[len(old) :]
+    return value
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """As it would be read from a file."""
+    text = OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+    plain = OmegaConf.to_container(OmegaConf.create(text))
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _is_below(name: str, keys: Sequence[str]) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for key in keys)
+
+
+def _listed(differences: Sequence[str]) -> str:
+    more = len(differences) - _SHOWN
+    return ", ".join(differences[:_SHOWN]) + (f" (and {more} more)" if more > 0 else "")
