@@ -141,6 +141,11 @@ def notes(config: DictConfig, run: DictConfig) -> list[str]:
             f"the run was trained by {loss}; if its loss or mixing is its own, point "
             f"classifier._target_ to a subclass of StandaloneClassifier with the same"
         )
+    terms = [name for name in run.model.get("objective") or {} if name != "cross_entropy"]
+    if terms:
+        found.append(f"the run also learned from {', '.join(terms)}; networks alone from labels")
+    if (run.get("searcher") or {}).get("phases"):
+        found.append("the run had phases; architectures are drawn from its supernet's whole space")
     devices, nodes = run.trainer.get("devices", 1), run.trainer.get("num_nodes", 1)
     if config.batch_size is None and (devices not in (1, "1", "auto") or nodes != 1):
         found.append(
