@@ -28,6 +28,7 @@ LEGAL = {
     "lightning": {
         "errors",
         "files",
+        "stopping",
         "spaces",
         "costs",
         "samplers",

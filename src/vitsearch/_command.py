@@ -14,12 +14,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
@@ -37,16 +35,11 @@ from vitsearch._launch import (
     is_started_by_lightning,
     outside_launch,
 )
+from vitsearch._offered import register_offered
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.files import write_text
-from vitsearch.spaces.config import (
-    ENTRY_POINT_GROUP,
-    config_dir,
-    entry_point_config,
-    list_spaces,
-    space_config,
-    unknown_space,
-)
+from vitsearch.searchers.offered import offered_searchers
+from vitsearch.spaces.config import config_dir, list_spaces, unknown_space
 
 Task = Callable[[DictConfig, Path], None]
 _USER_ERROR = 2
@@ -65,11 +58,13 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
         @functools.wraps(task)
         def main() -> None:
             try:
-                _register_spaces()
+                register_offered()
                 if resumes:
                     _choose_run_folder()
                 with _full_errors():
                     _run(config_name, task, resumes=resumes)
+            except VitSearchError as error:
+                fail(str(error))
             except KeyboardInterrupt:
                 print("\nvitsearch: interrupted before the run began", file=sys.stderr)
                 raise SystemExit(130) from None
@@ -221,7 +216,8 @@ def _missing_config(error: MissingConfigException) -> str:
     group, _, name = missing.rpartition("/")
     if group == "space":
         return str(unknown_space(name))
-    options = ", ".join(sorted(error.options or []))
+    offered = offered_searchers() if group == "searcher" else {}
+    options = ", ".join(sorted({*(error.options or []), *offered}))
     return f"{group}={name} is unknown; legal: {options}" if group else _hydra_line(error)
 
 
@@ -300,33 +296,6 @@ def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for path in (folder, *inside):
             path.rmdir()  # refuses a folder that holds anything
-
-
-def _register_spaces() -> None:
-    """Make spaces that are not of the group available as `+space=<name>` and `+space=<file>`.
-
-    Other packages offer spaces by name; a file of one's own may lie anywhere.
-    """
-    store = ConfigStore.instance()
-    wanted = {
-        argument.partition("=")[2]
-        for argument in sys.argv[1:]
-        if argument.lstrip("+").startswith("space=")
-    }
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name in wanted:  # others are not imported
-            try:
-                store.store(group="space", name=point.name, node=entry_point_config(point))
-            except VitSearchError as error:
-                fail(str(error))
-    for name in wanted:
-        if name.endswith(".yaml"):
-            folder, _, file = name.rpartition("/")
-            try:
-                group = f"space/{folder.strip('/')}".rstrip("/")
-                store.store(group=group, name=file, node=space_config(name))
-            except VitSearchError as error:
-                fail(str(error))
 
 
 def required_space(config: DictConfig) -> dict[str, Any]:

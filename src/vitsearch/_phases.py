@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsearch._resume import FINISHED_FILE, mark_finished
 from vitsearch.errors import ConfigError
-from vitsearch.lightning.run_search import BEST_FILE
+from vitsearch.lightning.search_result import BEST_FILE
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.phases import Phase, check_phases, phase_space, read_phases, shared_space
 from vitsearch.supernet.checkpoint import SUPERNET_FILE
@@ -132,7 +132,7 @@ def _of_phase(config: DictConfig, phase: Phase, place: Path) -> DictConfig:
     with open_dict(own):
         own.run_dir = str(place)
         if phase.constraint is not None:
-            windows = {name: None for name in own.constraint if name in ("macs", "params")}
+            windows = {name: None for name in own.constraint if name != "measure"}
             own.constraint = OmegaConf.merge(own.constraint, windows, dict(phase.constraint))
     return own
 

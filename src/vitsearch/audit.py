@@ -21,7 +21,7 @@ from vitsearch.lightning.audit_plan import make_plan
 from vitsearch.lightning.auditing import run_audit
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.searching import make_constraint
+from vitsearch.lightning.search_inputs import make_constraint
 from vitsearch.lightning.training_log import TrainingLog
 from vitsearch.reports import make_console, start_panel
 from vitsearch.search import make_fabric, run_data
@@ -64,7 +64,7 @@ def audit(config: DictConfig, folder: Path) -> None:
         )
     recipe = make_recipe(config, run, folder)
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    constraint = make_constraint(plain["constraint"])
+    constraint = make_constraint(plain["constraint"]).computed()
     plan = make_plan(
         net.space,
         constraint,

@@ -40,7 +40,6 @@ from vitsearch.lightning import (
     SupernetCheckpoint,
 )
 from vitsearch.lightning.processes import end_with_parent
-from vitsearch.lightning.searching import make_searcher
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import load_supernet
@@ -213,8 +212,7 @@ def check_callbacks(
         if isinstance(callback, MultiArchitectureSampling):
             callback.check(module, batch_size)
         if isinstance(callback, EvolutionarySearch):
-            space, num_classes = module.search_space, module.num_classes
-            make_searcher(callback.searcher, space, callback.constraint, num_classes)
+            callback.check(module)
 
 
 def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | None:

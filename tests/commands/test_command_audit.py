@@ -249,6 +249,7 @@ def test_notes_say_what_may_differ(run: Path, tmp_path: Path) -> None:
     config.model._target_ = "my_project.Focal"
     config.model.objective = {"cross_entropy": {"weight": 1.0}, "in_place_distillation": {}}
     config.searcher.phases = [{"name": "first"}]
+    config.constraint.latency_ms = [None, 5]
     config.trainer.devices = 4
     OmegaConf.save(config, run / "config.yaml")
     outcome = run_here("audit", "checkpoint=run", *FEW, folder=tmp_path).succeeded()
@@ -256,7 +257,8 @@ def test_notes_say_what_may_differ(run: Path, tmp_path: Path) -> None:
     assert "note: the run also learned from in_place_distillation; networks alone" in outcome.out
     assert "note: the run had phases" in outcome.out
     assert "note: the run had trainer.devices=4" in outcome.out
-    assert outcome.out.count("note: ") == 4
+    assert "note: windows on measured costs are left out: latency_ms" in outcome.out
+    assert outcome.out.count("note: ") == 5
 
 
 def test_the_test_split_is_read_for_the_trained_networks(run: Path, tmp_path: Path) -> None:

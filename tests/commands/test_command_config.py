@@ -137,11 +137,13 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"identity"}))
-@pytest.mark.parametrize("searcher", ["evolution", "random"])
+@pytest.mark.parametrize("searcher", ["evolution", "random", "nsga2"])
 @pytest.mark.parametrize("callbacks", ["default", "with_ema"])
 def test_callbacks_are_made(
     sampler: str, searcher: str, callbacks: str, composed: Composer
 ) -> None:
+    if searcher == "nsga2":
+        pytest.importorskip("pymoo")
     space = build_space("glit")
     config = composed(
         "train",
@@ -190,6 +192,14 @@ def test_a_window_of_identities_by_configuration(composed: Composer) -> None:
     )
     sampler = instantiate(config.sampler)
     assert sampler.identity_probability == (0, 500_000)
+
+
+def test_how_to_measure_is_set_beside_the_windows(composed: Composer) -> None:
+    config = composed("train", "+space=glit", "constraint.latency_ms=[null,5]")
+    made = instantiate(config.callbacks.search)
+    assert made.constraint == Constraint(latency_ms=(None, 5))  # the file holds the defaults
+    config = composed("search", "checkpoint=x", "constraint.measure.batch_size=8")
+    assert Constraint.from_settings(plain(config.constraint)).measure.batch_size == 8
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

@@ -20,7 +20,7 @@ SPACES = {name: build_space(name) for name in list_spaces()} | {
     "stages and depths": build_space(
         "glit", num_stages=2, num_blocks=[1, 3], depths=[[0, 1], [1, 3]]
     ),
-    "restricted depths": build_space("vitas").restrict({"*.depth": [0, 2, 6]}),
+    "restricted depths": build_space("vitas").restrict({"*.depth": [2, 3, 6]}),
     "nothing to choose": build_space("glit").restrict(build_space("glit").largest()),
     "patches": build_space("glit", embed_dims=[24, 48], patch_sizes=[4, 7]),
 }

@@ -11,7 +11,7 @@ from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.training_log import Key
 from vitsearch.samplers import sample_strata
-from vitsearch.searchers import EvolutionSearcher
+from vitsearch.searchers import EvolutionSearcher, RandomSearcher
 from vitsearch.searchers.comparison import make_searchers
 from vitsearch.spaces import Architecture, SearchSpace
 
@@ -30,7 +30,7 @@ class AuditPlan:
 
     architectures: tuple[Architecture, ...]
     seeds: tuple[int, ...]
-    searchers: Mapping[int, tuple[EvolutionSearcher, EvolutionSearcher]]
+    searchers: Mapping[int, tuple[EvolutionSearcher, RandomSearcher]]
 
     @property
     def keys(self) -> list[Key]:

@@ -213,7 +213,7 @@ class SearchableClassifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One forward pass of all architectures of the step, and the objective's terms."""
         loss, terms = self.objective(self.run_step(*batch))
-        check_finite(loss, self.trainer)
+        check_finite(loss, self)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
         for name, value in terms.items():
             self.log(f"train/{name}", value, on_step=False, on_epoch=True)

@@ -94,6 +94,22 @@ class Scorer:
             extracted=True,
         )
 
+    @property
+    def batches(self) -> list[Batch]:
+        """The images and labels that scores rest on, on the device."""
+        return list(self._batches)
+
+    def restricted_to(self, batches: Sequence[Batch]) -> Scorer:
+        """The same scorer on some of its images."""
+        return Scorer(
+            self.net,
+            batches,
+            self._statistics_images,
+            device=self.device,
+            autocast=self._autocast,
+            extracted=self._extracted,
+        )
+
     def statistics(self, architecture: Architecture) -> NormStatistics:
         """BatchNorm statistics of an architecture over the training images."""
         with self._autocast():

@@ -103,7 +103,7 @@ class StandaloneClassifier(pl.LightningModule):
         """One forward of the whole batch."""
         images, targets = self.mix(*batch)
         loss = self.compute_loss(self(images), targets)
-        check_finite(loss, self.trainer)
+        check_finite(loss, self)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
         return loss
 

@@ -33,13 +33,14 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Te
     return F.cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
-def check_finite(loss: Tensor, trainer: pl.Trainer) -> None:
+def check_finite(loss: Tensor, module: pl.LightningModule) -> None:
     """Stop a training that has diverged.
 
     Raises:
         NonFiniteLossError: Names the step.
     """
     if not torch.isfinite(loss):
+        trainer = module.trainer
         raise NonFiniteLossError(
             f"the loss became {loss.item()} at step {trainer.global_step} (epoch "
             f"{trainer.current_epoch}); lower the learning rate or clip gradients"

@@ -11,6 +11,7 @@ from vitsearch.samplers.base import (
 )
 from vitsearch.samplers.buckets import BucketSampler
 from vitsearch.samplers.identity import IdentitySampler, find_identity_probability
+from vitsearch.samplers.measured import draw_measured
 from vitsearch.samplers.strata import sample_strata
 from vitsearch.samplers.warm_up import warm_up_space
 from vitsearch.samplers.within import draw_within, sample_within
@@ -23,6 +24,7 @@ __all__ = [
     "SandwichSampler",
     "UniformSampler",
     "Unsettled",
+    "draw_measured",
     "draw_within",
     "find_identity_probability",
     "sample_strata",

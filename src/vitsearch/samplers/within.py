@@ -23,7 +23,9 @@ def sample_within(
     *,
     num_classes: int = 1000,
 ) -> list[Architecture]:
-    """Draw `n` distinct architectures inside a budget.
+    """Draw `n` distinct architectures inside the closed-form windows of a budget.
+
+    Windows on measured costs take a measurer: a searcher's `budget.draw` draws inside them.
 
     Args:
         space: Where to draw.
@@ -34,8 +36,14 @@ def sample_within(
 
     Raises:
         ConstraintError: The space does not reach the window (the message says what it reaches), or
-            fewer than `n` were found after a bounded number of tries.
+            fewer than `n` were found after a bounded number of tries, or a window is on a measured
+            cost.
     """
+    for metric in constraint.measured_windows():
+        raise ConstraintError(
+            f"constraint.{metric} is measured, and sample_within draws by closed forms; use a "
+            f"searcher's budget.draw"
+        )
     found = draw_within(CostModel(space, num_classes), constraint, n, rng)
     if len(found) < n:
         raise ConstraintError(

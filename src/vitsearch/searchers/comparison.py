@@ -13,6 +13,7 @@ from typing import Any
 from vitsearch.costs import Constraint
 from vitsearch.searchers.base import Searcher
 from vitsearch.searchers.evolution import EvolutionSearcher
+from vitsearch.searchers.random_search import RandomSearcher
 from vitsearch.spaces import Architecture, SearchSpace
 
 ScoreAll = Callable[[Sequence[Architecture]], Sequence[float]]
@@ -50,18 +51,17 @@ def make_searchers(
     *,
     seed: int,
     num_classes: int,
-) -> tuple[EvolutionSearcher, EvolutionSearcher]:
+) -> tuple[EvolutionSearcher, RandomSearcher]:
     """Evolution, and random search of as many architectures.
 
     Raises:
         ConfigError: A setting of `EvolutionSearcher` is out of range.
     """
     evolution = EvolutionSearcher(space, constraint, **settings, seed=seed, num_classes=num_classes)
-    at_random = EvolutionSearcher(
+    at_random = RandomSearcher(
         space,
         constraint,
         population=evolution.num_candidates,
-        generations=1,
         seed=seed,
         num_classes=num_classes,
     )

@@ -256,8 +256,13 @@ class SearchSpace:
         """An architecture with every active choice drawn independently."""
         return operators.sample(self, rng)
 
-    def mutate(self, architecture: Architecture, prob: float, rng: random.Random) -> Architecture:
-        """A copy in which each active choice is drawn again with probability `prob`."""
+    def mutate(
+        self, architecture: Architecture, prob: float | Mapping[str, float], rng: random.Random
+    ) -> Architecture:
+        """A copy in which each active choice is drawn again with probability `prob`.
+
+        `prob` is one number, or one for each choice by its name.
+        """
         return operators.mutate(self, architecture, prob, rng)
 
     def crossover(
