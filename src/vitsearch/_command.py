@@ -62,7 +62,7 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
                 if resumes:
                     _choose_run_folder()
                 with _full_errors():
-                    _run(config_name, task)
+                    _run(config_name, task, resumes=resumes)
             except VitSearchError as error:
                 fail(str(error))
             except KeyboardInterrupt:
@@ -74,7 +74,8 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
     return decorate
 
 
-def _run(config_name: str, task: Task) -> None:
+def _run(config_name: str, task: Task, *, resumes: bool) -> None:
+    going_on = config_name if resumes else None
     failures: list[Exception] = []
 
     @functools.wraps(task)
@@ -89,11 +90,11 @@ def _run(config_name: str, task: Task) -> None:
                     config = _resume.taken_up(config, folder, given)
                 task(config, folder)
         except stopping.Interrupted as stop:
-            _end_early(config_name, folder, stop.exit_code)
+            _end_early(going_on, folder, stop.exit_code)
         except Exception as error:
             line = user_line(error)
             if line is None and _is_lost_process(error):
-                _end_with_the_others(config_name, folder)
+                _end_with_the_others(going_on, folder)
             if line is None:
                 failures.append(error)
                 raise
@@ -137,16 +138,19 @@ def _choose_run_folder() -> None:
     sys.argv.append(f"run_dir={given[-1]}")
 
 
-def _how_to_go_on(config_name: str, folder: Path) -> str:
+def _how_to_go_on(config_name: str | None, folder: Path) -> str:
+    """In words; without the name of a command that takes `resume=`, the same one goes on."""
     if not (folder / _resume.CONFIG_FILE).is_file():
         _remove_if_empty(folder)
         return "nothing was written yet"
+    if config_name is None:
+        return "all that was finished is kept; the same command goes on"
     launch = outside_launch()
     command = _resume.going_on(config_name, folder, launch.name if launch else None)
     return f"all that was done is kept; go on with: {command}"
 
 
-def _end_early(config_name: str, folder: Path, exit_code: int) -> NoReturn:
+def _end_early(config_name: str | None, folder: Path, exit_code: int) -> NoReturn:
     """The end that a user or a cluster has asked for."""
     if is_first_process():
         print(f"vitsearch: interrupted; {_how_to_go_on(config_name, folder)}", file=sys.stderr)
@@ -163,7 +167,7 @@ def _is_lost_process(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and re.search(words, str(error)) is not None
 
 
-def _end_with_the_others(config_name: str, folder: Path) -> NoReturn:
+def _end_with_the_others(config_name: str | None, folder: Path) -> NoReturn:
     print(
         f"vitsearch: another process of this run is gone or hangs, so this one ends; "
         f"{_how_to_go_on(config_name, folder)}",

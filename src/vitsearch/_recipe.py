@@ -13,6 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import WeightAveraging
 
+from vitsearch.costs.measure import MEASURED
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning import StandaloneClassifier
 from vitsearch.lightning.training_alone import Recipe
@@ -141,6 +142,14 @@ def notes(config: DictConfig, run: DictConfig) -> list[str]:
             f"the run was trained by {loss}; if its loss or mixing is its own, point "
             f"classifier._target_ to a subclass of StandaloneClassifier with the same"
         )
+    terms = [name for name in run.model.get("objective") or {} if name != "cross_entropy"]
+    if terms:
+        found.append(f"the run also learned from {', '.join(terms)}; networks alone from labels")
+    if (run.get("searcher") or {}).get("phases"):
+        found.append("the run had phases; architectures are drawn from its supernet's whole space")
+    measured = [name for name in MEASURED if config.constraint.get(name) is not None]
+    if measured:
+        found.append(f"windows on measured costs are left out: {', '.join(measured)}")
     devices, nodes = run.trainer.get("devices", 1), run.trainer.get("num_nodes", 1)
     if config.batch_size is None and (devices not in (1, "1", "auto") or nodes != 1):
         found.append(

@@ -14,10 +14,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vitsearch._command import check_seed, command, fail, quiet_warnings, save_config
+from vitsearch._launch import fit_to_launch, is_started_by_lightning, limit_waiting
 from vitsearch._recipe import fill_from_run, make_recipe, notes, read_run
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.audit_plan import make_plan
 from vitsearch.lightning.auditing import run_audit
+from vitsearch.lightning.processes import end_with_parent
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.search_inputs import make_constraint
 from vitsearch.lightning.training_log import TrainingLog
@@ -44,6 +46,7 @@ OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 @command("audit")
 def audit(config: DictConfig, folder: Path) -> None:
     """Load a run, audit it."""
+    fit_to_launch(config.trainer)
     quiet_warnings()
     check_seed(config.seed)
     checkpoint = find_checkpoint(config.checkpoint)
@@ -74,6 +77,9 @@ def audit(config: DictConfig, folder: Path) -> None:
     recipe.make_classifier(VisionTransformer(net.space, plan.architectures[0], net.num_classes))
     TrainingLog(folder).check(recipe.digest)
     fabric = make_fabric(config.trainer)
+    limit_waiting(fabric.strategy, config.process_timeout)
+    if is_started_by_lightning():
+        end_with_parent()
     fabric.launch()
     datamodule.prepare_data()
     datamodule.setup("fit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import vitsearch
+from tests.commands.killing import kill_when, start
 from tests.commands.running import (
     FEW_CANDIDATES,
     Outcome,
@@ -245,11 +247,18 @@ def test_settings_that_come_before_the_run_s(run: Path, tmp_path: Path) -> None:
 def test_notes_say_what_may_differ(run: Path, tmp_path: Path) -> None:
     config = OmegaConf.load(run / "config.yaml")
     config.model._target_ = "my_project.Focal"
+    config.model.objective = {"cross_entropy": {"weight": 1.0}, "in_place_distillation": {}}
+    config.searcher.phases = [{"name": "first"}]
+    config.constraint.latency_ms = [None, 5]
     config.trainer.devices = 4
     OmegaConf.save(config, run / "config.yaml")
     outcome = run_here("audit", "checkpoint=run", *FEW, folder=tmp_path).succeeded()
     assert "note: the run was trained by my_project.Focal" in outcome.out
+    assert "note: the run also learned from in_place_distillation; networks alone" in outcome.out
+    assert "note: the run had phases" in outcome.out
     assert "note: the run had trainer.devices=4" in outcome.out
+    assert "note: windows on measured costs are left out: latency_ms" in outcome.out
+    assert outcome.out.count("note: ") == 5
 
 
 def test_the_test_split_is_read_for_the_trained_networks(run: Path, tmp_path: Path) -> None:
@@ -290,6 +299,7 @@ SETTINGS = [
     ("seeds=3", ("seeds=3", "list")),
     ("seeds=[-1]", ("seeds=[-1]", "from 0")),
     ("seed=-1", ("seed=-1",)),
+    ("process_timeout=0", ("process_timeout=0",)),
     ("epochs=0", ("epochs=0", "1 or more")),
     ("epochs=1.5", ("epochs=1.5", "whole number")),
     ("epoch=3", ("epoch=3", "did you mean epochs?")),
@@ -348,6 +358,40 @@ def test_damaged_trainings(run: Path, tmp_path: Path) -> None:
         run_here("audit", f"checkpoint={run}", *FEW, folder=tmp_path / "work"),
         "trainings.jsonl line 1 is damaged",
     )
+
+
+@pytest.mark.parametrize(
+    "signum",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
+def test_an_audit_that_is_stopped_in_a_training(
+    signum: int, audited: Outcome, run: Path, tmp_path: Path
+) -> None:
+    before = audited.folder / "run" / "audit"
+    log = run / "audit" / "trainings.jsonl"
+
+    def has_two() -> bool:
+        return log.is_file() and log.read_bytes().count(b"\n") >= 2
+
+    process = start("audit", "checkpoint=run", *TINY, folder=tmp_path)
+    code = kill_when(process, has_two, signum)
+    errors = (tmp_path / "err.txt").read_text()
+    if signum == signal.SIGKILL:
+        assert code == -signum
+    else:
+        assert code == 128 + signum
+        assert errors.splitlines()[-1].endswith("the same command goes on")
+    finished = trainings_of(run / "audit")
+    assert 2 <= len(finished) < 8
+    assert finished == trainings_of(before)[: len(finished)]
+    again = run_here("audit", "checkpoint=run", *TINY, folder=tmp_path).succeeded()
+    assert f"{len(finished)} of 8 trainings are done" in again.out
+    assert trainings_of(run / "audit") == trainings_of(before)
+    assert facts_of(run / "audit") == facts_of(before)
 
 
 @pytest.mark.slow

@@ -82,10 +82,10 @@ def run_audit(
     wait_for_processes()  # all have read the log, nobody has written to it
     _say(console, f"{len(plan.keys) - len(missing)} of {len(plan.keys)} trainings are done")
     trainings.run(missing[rank::world], lambda line: _say(console, line))
-    if rank:
-        return None  # trainings outlast the patience of a process group: only the first one waits
-    while trainings.missing():
+    while trainings.missing():  # not a collective: trainings outlast the patience of those
         time.sleep(_POLL_SECONDS)
+    if rank:
+        return None
     trainings.log.fold()
     networks = audited_networks(trainings, inherited, None if test is None else test())
     facts = {

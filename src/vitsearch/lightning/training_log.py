@@ -78,9 +78,10 @@ def _by_key(records: Iterable[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    if not file.is_file():
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:  # or folded meanwhile: the first process's file is read last
         return []
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     records = []
     for number, line in enumerate(lines, start=1):
         if not line:
