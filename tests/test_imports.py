@@ -124,7 +124,7 @@ def test_hydra_stays_in_entry_points(file):
         assert "hydra" not in {name.split(".")[0] for name in imported(file)}
 
 
-@pytest.mark.parametrize("name", ["errors.py", "files.py"])
+@pytest.mark.parametrize("name", ["errors.py", "files.py", "stopping.py"])
 def test_the_ground_floor_imports_nothing(name):
     assert not of_vitsearch(PACKAGE / name)
 

@@ -108,7 +108,7 @@ def _run(config_name: str, task: Task, *, resumes: bool) -> None:
     except Exception as error:
         if error in failures:
             raise
-        line = _misspelt(error, config_name) or user_line(error)
+        line = _misspelt(error, config_name) or user_line(error) or _line_of_a_job(error)
         if line is None and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             line = f"the run folder cannot be written: {error}"
         if line is None:
@@ -132,6 +132,8 @@ def _choose_run_folder() -> None:
         fail("resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again")
     if not Path(given[-1]).is_dir():
         fail(f"resume={given[-1]} is no folder")
+    if not (Path(given[-1]) / _resume.CONFIG_FILE).is_file():
+        fail(f"resume={given[-1]} has no {_resume.CONFIG_FILE}, so there is no run to go on with")
     others = [a for a in sys.argv[1:] if a.startswith("run_dir=") and a != f"run_dir={given[-1]}"]
     if others:
         fail(f"resume={given[-1]} names the run folder; leave out {others[-1]}")
@@ -205,6 +207,14 @@ def user_line(error: BaseException) -> str | None:
         given = [a for a in sys.argv[1:] if a.endswith("=null")]
         return f"{', '.join(given)}: a group cannot be null; --help lists its options"
     return None
+
+
+def _line_of_a_job(error: Exception) -> str | None:
+    """The line of a job that the submitit launcher has started, out of its report."""
+    if not type(error).__module__.startswith("submitit"):
+        return None
+    found = re.search(r"^vitsearch: (.+)$", str(error), re.MULTILINE)
+    return found and found[1]
 
 
 def _one_line(text: str) -> str:

@@ -24,7 +24,6 @@ FINISHED_FILE = "finished.json"
 MAY_CHANGE = (
     "callbacks.checkpoint",
     "callbacks.progress",
-    "checkpoint",  # of a search: its weights are compared instead
     "data.num_workers",
     "data.pin_memory",
     "logger",
@@ -64,11 +63,10 @@ def taken_up(config: DictConfig, folder: Path, overrides: Sequence[str]) -> Dict
         overrides: What the user wrote on the command line.
 
     Raises:
-        ConfigError: There is no run, or an override would make it another one.
+        ConfigError: The run's configuration is damaged, or an override would make it another run.
     """
     saved = read_config(folder)
-    if saved is None:
-        raise ConfigError(f"resume={config.resume}: there is no {CONFIG_FILE}, so no run to go on")
+    assert saved is not None
     before, now = dict(_leaves(saved)), dict(_leaves(_plain(config)))
     wrong = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):

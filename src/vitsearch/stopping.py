@@ -12,11 +12,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ECHO_SECONDS = 0.5  # a launcher may pass on what the terminal has sent already
 
 
 class Interrupted(BaseException):
@@ -41,6 +43,7 @@ class _Listener:
         self.wished = 0
         self.deferred = 0
         self._pid = os.getpid()
+        self._first = 0.0
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def install(self) -> None:
@@ -52,11 +55,13 @@ class _Listener:
             signal.signal(number, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        second = bool(self.wished)
-        self.wished = signum
-        if second:
+        now = time.monotonic()
+        if self.wished and now - self._first < _ECHO_SECONDS:
+            return
+        if self.wished:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+        self.wished, self._first = signum, now
         if os.getpid() != self._pid:
             return  # a worker of a loader: it ends when its loader does
         if not self.deferred:

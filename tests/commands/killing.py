@@ -25,12 +25,14 @@ _context.set_forkserver_preload(
 PATIENCE = 120.0  # seconds that no test should need; a hang takes longer
 
 
-def _run(name: str, overrides: tuple[str, ...], folder: str, environment: dict[str, str]) -> None:
+def _run(
+    name: str, overrides: tuple[str, ...], folder: str, output: str, environment: dict[str, str]
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    for number, file in ((1, "out.txt"), (2, "err.txt")):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    for number, file in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{output}.{file}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [f"vitsearch.{name}", *overrides]
     main = importlib.import_module(f"vitsearch.{name}").main
@@ -45,16 +47,18 @@ def _run(name: str, overrides: tuple[str, ...], folder: str, environment: dict[s
     os._exit(code if isinstance(code, int) else 1)
 
 
-def start(name: str, *overrides: str, folder: Path, **variables: str) -> BaseProcess:
+def start(
+    name: str, *overrides: str, folder: Path, output: str = "", **variables: str
+) -> BaseProcess:
     """Start `python -m vitsearch.<name> overrides` in a folder, without waiting for its end.
 
-    What it prints is appended to `out.txt` and `err.txt` there.
+    What it prints is appended to the files `<output>.out` and `<output>.err` there.
     """
     folder.mkdir(exist_ok=True, parents=True)
     hidden = ("PL_", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "HYDRA_", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     environment = kept | {"OMP_NUM_THREADS": "1"} | variables
-    process = _context.Process(target=_run, args=(name, overrides, str(folder), environment))
+    process = _context.Process(target=_run, args=(name, overrides, str(folder), output, environment))
     process.start()
     return process
 

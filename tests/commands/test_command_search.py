@@ -25,6 +25,8 @@ from tests.commands.running import (
 
 FILES = {
     "config.yaml",
+    "finished.json",
+    "search/settings.json",
     "search/history.jsonl",
     "search/best.json",
     "best/architecture.json",
