@@ -134,9 +134,11 @@ def test_metrics_go_on_after_the_rows_of_the_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "on").mkdir()
     rows(straight, range(3, 5), accuracy=0.5)
     text = (tmp_path / "straight" / "metrics.csv").read_bytes()
-    for killed in (text, text[:-4], text.splitlines(keepends=True)[0] + b"".join(
-        text.splitlines(keepends=True)[1:4]
-    )):
+    for killed in (
+        text,
+        text[:-4],
+        text.splitlines(keepends=True)[0] + b"".join(text.splitlines(keepends=True)[1:4]),
+    ):
         (tmp_path / "on" / "metrics.csv").write_bytes(killed)
         logger = make(tmp_path / "on")
         logger.load_state_dict(state)
