@@ -29,9 +29,11 @@ def send(signum: int = signal.SIGINT) -> None:
 @pytest.mark.parametrize("signum", stopping.SIGNALS)
 def test_a_signal_ends_at_once_unless_it_is_deferred(signum: int) -> None:
     before = [signal.getsignal(number) for number in stopping.SIGNALS]
-    with stopping.listening(speaks=False):
-        with pytest.raises(stopping.Interrupted, match=signal.Signals(signum).name):
-            send(signum)
+    with (
+        stopping.listening(speaks=False),
+        pytest.raises(stopping.Interrupted, match=signal.Signals(signum).name),
+    ):
+        send(signum)
     with stopping.listening(speaks=False):
         with stopping.deferred():
             assert stopping.wished() == 0
