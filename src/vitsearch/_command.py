@@ -14,17 +14,19 @@ import sys
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from vitsearch import _resume, stopping
 from vitsearch._ending import (
@@ -35,16 +37,11 @@ from vitsearch._ending import (
 )
 from vitsearch._launch import choose_run_folder
 from vitsearch._launch import is_first_process as is_first_process
+from vitsearch._offered import register_offered
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.files import write_text
-from vitsearch.spaces.config import (
-    ENTRY_POINT_GROUP,
-    config_dir,
-    entry_point_config,
-    list_spaces,
-    space_config,
-    unknown_space,
-)
+from vitsearch.searchers.offered import offered_searchers
+from vitsearch.spaces.config import config_dir, list_spaces, unknown_space
 
 Task = Callable[[DictConfig, Path], None]
 _USER_ERROR = 2
@@ -63,11 +60,11 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
         @functools.wraps(task)
         def main() -> None:
             try:
-                _register_spaces()
+                register_offered()
                 if resumes:
                     choose_run_folder()
                 with _full_errors():
-                    _run(config_name, task)
+                    _run(config_name, task, resumes=resumes)
             except VitSearchError as error:
                 fail(str(error))
             except KeyboardInterrupt:
@@ -79,7 +76,8 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
     return decorate
 
 
-def _run(config_name: str, task: Task) -> None:
+def _run(config_name: str, task: Task, *, resumes: bool) -> None:
+    going_on = config_name if resumes else None
     failures: list[Exception] = []
 
     @functools.wraps(task)
@@ -94,11 +92,11 @@ def _run(config_name: str, task: Task) -> None:
                     config = _resume.taken_up(config, folder, given)
                 task(config, folder)
         except stopping.Interrupted as stop:
-            end_early(config_name, folder, stop.exit_code)
+            end_early(going_on, folder, stop.exit_code)
         except Exception as error:
             line = user_line(error)
             if line is None and is_lost_process(error):
-                end_with_the_others(config_name, folder)
+                end_with_the_others(going_on, folder)
             if line is None:
                 failures.append(error)
                 raise
@@ -132,7 +130,9 @@ def user_line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, VitSearchError):
             return _one_line(str(cause))
-        cause = cause.__cause__
+        # OmegaConf does not chain what a resolver raised.
+        resolving = isinstance(cause, InterpolationResolutionError)
+        cause = cause.__cause__ or (cause.__context__ if resolving else None)
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(error, MissingMandatoryValue):
@@ -164,7 +164,8 @@ def _missing_config(error: MissingConfigException) -> str:
     group, _, name = missing.rpartition("/")
     if group == "space":
         return str(unknown_space(name))
-    options = ", ".join(sorted(error.options or []))
+    offered = offered_searchers() if group == "searcher" else {}
+    options = ", ".join(sorted({*(error.options or []), *offered}))
     return f"{group}={name} is unknown; legal: {options}" if group else _hydra_line(error)
 
 
@@ -233,33 +234,6 @@ def _full_errors() -> Any:
             os.environ.pop(_FULL_ERROR, None)
         else:
             os.environ[_FULL_ERROR] = before
-
-
-def _register_spaces() -> None:
-    """Make spaces that are not of the group available as `+space=<name>` and `+space=<file>`.
-
-    Other packages offer spaces by name; a file of one's own may lie anywhere.
-    """
-    store = ConfigStore.instance()
-    wanted = {
-        argument.partition("=")[2]
-        for argument in sys.argv[1:]
-        if argument.lstrip("+").startswith("space=")
-    }
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name in wanted:  # others are not imported
-            try:
-                store.store(group="space", name=point.name, node=entry_point_config(point))
-            except VitSearchError as error:
-                fail(str(error))
-    for name in wanted:
-        if name.endswith(".yaml"):
-            folder, _, file = name.rpartition("/")
-            try:
-                group = f"space/{folder.strip('/')}".rstrip("/")
-                store.store(group=group, name=file, node=space_config(name))
-            except VitSearchError as error:
-                fail(str(error))
 
 
 def required_space(config: DictConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vitsearch._launch import is_first_process, is_started_by_lightning, outside
 _LOST = r"gloo|NCCL|Connection (closed|reset)|Broken pipe|Socket|TCPStore|[Tt]imed out|timeout"
 
 
-def end_early(config_name: str, folder: Path, exit_code: int) -> NoReturn:
+def end_early(config_name: str | None, folder: Path, exit_code: int) -> NoReturn:
     """The end that a user or a cluster has asked for."""
     if is_first_process():
         print(f"vitsearch: interrupted; {_how_to_go_on(config_name, folder)}", file=sys.stderr)
@@ -32,7 +32,7 @@ def is_lost_process(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and re.search(_LOST, str(error)) is not None
 
 
-def end_with_the_others(config_name: str, folder: Path) -> NoReturn:
+def end_with_the_others(config_name: str | None, folder: Path) -> NoReturn:
     """End this process because another one has ended."""
     print(
         f"vitsearch: another process of this run is gone or hangs, so this one ends; "
@@ -54,10 +54,13 @@ def remove_if_empty(folder: Path) -> None:
             path.rmdir()  # refuses a folder that holds anything
 
 
-def _how_to_go_on(config_name: str, folder: Path) -> str:
+def _how_to_go_on(config_name: str | None, folder: Path) -> str:
+    """In words; without the name of a command that takes `resume=`, the same one goes on."""
     if not (folder / _resume.CONFIG_FILE).is_file():
         remove_if_empty(folder)
         return "nothing was written yet"
+    if config_name is None:
+        return "all that was finished is kept; the same command goes on"
     launch = outside_launch()
     command = _resume.going_on(config_name, folder, launch.name if launch else None)
     return f"all that was done is kept; go on with: {command}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,16 @@ from vitsearch._launch import (
 )
 from vitsearch._resume import finished_line, is_finished, mark_finished
 from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.lightning.halving import Halving
+from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.searching import make_constraint, make_searcher, search_and_report
+from vitsearch.lightning.search_inputs import (
+    check_halving,
+    make_constraint,
+    make_searcher,
+)
+from vitsearch.lightning.searching import search_and_report
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
@@ -58,8 +66,24 @@ def main(config: DictConfig, folder: Path) -> None:
             f"{datamodule.num_classes}"
         )
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
-    searcher = make_searcher(instantiate(config.searcher), net.space, constraint, net.num_classes)
+    halving = check_halving(config.get("halving", False))
     fabric = make_fabric(config.trainer)
+    measurements = Measurements(
+        net.space,
+        net.num_classes,
+        constraint.measure,
+        search_device=fabric.device,
+        file=folder / MEASURED_FILE,
+    )
+    searcher = make_searcher(
+        instantiate(one_phase(config.searcher)),
+        net.space,
+        constraint,
+        net.num_classes,
+        measure=measurements.measures(),
+    )
+    if halving:
+        Halving.check(searcher)
     limit_waiting(fabric.strategy, config.get("process_timeout", 1800))
     if is_started_by_lightning():
         end_with_parent()
@@ -84,18 +108,38 @@ def main(config: DictConfig, folder: Path) -> None:
         device=fabric.device,
         autocast=fabric.autocast,
     )
-    search_and_report(
-        scorer,
-        searcher,
-        folder,
-        constraint=constraint,
-        class_names=getattr(datamodule, "class_names", None),
-        test=(lambda: list(datamodule.test_dataloader(shard=False)))
-        if config.use_test_split
-        else None,
-    )
+    with measurements:
+        search_and_report(
+            scorer,
+            searcher,
+            folder,
+            constraint=constraint,
+            class_names=getattr(datamodule, "class_names", None),
+            test=(lambda: list(datamodule.test_dataloader(shard=False)))
+            if config.use_test_split
+            else None,
+            halving=halving,
+            measurements=measurements,
+        )
     if fabric.is_global_zero:
         mark_finished(folder)
+
+
+def one_phase(searcher: DictConfig) -> DictConfig:
+    """The section of the searcher without `phases`, which take a training.
+
+    Raises:
+        ConfigError: There are phases.
+    """
+    if searcher.get("phases"):
+        raise ConfigError(
+            "searcher.phases needs python -m vitsearch.train, which trains between phases; "
+            "searcher.phases=null searches everything at once"
+        )
+    own = copy.deepcopy(searcher)
+    with open_dict(own):
+        own.pop("phases", None)
+    return own
 
 
 def make_fabric(trainer: DictConfig) -> Fabric:

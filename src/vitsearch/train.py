@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
+from rich.console import RenderableType
 
 from vitsearch._command import (
     check_seed,
@@ -28,6 +29,7 @@ from vitsearch._launch import (
     is_started_by_lightning,
     limit_waiting,
 )
+from vitsearch._phases import Part, run_phases, split_phases
 from vitsearch._resume import finished_line, is_finished, mark_finished
 from vitsearch.costs import Constraint, human, reachable_range
 from vitsearch.errors import ConfigError, MissingExtraError
@@ -38,10 +40,9 @@ from vitsearch.lightning import (
     SupernetCheckpoint,
 )
 from vitsearch.lightning.processes import end_with_parent
-from vitsearch.lightning.sampling import check_batch
-from vitsearch.lightning.searching import make_searcher
 from vitsearch.reports import make_console, start_panel
-from vitsearch.spaces import SearchSpace
+from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.supernet import load_supernet
 
 
 @command("train", resumes=True)
@@ -53,52 +54,98 @@ def main(config: DictConfig, folder: Path) -> None:
     fit_to_launch(config.trainer)
     quiet_warnings()
     check_seed(config.seed)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
     match_images(config, space_config)
+    own, phases = split_phases(config)
     if is_finished(config, folder):
         if is_first_process():
             print(f"vitsearch: {finished_line(folder)}")
         return
     space = SearchSpace(space_config)
+    if phases:
+        writes = is_first_process()
+        run_phases(own, folder, space, phases, train_part, record=config, is_writer=writes)
+    else:
+        train_part(own, folder, Part(space=space, search_space=space), config)
+
+
+def train_part(
+    config: DictConfig, folder: Path, part: Part, record: DictConfig
+) -> Architecture | None:
+    """Train a supernet, search it; the best architecture, if there was a search.
+
+    Args:
+        config: Says how.
+        folder: Where everything goes.
+        part: What of which space.
+        record: What is written as config.yaml.
+    """
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = instantiate(config.data)
+    is_whole = part.search_space == part.space  # then users' modules need not know of parts
     module: SearchableClassifier = instantiate(
-        config.model, space=space, num_classes=datamodule.num_classes
+        config.model,
+        space=part.space,
+        num_classes=datamodule.num_classes,
+        **({} if is_whole else {"search_space": part.search_space}),
     )
+    module.prepare_objective(datamodule)
     callbacks = make_callbacks(config.callbacks)
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     limit_waiting(trainer.strategy, config.get("process_timeout", 1800))
     checkpoint = checkpoint_of(callbacks, trainer)
+    if checkpoint is None and part.weights is not None:
+        module.net.load_state_dict(load_supernet(part.weights, space=part.space).state_dict())
     console = make_console() if is_first_process() else None
     if is_started_by_lightning():
         end_with_parent()
     if console is not None:
         datamodule.prepare_data()
         datamodule.setup("fit")
-        save_config(config, folder)
-        facts = {
-            "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes, "
-            f"{space.in_chans} x {space.image_size} x {space.image_size}",
-            "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
-            f"{trainer.precision}",
-            "run folder": str(folder),
-        }
-        constraint = next(
-            (c.constraint for c in callbacks if isinstance(c, EvolutionarySearch)), Constraint()
-        )
-        console.print(
-            start_panel(space, num_classes=module.num_classes, constraint=constraint, facts=facts)
-        )
+        save_config(record, folder)
+        console.print(_start(config, folder, part, module, callbacks, trainer))
         if checkpoint is not None:
             console.print("going on with the training of this folder", highlight=False)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    if console is not None:
+    search = next((c for c in callbacks if isinstance(c, EvolutionarySearch)), None)
+    if console is not None and record is not config:  # the run folder itself
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             mark_finished(folder)
-        searched = any(isinstance(callback, EvolutionarySearch) for callback in callbacks)
-        steps = next_steps(space, module.num_classes, folder, searched=searched)
+        steps = next_steps(
+            part.search_space, module.num_classes, folder, searched=search is not None
+        )
         console.print(steps, highlight=False, markup=False, soft_wrap=True)
+    return (
+        None
+        if search is None or search.result is None
+        else search.result.best.candidate.architecture
+    )
+
+
+def _start(
+    config: DictConfig,
+    folder: Path,
+    part: Part,
+    module: SearchableClassifier,
+    callbacks: list[pl.Callback],
+    trainer: pl.Trainer,
+) -> RenderableType:
+    """The panel at the start."""
+    facts = {
+        **({} if part.phase is None else {"phase": part.phase}),
+        "data": f"{config.data._target_.rpartition('.')[2]}, {module.num_classes} classes, "
+        f"{part.space.in_chans} x {part.space.image_size} x {part.space.image_size}",
+        "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
+        f"{trainer.precision}",
+        "run folder": str(folder),
+    }
+    constraint = next(
+        (c.constraint for c in callbacks if isinstance(c, EvolutionarySearch)), Constraint()
+    )
+    return start_panel(
+        part.search_space, num_classes=module.num_classes, constraint=constraint, facts=facts
+    )
 
 
 def check_training(config: DictConfig) -> None:
@@ -154,14 +201,18 @@ def check_callbacks(
     """Refuse settings of our callbacks before anything is written.
 
     Raises:
-        ConfigError: The batch cannot be shared, or a setting is out of range.
+        ConfigError: The batch cannot be shared, a setting is out of range, or the objective needs
+            other architectures than are drawn.
         ConstraintError: The space does not reach the budget.
+        SpaceError: The sampler needs what the space does not have.
     """
+    if not any(isinstance(callback, MultiArchitectureSampling) for callback in callbacks):
+        module.objective.check_sampling(module.search_space, 1, None)
     for callback in callbacks:
         if isinstance(callback, MultiArchitectureSampling):
-            check_batch(batch_size, callback.num_architectures)
+            callback.check(module, batch_size)
         if isinstance(callback, EvolutionarySearch):
-            make_searcher(callback.searcher, module.space, callback.constraint, module.num_classes)
+            callback.check(module)
 
 
 def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | None:

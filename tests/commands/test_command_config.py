@@ -13,10 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tests.lightning.conftest import quiet_trainer
 from vitsearch import build_space, list_spaces
+from vitsearch._phases import split_phases
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
-from vitsearch.lightning import SearchableClassifier
+from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
 
@@ -24,6 +26,7 @@ CONF = config_dir()
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml"))
 GROUPS = [name for name in FILES if "/" in name]
 SPACES = [name for name in GROUPS if name.startswith("space/")]
+SAMPLERS = [name.split("/")[1] for name in GROUPS if name.startswith("sampler/")]
 PARTS = [name for name in SPACES if name.count("/") == 2]
 
 Composer = Callable[..., DictConfig]
@@ -52,17 +55,21 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    assert {"train", "search", "describe"} == set(FILES) - set(GROUPS)
-    groups = "callbacks constraint data logger model optimizer sampler scheduler searcher trainer"
-    assert {*groups.split(), "space"} <= {name.split("/")[0] for name in GROUPS}
+    assert {"train", "search", "describe", "audit"} == set(FILES) - set(GROUPS)
+    groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
+    assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
 
 
-@pytest.mark.parametrize("name", [name for name in GROUPS if name not in SPACES])
+@pytest.mark.parametrize(
+    "name", [n for n in GROUPS if n not in SPACES and not n.startswith("experiment/")]
+)
 def test_a_group_composes(name: str, composed: Composer) -> None:
     group, option = name.split("/")
     command = "search" if name == "trainer/search" else "train"
     more = ("checkpoint=x",) if command == "search" else ("+space=glit",)
     root = ("data.root=x",) if name in ("data/image_folder", "data/fashion_mnist") else ()
+    if name == "objective/teacher_distillation":
+        root = ("objective.teacher_distillation.teacher.name=x",)
     config = plain(composed(command, *more, f"{group}={option}", *root))
     own = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     assert isinstance(own, dict)
@@ -132,12 +139,14 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
     assert made.image_size == 28
 
 
-@pytest.mark.parametrize("sampler", ["sandwich", "uniform"])
-@pytest.mark.parametrize("searcher", ["evolution", "random"])
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"identity"}))
+@pytest.mark.parametrize("searcher", ["evolution", "random", "nsga2"])
 @pytest.mark.parametrize("callbacks", ["default", "with_ema"])
 def test_callbacks_are_made(
     sampler: str, searcher: str, callbacks: str, composed: Composer
 ) -> None:
+    if searcher == "nsga2":
+        pytest.importorskip("pymoo")
     space = build_space("glit")
     config = composed(
         "train",
@@ -150,6 +159,8 @@ def test_callbacks_are_made(
     drawn = instantiate(config.sampler).sample(space, num_architectures=4, step=0, rank=0)
     assert len(drawn) == 4
     constraint = Constraint.from_settings(plain(config.constraint))
+    config, phases = split_phases(config)
+    assert phases == ()
     made = instantiate(config.searcher)(space, constraint, num_classes=10)
     assert all(constraint.holds(space.plan(c.architecture).cost(10)) for c in made.ask())
     found = {n: instantiate(c) for n, c in config.callbacks.items() if c is not None}
@@ -157,6 +168,43 @@ def test_callbacks_are_made(
     assert {"sampling", "search", "checkpoint", "progress"} <= set(found)
     assert ("ema" in found) == (callbacks == "with_ema")
     assert found["search"].constraint == constraint
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["callbacks.sampling.whole_batch=true", "callbacks.sampling.warm_up_epochs=2"]],
+    ids=["shares", "whole batches"],
+)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_trains(
+    sampler: str, overrides: list[str], composed: Composer, tmp_path: Path
+) -> None:
+    name = "vitas" if sampler == "identity" else "glit"  # the one needs identities
+    tiny = ["space.image_size=28", "space.num_blocks=2", "space.embed_dims=[24]"]
+    patches = "space.patch_sizes=[7]"
+    config = composed("train", f"+space={name}", f"sampler={sampler}", *tiny, patches, *overrides)
+    module = SearchableClassifier(plain(config.space), 10)
+    sampling = instantiate(config.callbacks.sampling)
+    assert isinstance(sampling, MultiArchitectureSampling)
+    trainer = quiet_trainer(tmp_path, limit_train_batches=2, callbacks=[sampling])
+    trainer.fit(module, datamodule=FashionMini(batch_size=8, search_per_class=10))
+    assert trainer.global_step == 2
+
+
+def test_a_window_of_identities_by_configuration(composed: Composer) -> None:
+    config = composed(
+        "train", "+space=vitas", "sampler=identity", "sampler.identity_probability=[null,500K]"
+    )
+    sampler = instantiate(config.sampler)
+    assert sampler.identity_probability == (0, 500_000)
+
+
+def test_how_to_measure_is_set_beside_the_windows(composed: Composer) -> None:
+    config = composed("train", "+space=glit", "constraint.latency_ms=[null,5]")
+    made = instantiate(config.callbacks.search)
+    assert made.constraint == Constraint(latency_ms=(None, 5))  # the file holds the defaults
+    config = composed("search", "checkpoint=x", "constraint.measure.batch_size=8")
+    assert Constraint.from_settings(plain(config.constraint)).measure.batch_size == 8
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

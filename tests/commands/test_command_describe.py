@@ -158,3 +158,33 @@ def test_the_readme_shows_what_it_prints(tmp_path: Path) -> None:
     printed = described("+space=glit", folder=tmp_path).out.splitlines()
     for line in printed:
         assert line.strip() in readme, line
+
+
+OWN_SPACE = """
+defaults:
+  - stem: conv
+  - transition: reduction
+  - mixer: relative_attention
+  - mlp: mlp
+  - head: avg
+name: mine
+image_size: 32
+patch_sizes: [4]
+num_stages: 2
+num_blocks: 2
+embed_dims: [[24], [36, 48]]
+"""
+
+
+def test_a_space_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "spaces").mkdir()
+    file = tmp_path / "spaces" / "mine.yaml"
+    file.write_text(OWN_SPACE, encoding="utf-8")
+    for name in (str(file), "spaces/mine.yaml", "./spaces/mine.yaml"):
+        outcome = run_here(
+            "describe", f"+space={name}", "format=json", "space.num_blocks=1", folder=tmp_path
+        )
+        facts = json.loads(outcome.succeeded().out)
+        assert facts["name"] == "mine"
+        assert facts["size"] == 2 * 3 * 3
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine.yaml", "spaces"]

@@ -56,7 +56,7 @@ def test_copies_compute_the_same(case, way):
     elif way == "pickle":
         other = pickle.loads(pickle.dumps(layer))
     else:
-        other, state = case.make().double().eval(), layer.state_dict()
+        other, state = case.make(case.sizes).double().eval(), layer.state_dict()
         if way == "file":
             buffer = io.BytesIO()
             torch.save(state, buffer)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tests.lightning import two_processes
-from tests.lightning.two_processes import ARCHITECTURES, SAMPLER, STEPS
+from tests.lightning.two_processes import KINDS, SAMPLER, STEPS
 
 SCRIPT = Path(two_processes.__file__)
 
 
-def single_process_gradients() -> list[dict[str, torch.Tensor]]:
+def single_process_gradients(kind: str) -> list[dict[str, torch.Tensor]]:
     """The mean over both ranks' batches and architectures, step by step, without any Trainer."""
-    module = two_processes.make_module().train()
+    module = two_processes.make_module(kind).train()
     data = two_processes.make_data()
     data.setup("fit")
     order = [rank_order(data, rank) for rank in range(2)]
@@ -26,10 +26,14 @@ def single_process_gradients() -> list[dict[str, torch.Tensor]]:
         for rank in range(2):
             images, labels = order[rank][step]
             module.step_architectures = SAMPLER.sample(
-                module.space, num_architectures=ARCHITECTURES, step=step, rank=rank
+                module.space, num_architectures=KINDS[kind][0], step=step, rank=rank
             )
-            logits = module(images.double(), module.step_architectures)
-            (module.compute_loss(logits, labels) / 2).backward()
+            if kind == "labels":
+                logits = module(images.double(), module.step_architectures)
+                loss = module.compute_loss(logits, labels)
+            else:
+                loss, _ = module.objective(module.run_step(images.double(), labels))
+            (loss / 2).backward()
         found.append(
             {n: p.grad.clone() for n, p in module.net.named_parameters() if p.grad is not None}
         )
@@ -56,11 +60,11 @@ def rank_order(data: object, rank: int) -> list[tuple[torch.Tensor, torch.Tensor
 
 
 @pytest.mark.slow
-def test_gradients_of_two_processes_are_the_single_process_mean(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)], check=True, timeout=300, capture_output=True
-    )
-    expected = single_process_gradients()
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_gradients_of_two_processes_are_the_single_process_mean(kind: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), str(tmp_path), kind]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    expected = single_process_gradients(kind)
     for step in range(STEPS):
         ranks = [torch.load(tmp_path / f"{rank}_{step}.pt") for rank in range(2)]
         assert ranks[0].keys() == ranks[1].keys() == expected[step].keys()
@@ -69,4 +73,5 @@ def test_gradients_of_two_processes_are_the_single_process_mean(tmp_path: Path) 
             assert (ranks[0][name] - gradient).abs().max() < 1e-10, (step, name)
     used = [set(gradients) for gradients in expected]
     everything = {name for name, _ in two_processes.make_module().net.named_parameters()}
-    assert any(names < everything for names in used)  # some weights rest in some step
+    if kind == "labels":
+        assert any(names < everything for names in used)  # some weights rest in some step

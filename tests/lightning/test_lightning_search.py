@@ -146,10 +146,10 @@ def test_the_search_split_is_not_the_test_split(
         data, "test_dataloader", lambda **_: reads.append("test") or data.search_dataloader()
     )
     search = EvolutionarySearch(searcher=TINY)
-    quiet_trainer(tmp_path / "a", callbacks=[search]).fit(module, datamodule=data)
+    quiet_trainer(tmp_path / "with", callbacks=[search]).fit(module, datamodule=data)
     assert reads == ["test"]  # once, at the end
     search = EvolutionarySearch(searcher=TINY, use_test_split=False)
-    quiet_trainer(tmp_path / "b", callbacks=[search]).fit(module, datamodule=data)
+    quiet_trainer(tmp_path / "without", callbacks=[search]).fit(module, datamodule=data)
     assert reads == ["test"]
 
 

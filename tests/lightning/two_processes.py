@@ -16,7 +16,11 @@ from vitsearch.spaces import build_space
 
 STEPS = 3
 SAMPLER = UniformSampler(seed=3)
-ARCHITECTURES = 1
+# How many architectures share a step, and what they learn from.
+KINDS: dict[str, tuple[int, dict[str, Any] | None]] = {
+    "labels": (1, None),
+    "distilled": (2, {"cross_entropy": {}, "in_place_distillation": {"weight": 0.5}}),
+}
 
 
 class KeepGradients(pl.Callback):
@@ -28,12 +32,16 @@ class KeepGradients(pl.Callback):
         torch.save(gradients, self.folder / f"{trainer.global_rank}_{trainer.global_step}.pt")
 
 
-def make_module() -> SearchableClassifier:
+def make_module(kind: str = "labels") -> SearchableClassifier:
     pl.seed_everything(0)
     space = build_space("glit", num_blocks=2, embed_dims=[24])
     space = space.restrict({"*.global_heads": [0, 3]})  # all global or all local: weights rest
     module = SearchableClassifier(
-        space, 10, optimizer={"opt": "sgd", "lr": 0.1, "momentum": 0.9}, scheduler={}
+        space,
+        10,
+        optimizer={"opt": "sgd", "lr": 0.1, "momentum": 0.9},
+        scheduler={},
+        objective=KINDS[kind][1],
     )
     return module.double()
 
@@ -42,7 +50,7 @@ def make_data() -> FashionMini:
     return FashionMini(batch_size=8, search_per_class=10, seed=1)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, kind: str) -> None:
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
@@ -55,10 +63,10 @@ def main(folder: Path) -> None:
         enable_model_summary=False,
         enable_checkpointing=False,
         default_root_dir=str(folder),
-        callbacks=[MultiArchitectureSampling(ARCHITECTURES, SAMPLER), KeepGradients(folder)],
+        callbacks=[MultiArchitectureSampling(KINDS[kind][0], SAMPLER), KeepGradients(folder)],
     )
-    trainer.fit(make_module(), datamodule=make_data())
+    trainer.fit(make_module(kind), datamodule=make_data())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -6,11 +6,17 @@ from itertools import pairwise
 import pytest
 
 from vitsearch import build_space
-from vitsearch.samplers import SandwichSampler, UniformSampler, step_rng
+from vitsearch.samplers import (
+    BalancedSampler,
+    BucketSampler,
+    SandwichSampler,
+    UniformSampler,
+    step_rng,
+)
 
 SPACE = build_space("glit")
 TINY = build_space("glit_tiny")
-SAMPLERS = [UniformSampler, SandwichSampler]
+SAMPLERS = [UniformSampler, SandwichSampler, BalancedSampler, BucketSampler]
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
@@ -46,6 +52,10 @@ def test_draws_never_change():
     assert [rng.randrange(1000) for _ in range(3)] == [513, 555, 316]
     (architecture,) = UniformSampler().sample(TINY, num_architectures=1, step=7)
     assert architecture.digest == "8250aa2cb3fe"
+    drawn = BalancedSampler().sample(TINY, num_architectures=2, step=7)
+    assert [architecture.digest for architecture in drawn] == ["cdbe5dc1f10e", "1f81e288fd8b"]
+    drawn = BucketSampler().sample(TINY, num_architectures=2, step=7)
+    assert [architecture.digest for architecture in drawn] == ["3c83e240db47", "b76aac7ce391"]
 
 
 def test_neighbouring_steps_are_unrelated():

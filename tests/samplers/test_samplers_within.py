@@ -8,8 +8,10 @@ import pytest
 
 from vitsearch import build_space
 from vitsearch.costs import Constraint, CostModel, cost_table, reachable_range
+from vitsearch.costs.rows import RowFormat
 from vitsearch.errors import ConstraintError
 from vitsearch.samplers import draw_within, sample_within
+from vitsearch.samplers.drawing import bit_generator, draw_rows
 
 GLIT = build_space("glit", **{"mixer.qkv_expansions": [0.5, 1, 2]})
 LOW, HIGH = reachable_range(GLIT, "macs", 1000)
@@ -39,9 +41,10 @@ def check(space, constraint, n, rng, num_classes=1000):
 
 @pytest.mark.parametrize("name", SPACES)
 def test_without_a_budget_it_is_plain_sampling(name):
-    space, rng = SPACES[name], random.Random(0)
-    expected = [space.sample(rng) for _ in range(20)]
-    assert sample_within(space, Constraint(), 20, random.Random(0)) == expected
+    rows = RowFormat(SPACES[name])
+    drawn = draw_rows(rows, 20, bit_generator(random.Random(0)))
+    expected = [rows.decode(row) for row in drawn.T.tolist()]
+    assert sample_within(SPACES[name], Constraint(), 20, random.Random(0)) == expected
 
 
 @pytest.mark.parametrize("metric", ["macs", "params"])

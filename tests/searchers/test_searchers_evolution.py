@@ -238,6 +238,84 @@ def test_no_children_are_needed_for_random_search():
     assert len(run(search)) == 1
 
 
+AUTOFORMER = vitsearch.build_space("autoformer_tiny")
+
+
+def changed_shares(mutation_prob):
+    """How often a mutation changes depth or width, and any other choice."""
+    search = EvolutionSearcher(
+        AUTOFORMER,
+        population=1,
+        generations=2,
+        mutations=400,
+        crossovers=0,
+        mutation_prob=mutation_prob,
+    )
+    first, second = run(search)
+    parent = first[0].architecture
+    frequent = other = others = 0
+    for child in (c.architecture for c in second if c.origin == "mutation"):
+        frequent += child["stages.0.depth"] != parent["stages.0.depth"]
+        frequent += child["stages.0.embed_dim"] != parent["stages.0.embed_dim"]
+        for slot in range(12):  # there whatever the depth
+            name = f"stages.0.blocks.{slot}.mlp_ratio"
+            other += child[name] != parent[name]
+            others += 1
+    return frequent / (2 * len(second)), other / others
+
+
+def test_mutation_by_patterns_of_names():
+    patterns = {"*": 0.2, "*.depth": 0.4, "*.embed_dim": 0.4}
+    frequent, other = changed_shares(patterns)
+    assert frequent == pytest.approx(0.4 * 2 / 3, abs=0.05)  # one draw in three changes nothing
+    assert other == pytest.approx(0.2 / 2, abs=0.02)
+    frequent, other = changed_shares({"*": 0.0, "*.mlp_ratio": 1.0})
+    assert frequent == 0
+    assert other == pytest.approx(0.5, abs=0.05)
+    assert run(searcher(mutation_prob={"*": 0.1})) == run(searcher(mutation_prob=0.1))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"*": 0.2, "*.depht": 0.4}, "searcher.mutation_prob: space glit_tiny has no choice"),
+        ({"*.mlp_ratio": 0.2}, "searcher.mutation_prob has no probability for stem.patch_size"),
+        ({}, "searcher.mutation_prob has no probability for"),
+        ({"*": 2}, "searcher.mutation_prob.*=2 must lie in [0, 1]"),
+        ({"*": "often"}, "searcher.mutation_prob.*=often must lie in [0, 1]"),
+        ("often", "searcher.mutation_prob=often must lie in [0, 1]"),
+        (True, "searcher.mutation_prob=True must lie in [0, 1]"),
+    ],
+)
+def test_mutation_probabilities_out_of_range(given, words):
+    with pytest.raises(ConfigError) as info:
+        searcher(mutation_prob=given)
+    assert words in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_recipes_of_the_papers_fit_the_numbers():
+    # ViT-ResNAS: 500 random, then 19 times 75 mutations and 75 crossovers of the 75 best.
+    search = EvolutionSearcher(
+        TINY, population=500, generations=20, parents=75, mutations=75, crossovers=75
+    )
+    assert search.num_candidates == 500 + 19 * 150
+
+
+def test_candidates_given_up_early_are_remembered_but_no_parents():
+    search = searcher(constraint=None, parents=50)
+    first = search.ask()
+    search.tell([None if index % 2 else 0.5 for index in range(len(first))])
+    kept = {c.architecture for c in first[::2]}
+    assert set(search.best(100)) == set(search.scored()) == kept
+    second = search.ask()
+    assert {digest for c in second for digest in c.parents} <= {a.digest for a in kept}
+    assert not {c.architecture for c in second} & {c.architecture for c in first}
+    other = searcher(constraint=None, parents=50)
+    other.load_state_dict(json.loads(json.dumps(search.state_dict())))
+    assert other.ask() == second
+
+
 @pytest.mark.parametrize("scores", [[], [0.5] * 11, [0.5] * 13])
 def test_scores_of_another_length_are_our_mistake(scores):
     search = searcher()

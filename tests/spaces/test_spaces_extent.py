@@ -135,6 +135,6 @@ def test_catalogue_holds_every_piece():
     slot = catalogue.stages[0].slots[0]
     assert set(slot.mixers) == mixers
     assert set(slot.mlps) == mlps
-    assert slot.embed_dims == (24, 36)
+    assert slot.embed_dims == (24, 48)
     for pieces in (catalogue.stems, catalogue.heads, slot.mixers, slot.mlps):
         assert len(set(pieces)) == len(pieces)

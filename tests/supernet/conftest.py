@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from tests.every_space import perturbed
 
 from vitsearch import SearchSpace, SuperTransformer, build_space
 from vitsearch.errors import CheckpointError
@@ -37,16 +37,6 @@ def space_named(name: str) -> SearchSpace:
         )
     assert name == "stages"
     return build_space("glit", num_stages=2, num_blocks=[1, 2], mlp={"ratios": [[2, 3], [1, 2]]})
-
-
-def perturbed(network: nn.Module, seed: int = 0) -> Any:
-    """The network with noise on every weight and buffer: zeros and ones would hide mistakes."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32)
-            tensor.add_(noise.abs() if name.endswith("running_var") else 0.1 * noise)
-    return network
 
 
 @cache
@@ -84,7 +74,7 @@ def images() -> Callable[..., torch.Tensor]:
 @pytest.fixture
 def quick_building(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip drawing random weights where they are overwritten at once."""
-    for name in ("trunc_normal_", "xavier_uniform_"):
+    for name in ("trunc_normal_", "xavier_uniform_", "kaiming_normal_"):
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, **_: torch.nn.init.zeros_(tensor))
 
 

@@ -20,7 +20,7 @@ def network(supernet):
 def content(network):
     """What a training run writes."""
     return {
-        "vitsearch": {"space": network.space.config, "num_classes": 5},
+        "vitsearch": {"space": network.space.config, "num_classes": 5, "sharing": "prefix"},
         "state_dict": {
             **{f"net.{name}": tensor for name, tensor in network.state_dict().items()},
             "ema.weight": torch.ones(3),

@@ -1,17 +1,29 @@
-"""A budget: windows on what a network may cost."""
+"""A budget: windows on what a network may cost.
+
+MACs and parameters have closed forms, so whole spaces can be asked whether they reach a window.
+Latency and memory are measured, one architecture at a time: a constraint holds their windows and
+how to measure; the values come from whoever checks them (`vitsearch.searchers.budget`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from vitsearch.costs.measure import CLOSED_FORM, MEASURED, MeasureSettings
 from vitsearch.errors import ConstraintError
 from vitsearch.spaces import Cost, SearchSpace
 
 Bound = float | int | str | None
 _SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
+_NAMES = {
+    "macs": ("MACs", ""),
+    "params": ("parameters", ""),
+    "latency_ms": ("latency", " ms"),
+    "memory_mb": ("memory", " MB"),
+}
 
 
 def human(number: float) -> str:
@@ -49,19 +61,32 @@ class Constraint:
     Attributes:
         macs: (low, high) multiply-accumulates of one image, the classifier included.
         params: (low, high) learned numbers, the classifier included.
+        latency_ms: (low, high) milliseconds for a batch, measured.
+        memory_mb: (low, high) peak memory of a batch in 10^6 bytes, weights included, measured.
+        measure: How the measured ones are measured; settings by name are taken too.
     """
 
     macs: tuple[float, float] | None = None
     params: tuple[float, float] | None = None
+    latency_ms: tuple[float, float] | None = None
+    memory_mb: tuple[float, float] | None = None
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
 
     def __post_init__(self) -> None:
         """Bring windows to numbers.
 
         Raises:
-            ConstraintError: A window is not two bounds in ascending order.
+            ConstraintError: A window is not two bounds in ascending order, or a setting of
+                `measure` is out of range.
         """
-        for metric in ("macs", "params"):
+        for metric in (*CLOSED_FORM, *MEASURED):
             object.__setattr__(self, metric, self._window(metric, getattr(self, metric)))
+        if isinstance(self.measure, Mapping):
+            object.__setattr__(self, "measure", MeasureSettings.from_settings(self.measure))
+        elif not isinstance(self.measure, MeasureSettings):
+            raise ConstraintError(
+                f"constraint.measure={self.measure} must be settings by name, such as device"
+            )
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Constraint:
@@ -94,24 +119,34 @@ class Constraint:
         return low, high
 
     def windows(self) -> dict[str, tuple[float, float]]:
-        """The windows that are set, by metric."""
-        found = {"macs": self.macs, "params": self.params}
+        """The windows on closed forms that are set, by metric."""
+        return self._set(CLOSED_FORM)
+
+    def measured_windows(self) -> dict[str, tuple[float, float]]:
+        """The windows on measured costs that are set, by metric."""
+        return self._set(MEASURED)
+
+    def computed(self) -> Constraint:
+        """The same without windows on measured costs."""
+        return replace(self, latency_ms=None, memory_mb=None)
+
+    def _set(self, metrics: Sequence[str]) -> dict[str, tuple[float, float]]:
+        found = {metric: getattr(self, metric) for metric in metrics}
         return {metric: window for metric, window in found.items() if window is not None}
 
     def holds(self, cost: Cost) -> bool:
-        """Whether a cost lies in every window."""
+        """Whether a cost lies in every window on closed forms."""
         return self.excess(cost) == 0
 
     def excess(self, cost: Cost) -> float:
         """How far outside a cost lies: relative distances to the windows, added up; 0 inside."""
-        total = 0.0
-        for metric, (low, high) in self.windows().items():
-            value = getattr(cost, metric)
-            if value < low:
-                total += (low - value) / low
-            elif value > high:
-                total += (value - high) / max(high, 1.0)
-        return total
+        windows = self.windows().items()
+        return sum((_excess(getattr(cost, metric), window) for metric, window in windows), 0.0)
+
+    def measured_excess(self, values: Mapping[str, float]) -> float:
+        """The same of measured costs, for those of their windows that `values` has."""
+        windows = self.measured_windows().items()
+        return sum((_excess(values[m], window) for m, window in windows if m in values), 0.0)
 
     def violated(self, cost: Cost) -> tuple[str, bool] | None:
         """A metric whose window a cost misses, and whether it is too small; `None` inside."""
@@ -138,11 +173,18 @@ class Constraint:
 
     def __str__(self) -> str:
         parts = []
-        for metric, (low, high) in self.windows().items():
-            name = {"macs": "MACs", "params": "parameters"}[metric]
+        for metric, (low, high) in {**self.windows(), **self.measured_windows()}.items():
+            name, unit = _NAMES[metric]
             upper = "any" if math.isinf(high) else human(high)
-            parts.append(f"{name} {human(low)} to {upper}")
+            parts.append(f"{name} {human(low)} to {upper}{unit}")
         return ", ".join(parts) or "none"
+
+
+def _excess(value: float, window: tuple[float, float]) -> float:
+    low, high = window
+    if value < low:
+        return (low - value) / low
+    return (value - high) / max(high, 1.0) if value > high else 0.0
 
 
 def reachable_range(space: SearchSpace, metric: str, num_classes: int) -> tuple[int, int]:

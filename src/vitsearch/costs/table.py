@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
+from vitsearch.costs.vectorised import RowCosts
 from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
 from vitsearch.spaces.parts.base import BlockPart, TokenContext
 from vitsearch.spaces.stage import Stage
@@ -70,6 +72,11 @@ class CostModel:
         self._frames: dict[Key, _Frame] = {}
         self._tables: dict[tuple[object, ...], dict[Key, tuple[int, int]]] = {}
 
+    @cached_property
+    def rows(self) -> RowCosts:
+        """The costs of many architectures at once, as rows."""
+        return RowCosts(self.space, self.num_classes)
+
     def cost(self, architecture: Architecture) -> Cost:
         """MACs and parameters, the classifier included."""
         get = architecture.get
@@ -125,11 +132,12 @@ def cost(space: SearchSpace, architecture: Architecture, num_classes: int = 1000
 
 def cost_table(
     space: SearchSpace, architectures: Sequence[Architecture], num_classes: int = 1000
-) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
-    """The costs of many architectures, as arrays (n,) of 64-bit integers: `macs` and `params`."""
-    model = CostModel(space, num_classes)
-    costs = [model.cost(architecture) for architecture in architectures]
-    return {
-        "macs": np.array([cost.macs for cost in costs], dtype=np.int64),
-        "params": np.array([cost.params for cost in costs], dtype=np.int64),
-    }
+) -> dict[str, npt.NDArray[np.int64]]:
+    """The costs of many architectures, as arrays (n,) of 64-bit integers: `macs` and `params`.
+
+    Raises:
+        SpaceError: An architecture has a value that is no option of the space.
+    """
+    rows = RowCosts(space, num_classes)
+    macs, params = rows.costs(rows.format.encode(architectures)).T.copy()
+    return {"macs": macs, "params": params}

@@ -68,6 +68,9 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         class_names: Names of the classes, in the order of the labels.
         image_size: Height and width of the images.
         in_chans: Number of channels of the images.
+        mean: Of the pixels in [0, 1], by channel, which images have been normalised with; `None`
+            if a subclass does not say.
+        std: Their standard deviation, likewise.
 
     Raises:
         DataError: If an argument is out of range.
@@ -77,6 +80,8 @@ class SearchDataModule(pl.LightningDataModule, ABC):
     native_in_chans: ClassVar[int | None] = None
 
     class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __init__(
         self,

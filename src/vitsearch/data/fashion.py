@@ -46,6 +46,7 @@ class _Fashion(SearchDataModule):
     native_image_size = 28
     native_in_chans = 1
     class_names = CLASS_NAMES
+    mean, std = MEAN, STD
 
     def __init__(
         self,
@@ -92,8 +93,8 @@ class _Fashion(SearchDataModule):
             table.keys,
             indices=indices,
             in_chans=self.in_chans,
-            mean=MEAN,
-            std=STD,
+            mean=self.mean,
+            std=self.std,
             augmentation=self.augmentation if augment else None,
             seed=self.seed,
         )

@@ -100,10 +100,9 @@ class ImageFolder(SearchDataModule):
         self.test_fraction = check_fraction("test_fraction", test_fraction)
         self.check_files = check_files
         self.reports = UnreadableReports(corrupt)
-        normalisation = {
-            "mean": self._per_channel("mean", mean, _MEAN[self.in_chans]),
-            "std": self._per_channel("std", std, _STD[self.in_chans]),
-        }
+        self.mean = self._per_channel("mean", mean, _MEAN[self.in_chans])
+        self.std = self._per_channel("std", std, _STD[self.in_chans])
+        normalisation = {"mean": self.mean, "std": self.std}
         self._transforms = {
             True: folder_transform(
                 augment=True,

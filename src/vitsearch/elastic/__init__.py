@@ -2,7 +2,7 @@
 
 from vitsearch.elastic.attention import AttentionSizes, ElasticAttention
 from vitsearch.elastic.axis import Alignment, Axis
-from vitsearch.elastic.base import Context, ElasticModule, active_state
+from vitsearch.elastic.base import Context, ElasticModule, TiedAxis, active_state
 from vitsearch.elastic.block import ElasticBlock
 from vitsearch.elastic.conv import ConvSizes, ElasticConv2d
 from vitsearch.elastic.conv_stem import ElasticConvStem
@@ -14,6 +14,7 @@ from vitsearch.elastic.norm import ElasticBatchNorm, ElasticLayerNorm
 from vitsearch.elastic.private_attention import ElasticPrivateAttention
 from vitsearch.elastic.reduction import ElasticReduction
 from vitsearch.elastic.relative_attention import ElasticRelativeAttention
+from vitsearch.elastic.rewiring import Reordering, rewire
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
 from vitsearch.elastic.stem import ElasticPatchEmbed, ElasticPatchStem
 
@@ -43,5 +44,8 @@ __all__ = [
     "LinearSizes",
     "NormEstimator",
     "NormStatistics",
+    "Reordering",
+    "TiedAxis",
     "active_state",
+    "rewire",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
 from vitsearch.elastic.axis import Alignment, AxisLike
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
 
@@ -63,6 +63,11 @@ class ElasticAttention(ElasticModule[AttentionLike]):
             "qkv": LinearSizes(tokens, (3, *heads), in_alignment=fixed),
             "proj": LinearSizes(heads, tokens, out_alignment=fixed),
         }
+
+    def tied_axes(self) -> tuple[TiedAxis, ...]:
+        """The heads."""
+        made = self.qkv.places_of("qkv", rows=1)
+        return (TiedAxis((*made, *self.proj.places_of("proj", columns=0))),)
 
     def forward(self, x: Tensor, sizes: AttentionLike, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""

@@ -45,6 +45,22 @@ class Context:
 PLAIN = Context()
 
 
+@dataclass(frozen=True, slots=True)
+class TiedAxis:
+    """Units (heads, hidden channels) that stand in several tensors and can trade places in all.
+
+    Attributes:
+        places: For each tensor its name, the shape to view it in, and the dimension of the units.
+    """
+
+    places: tuple[tuple[str, tuple[int, ...], int], ...]
+
+    def below(self, path: str) -> TiedAxis:
+        """The same with names below a module's path."""
+        prefix = f"{path}." if path else ""
+        return TiedAxis(tuple((prefix + name, shape, dim) for name, shape, dim in self.places))
+
+
 class ElasticModule(nn.Module, Generic[SizesT]):
     """A module whose `forward(x, sizes, context)` uses the weights that `sizes` names."""
 
@@ -55,6 +71,10 @@ class ElasticModule(nn.Module, Generic[SizesT]):
     def children_sizes(self, sizes: SizesT) -> dict[str, Any]:
         """The sizes that each active child gets, by the child's name (a dotted path)."""
         return {}
+
+    def tied_axes(self) -> tuple[TiedAxis, ...]:
+        """Units inside this module that can trade places without changing its function."""
+        return ()
 
 
 def active_state(

@@ -70,6 +70,17 @@ class ElasticLinear(ElasticModule[LinearSizes]):
                 bias = _cut_axes(bias, 0, self._out_axes, sizes.out_shape, rows).reshape(-1)
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
+    def places_of(
+        self, name: str, *, rows: int | None = None, columns: int | None = None
+    ) -> tuple[tuple[str, Shape, int], ...]:
+        """Where one axis of rows or columns stands in weight and bias; for `TiedAxis`."""
+        shape = (*self.out_shape, *self.in_shape)
+        if rows is None:
+            assert columns is not None
+            return ((f"{name}.weight", shape, len(self.out_shape) + columns),)
+        bias = () if self.bias is None else ((f"{name}.bias", self.out_shape, rows),)
+        return ((f"{name}.weight", shape, rows), *bias)
+
     def forward(self, x: Tensor, sizes: LinearSizes, context: Context = PLAIN) -> Tensor:
         """(B, ..., in) to (B, ..., out)."""
         tensors = self.active(sizes, context.alignment)

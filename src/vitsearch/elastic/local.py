@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.norm import ElasticBatchNorm
 
@@ -107,6 +107,16 @@ class ElasticLocal(ElasticModule[LocalSizes]):
             "norm": sizes.inner_dim,
             "project": LinearSizes((sizes.inner_dim,), (sizes.dim,), out_alignment="suffix"),
         }
+
+    def tied_axes(self) -> tuple[TiedAxis, ...]:
+        """The inner channels."""
+        inner = self.norm.weight.numel()
+        of_conv = (("conv.weight", tuple(self.conv.weight.shape), 0), ("conv.bias", (inner,), 0))
+        names = ("weight", "bias", "running_mean", "running_var")
+        of_norm = tuple((f"norm.{name}", (inner,), 0) for name in names)
+        made = self.expand.places_of("expand", rows=1)
+        used = self.project.places_of("project", columns=0)
+        return (TiedAxis((*made, *of_conv, *of_norm, *used)),)
 
     def forward(self, x: Tensor, sizes: LocalSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitsearch.elastic.axis import AxisLike
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
 
@@ -36,6 +36,11 @@ class ElasticMlp(ElasticModule[MlpSizes]):
         """The first channels and hidden units."""
         dim, hidden = (sizes.embed_dim,), (sizes.hidden_dim,)
         return {"fc1": LinearSizes(dim, hidden), "fc2": LinearSizes(hidden, dim)}
+
+    def tied_axes(self) -> tuple[TiedAxis, ...]:
+        """The hidden units."""
+        made = self.fc1.places_of("fc1", rows=0)
+        return (TiedAxis((*made, *self.fc2.places_of("fc2", columns=0))),)
 
     def forward(self, x: Tensor, sizes: MlpSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment, AxisLike
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
 
@@ -73,6 +73,11 @@ class ElasticRelativeAttention(ElasticModule[RelativeAttentionSizes]):
         """The first heads."""
         heads, dim = (sizes.num_heads, sizes.head_dim), (sizes.embed_dim,)
         return {"qkv": LinearSizes(dim, (3, *heads)), "proj": LinearSizes(heads, dim)}
+
+    def tied_axes(self) -> tuple[TiedAxis, ...]:
+        """The heads."""
+        made = self.qkv.places_of("qkv", rows=1)
+        return (TiedAxis((*made, *self.proj.places_of("proj", columns=0))),)
 
     def forward(self, x: Tensor, sizes: RelativeAttentionSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""

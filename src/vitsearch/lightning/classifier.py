@@ -2,38 +2,41 @@
 
 It trains whatever architectures `step_architectures` names (the callback
 `MultiArchitectureSampling` writes it before each step), and validates three fixed ones on the
-search split. Hooks to override: `compute_loss`, `mix`, `configure_optimizers`.
+search split. What it learns from is the objective (`objectives/`), labels by default. Hooks to
+override: `compute_loss`, `mix`, `configure_optimizers`.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from timm.data import Mixup
-from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.elastic import NormStatistics
-from vitsearch.errors import ConfigError, NonFiniteLossError
+from vitsearch.errors import ConfigError
+from vitsearch.lightning.mixing import BatchMixer, MixedBatch
+from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
+from vitsearch.lightning.optimizing import (
+    DEFAULT_OPTIMIZER,
+    DEFAULT_SCHEDULER,
+    check_optimizer,
+    make_optimizers,
+    step_schedule,
+)
 from vitsearch.lightning.scoring import statistics_batches
+from vitsearch.lightning.settings import per_channel, plain
+from vitsearch.lightning.targets import check_finite, check_mixing, cross_entropy
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.checkpoint import ENTRY, supernet_entry
-
-DEFAULT_OPTIMIZER = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05}
-SCHEDULERS = ("cosine", "tanh", "step", "multistep", "plateau", "poly")
-DEFAULT_SCHEDULER = {"sched": "cosine", "warmup_epochs": 1, "min_lr": 1e-5}
+from vitsearch.supernet.network import HeadOutputs
 
 
 class SearchableClassifier(pl.LightningModule):
@@ -42,6 +45,9 @@ class SearchableClassifier(pl.LightningModule):
     Attributes:
         net: The super-transformer.
         step_architectures: What the coming step trains; `None` trains the largest.
+        step_whole_batch: Whether each of them sees all images of the batch, not its share.
+        objective: What training learns from.
+        search_space: The part of the space that is trained and searched.
         references: The architectures that validation scores: smallest, largest, one at random.
     """
 
@@ -52,12 +58,14 @@ class SearchableClassifier(pl.LightningModule):
         *,
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
+        objective: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         drop_path_rate: float = 0.0,
         sharing: str = "prefix",
         reference_seed: int = 0,
+        search_space: SearchSpace | None = None,
     ) -> None:
         """Build the super-transformer.
 
@@ -67,6 +75,8 @@ class SearchableClassifier(pl.LightningModule):
             optimizer: Arguments of `timm.optim.create_optimizer_v2`.
             scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
                 constant learning rate.
+            objective: Terms of the loss by name, each with its weight and settings; see
+                `WeightedObjectives`. Labels alone by default.
             label_smoothing: Share of the target spread over all classes.
             mixup: Alpha of mixup; 0 for none.
             cutmix: Alpha of cutmix; 0 for none.
@@ -74,48 +84,53 @@ class SearchableClassifier(pl.LightningModule):
             sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
                 `SuperTransformer`.
             reference_seed: Draws the random architecture of validation.
+            search_space: The part of the space that is trained and searched; all by default.
 
         Raises:
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, or the objective needs what the space has not.
             SpaceError: The space is unknown or malformed.
         """
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"num_classes={num_classes} must be 2 or more")
-        for name, value, below in (
-            ("label_smoothing", label_smoothing, 1),
-            ("mixup", mixup, math.inf),
-            ("cutmix", cutmix, math.inf),
-        ):
-            if not isinstance(value, int | float) or not 0 <= value < below:
-                raise ConfigError(f"{name}={value} must lie in [0, {below})")
+        check_mixing(label_smoothing=label_smoothing, mixup=mixup, cutmix=cutmix)
         if isinstance(space, str):
             space = build_space(space)
         elif not isinstance(space, SearchSpace):
             space = SearchSpace(space)
-        optimizer, scheduler = _plain(optimizer), _plain(scheduler)
-        self.save_hyperparameters(ignore=["space", "optimizer", "scheduler"])
+        optimizer, scheduler = plain(optimizer), plain(scheduler)
+        self.objective = WeightedObjectives(objective)
         self.save_hyperparameters(
-            {"space": space.config, "optimizer": optimizer, "scheduler": scheduler}
+            ignore=["space", "search_space", "optimizer", "scheduler", "objective"]
+        )
+        self.save_hyperparameters(
+            {
+                "space": space.config,
+                "optimizer": optimizer,
+                "scheduler": scheduler,
+                "objective": self.objective.settings,
+            }
         )
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.net = SuperTransformer(
             space, num_classes, drop_path_rate=drop_path_rate, sharing=sharing
         )
+        self.objective.check(self.net)
+        self._prepared_for: ImageFacts | None = None
         self.step_architectures: Sequence[Architecture] | None = None
+        self.step_whole_batch = False
+        self.search_space = space if search_space is None else search_space
         self.references: dict[str, Architecture] = {
-            "smallest": space.smallest(),
-            "largest": space.largest(),
-            "random": space.sample(random.Random(reference_seed)),
+            "smallest": self.search_space.smallest(),
+            "largest": self.search_space.largest(),
+            "random": self.search_space.sample(random.Random(reference_seed)),
         }
         self.optimizer_settings = DEFAULT_OPTIMIZER if optimizer is None else optimizer
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
-        _check_optimizer(self.optimizer_settings, self.scheduler_settings)
-        self._mixup = (
-            Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
-            if mixup or cutmix
-            else None
+        check_optimizer(self.optimizer_settings, self.scheduler_settings)
+        self._mixer = BatchMixer(
+            mixup=mixup, cutmix=cutmix, label_smoothing=label_smoothing, num_classes=num_classes
         )
         self._accuracies = nn.ModuleDict(
             {name: MulticlassAccuracy(num_classes, average="micro") for name in self.references}
@@ -130,32 +145,24 @@ class SearchableClassifier(pl.LightningModule):
     # Hooks to override
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixup and cutmix: images (B, C, H, W), and labels (B,) or mixed targets (B, classes)."""
-        if self._mixup is None:
-            return images, targets
-        mixed: tuple[Tensor, Tensor] = self._mixup(images, targets)
-        return mixed
+        """Mixup and cutmix: images (B, C, H, W), and labels (B,) or mixed targets (B, classes).
+
+        The pair may be a `MixedBatch`, which tells patches what cutmix put where.
+        """
+        return self._mixer(images, targets)
 
     def compute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of logits (B, classes) for labels (B,) or soft targets (B, classes)."""
-        smoothing = 0.0 if targets.is_floating_point() else self.label_smoothing
-        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        """The loss of logits (B, classes) for labels (B,) or soft targets (B, classes).
+
+        Objectives call it for whatever learns labels: architectures and, flattened, patches.
+        """
+        return cross_entropy(logits, targets, self.label_smoothing)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Timm's optimiser and learning-rate schedule, stepped once a batch."""
-        optimizer = create_optimizer_v2(self.net, **self.optimizer_settings)
-        if not self.scheduler_settings:
-            return optimizer  # type: ignore[no-any-return]
-        epochs = self.trainer.max_epochs or 1
-        per_epoch = max(int(self.trainer.estimated_stepping_batches) // max(epochs, 1), 1)
-        scheduler, _ = create_scheduler_v2(
-            optimizer,
-            num_epochs=epochs,
-            updates_per_epoch=per_epoch,
-            step_on_epochs=False,
-            **self.scheduler_settings,
+        return make_optimizers(
+            self.net, self.trainer, self.optimizer_settings, self.scheduler_settings
         )
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]  # type: ignore[return-value]
 
     # Training
 
@@ -166,7 +173,9 @@ class SearchableClassifier(pl.LightningModule):
         return self.net(images, architectures)  # type: ignore[no-any-return]
 
     def setup(self, stage: str) -> None:
-        """Make data-parallel training correct although a step leaves weights without gradient."""
+        """Load teachers; make data-parallel training correct although weights rest in a step."""
+        if stage == "fit":
+            self.prepare_objective(getattr(self.trainer, "datamodule", None))
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
             # A sub-network uses a part of the parameters: DDP must look which, or it waits for (or
@@ -181,24 +190,76 @@ class SearchableClassifier(pl.LightningModule):
             settings["find_unused_parameters"] = True
             settings.setdefault("broadcast_buffers", False)
 
+    def prepare_objective(self, data: object = None) -> None:
+        """Load what the objective needs, such as a teacher; `setup` does, commands do it earlier.
+
+        Args:
+            data: The data module, whose `mean` and `std` say how images are normalised.
+
+        Raises:
+            ConfigError: A teacher is missing, or fits neither images nor classes.
+        """
+        images = ImageFacts(
+            num_classes=self.num_classes,
+            in_chans=self.space.in_chans,
+            image_size=self.space.image_size,
+            mean=per_channel(getattr(data, "mean", None)),
+            std=per_channel(getattr(data, "std", None)),
+        )
+        if images != self._prepared_for:
+            self.objective.prepare(images)
+            self._prepared_for = images
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One forward of all architectures of the step, each on its share of the batch."""
-        images, targets = self.mix(*batch)
-        loss = self.compute_loss(self(images, self.step_architectures), targets)
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the loss became {loss.item()} at step {self.trainer.global_step} (epoch "
-                f"{self.current_epoch}); lower the learning rate or clip gradients"
-            )
+        """One forward pass of all architectures of the step, and the objective's terms."""
+        loss, terms = self.objective(self.run_step(*batch))
+        check_finite(loss, self)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True)
         return loss
+
+    def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
+        """Mix a batch and run the step's architectures on it."""
+        mixed = self.mix(images, targets)
+        images, targets = mixed
+        architectures = tuple(self.step_architectures or [self.net.largest])
+        shares, logits, heads = self._run_shares(images, architectures)
+        return StepOutputs(
+            net=self.net,
+            images=images,
+            targets=targets,
+            mixing=mixed.mixing if isinstance(mixed, MixedBatch) else None,
+            architectures=architectures,
+            shares=shares,
+            logits=logits,
+            heads=heads,
+            token_taught=self.objective.teaches_token(self.net),
+            compute_loss=self.compute_loss,
+        )
+
+    def _run_shares(
+        self, images: Tensor, architectures: Sequence[Architecture]
+    ) -> tuple[tuple[range, ...], Tensor, tuple[HeadOutputs, ...]]:
+        """Each architecture on its images: which ones, the logits of all, and by classifier."""
+        count = len(images)
+        if self.step_whole_batch:
+            images = torch.cat([images] * len(architectures))
+        heads: tuple[HeadOutputs, ...] = ()
+        if self.objective.needs_heads(self.net):
+            heads = tuple(self.net.forward_heads(images, architectures))
+            logits = torch.cat([said.answer for said in heads])
+        else:
+            logits = self(images, architectures)
+        if self.step_whole_batch:
+            return (range(count),) * len(architectures), logits, heads
+        size = count // len(architectures)
+        starts = range(0, count, size)
+        return tuple(range(start, start + size) for start in starts), logits, heads
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell timm's schedule the number of optimiser steps."""
-        if hasattr(scheduler, "step_update"):
-            scheduler.step_update(num_updates=self.trainer.global_step)
-        else:
-            super().lr_scheduler_step(scheduler, metric)
+        step_schedule(self, scheduler, metric)
 
     # Validation on the search split
 
@@ -229,42 +290,3 @@ class SearchableClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what `vitsearch.load_supernet` needs, beside Lightning's own entries."""
         checkpoint[ENTRY] = supernet_entry(self.net)
-
-
-def _check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:
-    """Make both for one number, so that timm's complaints come before training, as one line.
-
-    Raises:
-        ConfigError: Names the settings and timm's complaint.
-    """
-
-    def shown(section: str, settings: Mapping[str, Any]) -> str:
-        return ", ".join(f"{section}.{name}={value}" for name, value in settings.items())
-
-    try:
-        made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **optimizer)
-    except Exception as error:
-        close = get_close_matches(str(optimizer.get("opt")), list_optimizers(), 5)
-        raise ConfigError(
-            f"{shown('optimizer', optimizer)}: {error}; names like it: {', '.join(close)}"
-        ) from error
-    if not scheduler:
-        return
-    try:
-        create_scheduler_v2(made, num_epochs=1, updates_per_epoch=1, **scheduler)
-    except Exception as error:
-        raise ConfigError(
-            f"{shown('scheduler', scheduler)}: {error}; names: {', '.join(SCHEDULERS)}"
-        ) from error
-
-
-def _plain(settings: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A plain dictionary, also from an OmegaConf node, so that checkpoints hold no classes."""
-    if settings is None:
-        return None
-    return {
-        str(key): list(value)
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else value
-        for key, value in settings.items()
-    }

@@ -6,10 +6,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+
+from vitsearch import stopping
+from vitsearch.errors import VitSearchError
 
 Value = TypeVar("Value")
 
@@ -56,6 +60,40 @@ def from_first(value: Value) -> Value:
     return values[0]
 
 
+def made_by_first(make: Callable[[], Value]) -> Value:
+    """What the first process makes, on every process; if it fails there, it fails everywhere.
+
+    Raises:
+        VitSearchError: On the other processes, if the first one failed.
+    """
+    made: Value | None = None
+    failure: Exception | None = None
+    if rank_and_world()[0] == 0:
+        try:
+            made = make()
+        except Exception as error:  # the others wait: tell them before it rises
+            failure = error
+    problem = None if failure is None else f"{type(failure).__name__}: {failure}"
+    made, problem = from_first((made, problem))
+    if failure is not None:
+        raise failure
+    if problem is not None:
+        raise VitSearchError(f"the first process failed: {problem}")
+    return made  # type: ignore[return-value]
+
+
+def leave_if_wished(device: torch.device) -> None:
+    """End if any process was asked to; all of them come here.
+
+    Raises:
+        Interrupted: One was.
+    """
+    wish = torch.tensor([stopping.wished()], dtype=torch.int64, device=device)
+    signum = int(largest_over_processes(wish))
+    if signum:
+        raise stopping.Interrupted(signum)
+
+
 def end_with_parent() -> None:
     """End this process when the one that started it has gone.
 
@@ -71,3 +109,9 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-observer").start()
+
+
+def wait_for_processes() -> None:
+    """Go on when every process has come here."""
+    if rank_and_world()[1] > 1:
+        distributed.barrier()

@@ -17,7 +17,7 @@ from torch import Tensor
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import DataError
 from vitsearch.spaces import Architecture
-from vitsearch.supernet import SuperTransformer
+from vitsearch.supernet import SuperTransformer, VisionTransformer
 
 Batch = tuple[Tensor, Tensor]
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -94,6 +94,22 @@ class Scorer:
             extracted=True,
         )
 
+    @property
+    def batches(self) -> list[Batch]:
+        """The images and labels that scores rest on, on the device."""
+        return list(self._batches)
+
+    def restricted_to(self, batches: Sequence[Batch]) -> Scorer:
+        """The same scorer on some of its images."""
+        return Scorer(
+            self.net,
+            batches,
+            self._statistics_images,
+            device=self.device,
+            autocast=self._autocast,
+            extracted=self._extracted,
+        )
+
     def statistics(self, architecture: Architecture) -> NormStatistics:
         """BatchNorm statistics of an architecture over the training images."""
         with self._autocast():
@@ -105,7 +121,21 @@ class Scorer:
         if statistics is None:
             statistics = self.statistics(architecture)
         self.net.eval()
-        network = self._runner(architecture, statistics)
+        return self._count(self._runner(architecture, statistics))
+
+    @torch.inference_mode()
+    def score_network(self, network: VisionTransformer) -> Score:
+        """Classify the whole split with a network of its own weights.
+
+        Its BatchNorm statistics are replaced by those of the same training images. The network is
+        moved to the scorer's device.
+        """
+        network = network.to(self.device)
+        with self._autocast():
+            network.reestimate_statistics(self._statistics_images)
+        return self._count(network)
+
+    def _count(self, network: Callable[[Tensor], Tensor]) -> Score:
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for images, labels in self._batches:
             with self._autocast():

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from rich.console import Console
 
 from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.classifier import SearchableClassifier
+from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.history import refuse_old_history
+from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
 from vitsearch.lightning.processes import rank_and_world
-from vitsearch.lightning.run_search import SearchResult, run_search, score_in_turn
+from vitsearch.lightning.run_search import run_search, score_in_turn
 from vitsearch.lightning.scoring import (
     Batch,
     Scorer,
@@ -23,18 +24,23 @@ from vitsearch.lightning.scoring import (
     statistics_batches,
     test_batches,
 )
+from vitsearch.lightning.search_inputs import (
+    SearcherFactory,
+    Settings,
+    check_halving,
+    make_constraint,
+    make_searcher,
+)
+from vitsearch.lightning.search_result import SearchResult
 from vitsearch.reports import (
     ResultRow,
     SearchProgress,
     architecture_panel,
     end_table,
+    front_table,
     make_console,
 )
-from vitsearch.searchers import EvolutionSearcher, Searcher
-from vitsearch.spaces import SearchSpace
-
-SearcherFactory = Callable[..., Searcher]
-Settings = Mapping[str, Any]
+from vitsearch.searchers import Searcher
 
 
 class EvolutionarySearch(pl.Callback):
@@ -54,20 +60,26 @@ class EvolutionarySearch(pl.Callback):
         *,
         dirpath: str | Path | None = None,
         use_test_split: bool = True,
+        halving: bool = False,
     ) -> None:
         """Set up a search.
 
         Args:
             constraint: The budget, or its windows by name (`{"macs": [1e9, 2e9]}`).
             searcher: A function `(space, constraint, num_classes=...) -> Searcher`, or settings of
-                `EvolutionSearcher`.
+                `EvolutionSearcher`. A function that has a parameter `measure` gets what measures
+                latency and memory.
             dirpath: The run folder; the trainer's `default_root_dir` by default.
             use_test_split: Whether to score the best and the largest network on the test split,
                 once and at the very end.
+            halving: Whether the worse half of each generation is given up on a part of the search
+                split, see `vitsearch.lightning.halving`.
 
         Raises:
+            ConfigError: `halving` is neither true nor false.
             ConstraintError: A window is malformed.
         """
+        self.halving = check_halving(halving)
         self.constraint = make_constraint(constraint)
         self.searcher = searcher
         self.dirpath = None if dirpath is None else Path(dirpath)
@@ -79,13 +91,25 @@ class EvolutionarySearch(pl.Callback):
 
         Raises:
             ConfigError: The module is no `SearchableClassifier`, or a setting is out of range.
-            ConstraintError: The space does not reach the budget.
+            ConstraintError: The space does not reach the budget, or what measures is not there.
         """
         if not isinstance(pl_module, SearchableClassifier):
             raise ConfigError(
                 f"EvolutionarySearch needs a SearchableClassifier, not {type(pl_module).__name__}"
             )
-        make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes)
+        self.check(pl_module)
+
+    def check(self, module: SearchableClassifier) -> None:
+        """Refuse settings that this module cannot be searched with.
+
+        Raises:
+            ConfigError: A setting is out of range.
+            ConstraintError: The space does not reach the budget, or what measures is not there.
+        """
+        cpu = torch.device("cpu")  # the search's own device is there when the search is
+        searcher = self._searcher(module, self._measurements(module, cpu))
+        if self.halving:
+            Halving.check(searcher)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to train anew where the search of another training has left its scores.
@@ -95,6 +119,26 @@ class EvolutionarySearch(pl.Callback):
         """
         if trainer.ckpt_path is None:
             refuse_old_history(self.folder(trainer))
+
+    def _measurements(
+        self, module: SearchableClassifier, device: torch.device, file: Path | None = None
+    ) -> Measurements:
+        return Measurements(
+            module.space,
+            module.num_classes,
+            self.constraint.measure,
+            search_device=device,
+            file=file,
+        )
+
+    def _searcher(self, module: SearchableClassifier, measurements: Measurements) -> Searcher:
+        return make_searcher(
+            self.searcher,
+            module.search_space,
+            self.constraint,
+            module.num_classes,
+            measure=measurements.measures(),
+        )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Search, write the files, print the table; goes on with a search that was interrupted.
@@ -113,14 +157,18 @@ class EvolutionarySearch(pl.Callback):
             autocast=trainer.precision_plugin.forward_context,
         )
         names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
-        self.result = search_and_report(
-            scorer,
-            make_searcher(self.searcher, pl_module.space, self.constraint, pl_module.num_classes),
-            self.folder(trainer),
-            constraint=self.constraint,
-            class_names=names,
-            test=(lambda: test_batches(trainer)) if self.use_test_split else None,
-        )
+        folder = self.folder(trainer)
+        with self._measurements(pl_module, scorer.device, folder / MEASURED_FILE) as measurements:
+            self.result = search_and_report(
+                scorer,
+                self._searcher(pl_module, measurements),
+                folder,
+                constraint=self.constraint,
+                class_names=names,
+                test=(lambda: test_batches(trainer)) if self.use_test_split else None,
+                halving=self.halving,
+                measurements=measurements,
+            )
         best = {"search/best_top1": self.result.best.score.top1}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
@@ -128,36 +176,6 @@ class EvolutionarySearch(pl.Callback):
     def folder(self, trainer: pl.Trainer) -> Path:
         """The run folder."""
         return self.dirpath or Path(trainer.default_root_dir)
-
-
-def make_constraint(constraint: Constraint | Settings | None) -> Constraint:
-    """A budget from its windows by name.
-
-    Raises:
-        ConstraintError: A window is malformed, or its name unknown.
-    """
-    if isinstance(constraint, Constraint):
-        return constraint
-    return Constraint.from_settings(constraint or {})
-
-
-def make_searcher(
-    searcher: SearcherFactory | Settings | None,
-    space: SearchSpace,
-    constraint: Constraint,
-    num_classes: int,
-) -> Searcher:
-    """The searcher for one supernet.
-
-    Raises:
-        ConfigError: A setting is out of range.
-        ConstraintError: The space does not reach the budget.
-    """
-    make = searcher if callable(searcher) else partial(EvolutionSearcher, **dict(searcher or {}))
-    try:
-        return make(space, constraint, num_classes=num_classes)
-    except TypeError as error:  # an unknown setting
-        raise ConfigError(f"searcher: {error}") from error
 
 
 def search_and_report(
@@ -168,6 +186,8 @@ def search_and_report(
     constraint: Constraint,
     class_names: Sequence[str] | None,
     test: Callable[[], list[Batch] | None] | None,
+    halving: bool = False,
+    measurements: Measurements | None = None,
 ) -> SearchResult:
     """Run a search, score its best and the largest network on the test split, print both.
 
@@ -178,6 +198,8 @@ def search_and_report(
         constraint: The budget, for the record.
         class_names: Written beside the network.
         test: Reads the test split; called once, after the search.
+        halving: Whether the worse half of a generation is given up on a part of the images.
+        measurements: What measures for the searcher, if anything does.
     """
     console = make_console() if rank_and_world()[0] == 0 else None
     progress = SearchProgress(searcher.num_candidates, console)
@@ -188,6 +210,8 @@ def search_and_report(
         constraint=constraint,
         progress=progress,
         class_names=class_names,
+        halving=halving,
+        measurements=measurements,
     )
     networks = {"best": result.best.candidate.architecture, "largest": scorer.net.space.largest()}
     search_scores = score_in_turn(scorer, list(networks.values()))
@@ -208,8 +232,22 @@ def search_and_report(
                 networks.items(), search_scores, test_scores, strict=True
             )
         ]
+        if result.minimise:
+            records = [scored.record() for scored in result.front]
+            console.print(front_table(records, result.minimise, scorer.num_images))
         print_result(console, scorer, result, rows)
+        measured = result.best.candidate.measured
+        if measured:
+            console.print(f"measured on the best: {measured_in_words(measured, constraint)}")
     return result
+
+
+def measured_in_words(measured: Mapping[str, float], constraint: Constraint) -> str:
+    """Measured costs and the circumstances that they belong to."""
+    units = {"latency_ms": "latency {:.3g} ms", "memory_mb": "memory {:.3g} MB"}
+    values = [units[metric].format(value) for metric, value in measured.items()]
+    how = constraint.measure
+    return f"{', '.join(values)} (batch {how.batch_size}, {how.dtype}, device {how.device})"
 
 
 def print_result(

@@ -1,5 +1,6 @@
 """What people see: panels, tables, progress, an architecture in words."""
 
+from vitsearch.reports.front_table import front_table
 from vitsearch.reports.panels import (
     ResultRow,
     architecture_panel,
@@ -16,6 +17,7 @@ __all__ = [
     "architecture_panel",
     "describe_architecture",
     "end_table",
+    "front_table",
     "make_console",
     "start_panel",
 ]

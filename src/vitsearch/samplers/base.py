@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vitsearch.spaces import Architecture, SearchSpace
 
@@ -20,6 +20,27 @@ class Sampler(Protocol):
         self, space: SearchSpace, *, num_architectures: int, step: int, rank: int = 0
     ) -> list[Architecture]:
         """The architectures of one step on one rank, each for its share of the batch."""
+
+
+@runtime_checkable
+class Unsettled(Protocol):
+    """A sampler that has something to find out about a space before it draws from it."""
+
+    def settled(self, space: SearchSpace, *, num_classes: int) -> Sampler:
+        """The sampler that knows, for this space or a part of it."""
+
+
+def settle(sampler: Sampler, space: SearchSpace, *, num_classes: int) -> Sampler:
+    """A sampler ready for a training: what it finds out about the space, it finds out here, once.
+
+    Args:
+        sampler: Any sampler; most are ready as they are.
+        space: The whole space, also if the first epochs train a part of it.
+        num_classes: Of the classifier that is trained.
+    """
+    if isinstance(sampler, Unsettled):
+        return sampler.settled(space, num_classes=num_classes)
+    return sampler
 
 
 def step_rng(seed: int, step: int, rank: int) -> random.Random:

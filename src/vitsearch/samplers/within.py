@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator
 
 from vitsearch.costs import Constraint, CostModel
 from vitsearch.errors import ConstraintError
+from vitsearch.samplers.drawing import drawn_within
 from vitsearch.spaces import Architecture, Choice, SearchSpace, Value, operators
 
 _DRAWS_EACH = 200  # plain draws for each architecture asked for, before walks begin
@@ -22,7 +23,9 @@ def sample_within(
     *,
     num_classes: int = 1000,
 ) -> list[Architecture]:
-    """Draw `n` distinct architectures inside a budget.
+    """Draw `n` distinct architectures inside the closed-form windows of a budget.
+
+    Windows on measured costs take a measurer: a searcher's `budget.draw` draws inside them.
 
     Args:
         space: Where to draw.
@@ -33,11 +36,15 @@ def sample_within(
 
     Raises:
         ConstraintError: The space does not reach the window (the message says what it reaches), or
-            fewer than `n` were found after a bounded number of tries.
+            fewer than `n` were found after a bounded number of tries, or a window is on a measured
+            cost.
     """
-    constraint.check_reachable(space, num_classes)
-    model = CostModel(space, num_classes)
-    found = draw_within(model, constraint, n, rng)
+    for metric in constraint.measured_windows():
+        raise ConstraintError(
+            f"constraint.{metric} is measured, and sample_within draws by closed forms; use a "
+            f"searcher's budget.draw"
+        )
+    found = draw_within(CostModel(space, num_classes), constraint, n, rng)
     if len(found) < n:
         raise ConstraintError(
             f"found {len(found)} of {n} architectures of space {space.name} within {constraint}; "
@@ -58,6 +65,9 @@ def draw_within(
 
     Tries are bounded. Plain rejection keeps the distribution of the space's own sampling; where the
     window is too narrow for it, single changes lead each draw towards the window.
+
+    Raises:
+        ConstraintError: The space does not reach the window.
     """
     found: dict[Architecture, None] = {}
     for candidate in _candidates(model, constraint, n, rng):
@@ -71,13 +81,10 @@ def draw_within(
 def _candidates(
     model: CostModel, constraint: Constraint, n: int, rng: random.Random
 ) -> Iterator[Architecture]:
-    space = model.space
-    for _ in range(_DRAWS_EACH * n):
-        drawn = space.sample(rng)
-        if constraint.holds(model.cost(drawn)):
-            yield drawn
+    yield from drawn_within(model, constraint, _DRAWS_EACH * n, rng)
+    constraint.check_reachable(model.space, model.num_classes)  # or no walk would ever arrive
     for _ in range(_WALKS_EACH * n):
-        arrived = _walk(model, constraint, space.sample(rng), rng)
+        arrived = _walk(model, constraint, model.space.sample(rng), rng)
         if arrived is not None:
             yield arrived
 

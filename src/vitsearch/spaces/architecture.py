@@ -51,7 +51,9 @@ class Architecture(Mapping[str, Value]):
     def digest(self) -> str:
         """Twelve hexadecimal digits, the same on every machine and in every process."""
         if self._digest is None:
-            text = json.dumps(self._values, sort_keys=True, separators=(",", ":"))
+            # True equals 1, so both are written as 1: equal architectures have one digest.
+            values = {n: int(v) if isinstance(v, bool) else v for n, v in self._values.items()}
+            text = json.dumps(values, sort_keys=True, separators=(",", ":"))
             self._digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return self._digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vitsearch.errors import SpaceError
@@ -59,4 +60,12 @@ def _placed(stage: Stage, listed: Sequence[Block]) -> list[Block]:
                 f"stage {stage.index}: slot {slot} of {stage.num_blocks} cannot be empty; "
                 f"skippable slots: {', '.join(map(str, stage.skippable)) or 'none'}"
             )
-    return list(listed)
+    return _shifted(stage, listed)
+
+
+def _shifted(stage: Stage, listed: Sequence[Block]) -> list[Block]:
+    """The same blocks; of skippable slots side by side, the empty ones come last."""
+    placed: list[Block] = []
+    for _, run in groupby(range(stage.num_blocks), key=stage.skippable.__contains__):
+        placed += sorted([listed[slot] for slot in run], key=lambda block: block is None)
+    return placed

@@ -77,7 +77,8 @@ def space_config(name: str) -> dict[str, Any]:
         return entry_point_config(offered[name])
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
-            raise SpaceError(f"space file {name} does not exist")
+            names = ", ".join(list_spaces())
+            raise SpaceError(f"space file {name} does not exist; spaces by name: {names}")
         return _plain(_compose(Path(name)))
     raise unknown_space(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vitsearch.spaces.architecture import Architecture
@@ -25,13 +26,20 @@ def sample(space: SearchSpace, rng: random.Random) -> Architecture:
 
 
 def mutate(
-    space: SearchSpace, architecture: Architecture, prob: float, rng: random.Random
+    space: SearchSpace,
+    architecture: Architecture,
+    prob: float | Mapping[str, float],
+    rng: random.Random,
 ) -> Architecture:
-    """Draw each active choice again with probability `prob`; newly active ones are drawn too."""
+    """Draw each active choice again with probability `prob`; newly active ones are drawn too.
+
+    `prob` is one number for all choices, or one for each choice by its name.
+    """
 
     def pick(choice: Choice) -> Value:
         kept = architecture.get(choice.name)
-        if kept is None or rng.random() < prob:
+        chance = prob[choice.name] if isinstance(prob, Mapping) else prob
+        if kept is None or rng.random() < chance:
             return draw(choice, rng)
         return kept
 

@@ -38,6 +38,7 @@ TOP_LEVEL = (
     "num_blocks",
     "depths",
     "identity_probability",
+    "min_depth",
     "skippable",
     "embed_dims",
     "norm_eps",
@@ -227,8 +228,9 @@ class SearchSpace:
         Args:
             shared: Values of `stem.patch_size`, `stages.0.embed_dim` and the like.
             blocks: For each stage its blocks in order, as values by short names (`mlp_ratio`).
-                `None` is an identity, or an empty slot; identities are shifted to the end, and
-                where fewer blocks than slots are given the last skippable slots stay empty.
+                `None` is an identity, or an empty slot; identities are shifted to the end, empty
+                slots to the end of those that stand side by side. Where fewer blocks than slots
+                are given, the last skippable slots stay empty.
 
         Raises:
             SpaceError: A name or value is not legal, or a slot cannot be empty.
@@ -254,8 +256,13 @@ class SearchSpace:
         """An architecture with every active choice drawn independently."""
         return operators.sample(self, rng)
 
-    def mutate(self, architecture: Architecture, prob: float, rng: random.Random) -> Architecture:
-        """A copy in which each active choice is drawn again with probability `prob`."""
+    def mutate(
+        self, architecture: Architecture, prob: float | Mapping[str, float], rng: random.Random
+    ) -> Architecture:
+        """A copy in which each active choice is drawn again with probability `prob`.
+
+        `prob` is one number, or one for each choice by its name.
+        """
         return operators.mutate(self, architecture, prob, rng)
 
     def crossover(

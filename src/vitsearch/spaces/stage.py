@@ -189,11 +189,12 @@ def _depths(
         return depths, None
     if settings.has("depths"):
         raise SpaceError("space takes either depths or identity_probability, one of the two")
+    fewest = settings.integer("min_depth", minimum=0) if settings.has("min_depth") else 0
     # Each slot is an identity with this probability; how many are left is binomial.
     identity = settings.number("identity_probability")
     if identity >= 1:
         raise SpaceError(f"space.identity_probability={identity} must be a number below 1")
-    depths = tuple(range(num_blocks + 1))
+    depths = tuple(range(min(fewest, num_blocks), num_blocks + 1))
     weights = tuple(
         comb(num_blocks, depth) * (1 - identity) ** depth * identity ** (num_blocks - depth)
         for depth in depths

@@ -37,12 +37,22 @@ class HeadOutputs(NamedTuple):
     Attributes:
         logits: (B, num_classes) of the pooled tokens.
         distillation: (B, num_classes) of the distillation token; `None` without one.
-        patches: (B, patches, num_classes) of every patch token; `None` without a patch head.
+        patches: (B, patches, num_classes) of every patch token, row by row; `None` without a patch
+            head.
+        grid: Rows and columns of the patch tokens.
     """
 
     logits: Tensor
     distillation: Tensor | None
     patches: Tensor | None
+    grid: tuple[int, int]
+
+    @property
+    def answer(self) -> Tensor:
+        """(B, num_classes): what the network says; the mean where it has two classifiers."""
+        if self.distillation is None:
+            return self.logits
+        return (self.logits + self.distillation) / 2
 
 
 class ElasticStage(nn.Module):
@@ -132,16 +142,18 @@ class ElasticTransformer(nn.Module):
             return tokens[:, plan.num_prefix_tokens :].mean(dim=1)
         return tokens[:, 0]
 
-    def run_heads(self, tokens: Tensor, plan: HeadPlan, context: Context = PLAIN) -> HeadOutputs:
-        """Normalised tokens (B, N, C) to what each classifier says."""
+    def run_heads(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> HeadOutputs:
+        """Images (B, C, H, W) to what each classifier says, those for training included."""
+        tokens = self.run_features(images, plan, context)
         distillation = patches = None
         if self.head_dist is not None:
-            distillation = self._classify(self.head_dist, tokens[:, 1], plan, context)
+            distillation = self._classify(self.head_dist, tokens[:, 1], plan.head, context)
         if self.head_patch is not None:
-            after = tokens[:, plan.num_prefix_tokens :]
-            patches = self._classify(self.head_patch, after, plan, context)
-        pooled = self.run_pool(tokens, plan)
-        return HeadOutputs(self._classify(self.head, pooled, plan, context), distillation, patches)
+            after = tokens[:, plan.head.num_prefix_tokens :]
+            patches = self._classify(self.head_patch, after, plan.head, context)
+        pooled = self.run_pool(tokens, plan.head)
+        logits = self._classify(self.head, pooled, plan.head, context)
+        return HeadOutputs(logits, distillation, patches, plan.stages[-1].grid)
 
     def run_classifier(self, tokens: Tensor, plan: HeadPlan, context: Context = PLAIN) -> Tensor:
         """Normalised tokens (B, N, C) to logits (B, num_classes); (B, C) without a classifier.

@@ -13,7 +13,7 @@ from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import Plan
-from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
@@ -96,6 +96,36 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
+        logits = [
+            self._run_shared(*share) for share in self._shares(images, architectures, statistics)
+        ]
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def forward_heads(
+        self, images: Tensor, architectures: Architecture | Sequence[Architecture] | None = None
+    ) -> list[HeadOutputs]:
+        """What each classifier says, for objectives that teach more than the logits.
+
+        One entry for each architecture, because their numbers of patches may differ. Logits of the
+        two ways of bilateral sharing add up as in `forward`.
+
+        Args:
+            images: (B, in_chans, H, W).
+            architectures: As in `forward`.
+
+        Raises:
+            ConfigError: The batch does not divide by the number of architectures.
+            SpaceError: An architecture is not legal in the space.
+        """
+        return [self._heads_shared(*share) for share in self._shares(images, architectures, None)]
+
+    def _shares(
+        self,
+        images: Tensor,
+        architectures: Architecture | Sequence[Architecture] | None,
+        statistics: Sequence[NormStatistics | None] | None,
+    ) -> list[tuple[Tensor, Plan, Context]]:
+        """Images, sizes and statistics of each architecture."""
         chosen = self._listed(architectures)
         if images.shape[0] % len(chosen):
             raise ConfigError(
@@ -104,15 +134,27 @@ class SuperTransformer(ElasticTransformer):
             )
         contexts = [Context(given) for given in statistics or [None] * len(chosen)]
         shares = images.chunk(len(chosen)) if len(chosen) > 1 else (images,)
-        logits = [
-            self._run_shared(share, self.space.plan(architecture), context)
-            for share, architecture, context in zip(shares, chosen, contexts, strict=True)
-        ]
-        return logits[0] if len(logits) == 1 else torch.cat(logits)
+        plans = [self.space.plan(architecture) for architecture in chosen]
+        return list(zip(shares, plans, contexts, strict=True))
 
     def _run_shared(self, images: Tensor, plan: Plan, context: Context) -> Tensor:
-        alignments = ALIGNMENTS[self.sharing]
-        ways = [self.run(images, plan, replace(context, alignment=a)) for a in alignments]
+        return self._added([self.run(images, plan, way) for way in self._ways(context)])
+
+    def _heads_shared(self, images: Tensor, plan: Plan, context: Context) -> HeadOutputs:
+        ways = [self.run_heads(images, plan, way) for way in self._ways(context)]
+        distillation = [way.distillation for way in ways if way.distillation is not None]
+        patches = [way.patches for way in ways if way.patches is not None]
+        return HeadOutputs(
+            self._added([way.logits for way in ways]),
+            self._added(distillation) if distillation else None,
+            self._added(patches) if patches else None,
+            ways[0].grid,
+        )
+
+    def _ways(self, context: Context) -> list[Context]:
+        return [replace(context, alignment=way) for way in ALIGNMENTS[self.sharing]]
+
+    def _added(self, ways: list[Tensor]) -> Tensor:
         if len(ways) == 1:
             return ways[0]
         both = ways[0] + ways[1]

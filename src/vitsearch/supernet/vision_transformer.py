@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
 
+from vitsearch.elastic import Context, ElasticBatchNorm, NormEstimator
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
-from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
 
 
 class VisionTransformer(ElasticTransformer):
@@ -21,6 +25,7 @@ class VisionTransformer(ElasticTransformer):
         plan: The same in sizes.
         embed_dim: Width of the final tokens (as timm names it; also `num_features`).
         global_pool: `token` or `avg`.
+        num_prefix_tokens: Tokens in front of the patches.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class VisionTransformer(ElasticTransformer):
         self.plan = plan
         self.embed_dim = self.num_features
         self.global_pool = plan.head.pool
+        self.num_prefix_tokens = plan.head.num_prefix_tokens
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to normalised tokens (B, N, C)."""
@@ -71,6 +77,10 @@ class VisionTransformer(ElasticTransformer):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes)."""
         return self.forward_head(self.forward_features(images))
+
+    def forward_heads(self, images: Tensor) -> HeadOutputs:
+        """Images (B, C, H, W) to what each classifier says, the patch head included."""
+        return self.run_heads(images, self.plan)
 
     def get_classifier(self) -> nn.Module:
         """The classifier; an identity if there is none."""
@@ -90,6 +100,28 @@ class VisionTransformer(ElasticTransformer):
         self.head_dist = self.make_classifier() if self.plan.head.distillation else None
         self.head_patch = None if self.head_patch is None else self.make_classifier()
         self.to(device=reference.device, dtype=reference.dtype)
+
+    @torch.no_grad()
+    def reestimate_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Replace the running BatchNorm statistics by those of training images, in eval mode.
+
+        The same rule as `SuperTransformer.estimate_statistics`: they equal those of one large
+        batch. A network trained by itself and one that inherits weights can so be compared.
+
+        Args:
+            batches: Tensors (B, in_chans, H, W), on the network's device.
+        """
+        self.eval()
+        if not self.has_batch_norm:
+            return
+        estimator = NormEstimator()
+        for images in batches:
+            self.run_norms(images, self.plan, Context(estimator=estimator))
+        for path, (mean, var) in estimator.statistics().items():
+            layer = self.get_submodule(path)
+            assert isinstance(layer, ElasticBatchNorm)
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(var)
 
     def cost(self) -> Cost:
         """MACs of one image, and parameters."""

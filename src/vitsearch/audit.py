@@ -1,0 +1,128 @@
+"""`python -m vitsearch.audit checkpoint=<run>`: how far can a supernet's scores be trusted?
+
+Thin: it reads the run's recipe from its `config.yaml` and hands the pieces to `lightning/`.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from vitsearch._command import check_seed, command, fail, quiet_warnings, save_config
+from vitsearch._launch import fit_to_launch, is_started_by_lightning, limit_waiting
+from vitsearch._recipe import fill_from_run, make_recipe, notes, read_run
+from vitsearch.errors import CheckpointError
+from vitsearch.lightning.audit_plan import make_plan
+from vitsearch.lightning.auditing import run_audit
+from vitsearch.lightning.processes import end_with_parent
+from vitsearch.lightning.scoring import Scorer
+from vitsearch.lightning.search_inputs import make_constraint
+from vitsearch.lightning.training_log import TrainingLog
+from vitsearch.reports import make_console, start_panel
+from vitsearch.search import make_fabric, run_data
+from vitsearch.supernet import VisionTransformer
+from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
+
+
+def run_folder(checkpoint: str | None) -> str:
+    """The folder of a run, for the configuration; so nothing is made before the run is found.
+
+    Raises:
+        CheckpointError: It has no supernet.
+    """
+    if checkpoint is None:
+        raise CheckpointError("no checkpoint: add checkpoint=<run folder>")
+    return str(find_checkpoint(checkpoint).parent)
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+@command("audit")
+def audit(config: DictConfig, folder: Path) -> None:
+    """Load a run, audit it."""
+    fit_to_launch(config.trainer)
+    quiet_warnings()
+    check_seed(config.seed)
+    checkpoint = find_checkpoint(config.checkpoint)
+    run = read_run(checkpoint)
+    net = load_supernet(checkpoint)
+    fill_from_run(config, run)
+    data = run_data(config, checkpoint, net.space)
+    if config.batch_size is not None:
+        data.batch_size = config.batch_size
+    datamodule = instantiate(data)
+    if datamodule.num_classes != net.num_classes:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} was trained on {net.num_classes} classes, the data has "
+            f"{datamodule.num_classes}"
+        )
+    recipe = make_recipe(config, run, folder)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    constraint = make_constraint(plain["constraint"]).computed()
+    plan = make_plan(
+        net.space,
+        constraint,
+        n=config.n,
+        seeds=plain["seeds"],
+        seed=config.seed,
+        searches=plain["compare_searches"],
+        num_classes=net.num_classes,
+    )
+    recipe.make_classifier(VisionTransformer(net.space, plan.architectures[0], net.num_classes))
+    TrainingLog(folder).check(recipe.digest)
+    fabric = make_fabric(config.trainer)
+    limit_waiting(fabric.strategy, config.process_timeout)
+    if is_started_by_lightning():
+        end_with_parent()
+    fabric.launch()
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    console = make_console() if fabric.is_global_zero else None
+    if console is not None:
+        save_config(config, folder)
+        facts = {
+            "supernet": str(checkpoint),
+            "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
+            "devices": f"{fabric.world_size} x {fabric.device.type}",
+            "trained alone": f"{config.n} architectures, {recipe.settings['epochs']} epochs, "
+            f"seeds {', '.join(map(str, plan.seeds))}",
+            "folder": str(folder),
+        }
+        console.print(
+            start_panel(net.space, num_classes=net.num_classes, constraint=constraint, facts=facts)
+        )
+        for note in notes(config, run):
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    scorer = Scorer(
+        net,
+        datamodule.search_dataloader(shard=False),
+        [images for images, _ in datamodule.statistics_dataloader()],
+        device=fabric.device,
+        autocast=fabric.autocast,
+    )
+    run_audit(
+        scorer,
+        plan,
+        recipe,
+        datamodule,
+        folder,
+        console=console,
+        test=partial(datamodule.test_dataloader, shard=False) if config.use_test_split else None,
+    )
+
+
+def main() -> None:
+    """The command."""
+    if any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:]):
+        fail("--multirun is not for audits, which write into the run's folder; start one at a time")
+    audit()
+
+
+if __name__ == "__main__":
+    main()

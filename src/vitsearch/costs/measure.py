@@ -1,0 +1,89 @@
+"""How a measured cost is measured, as plain data; whoever has torch does the measuring.
+
+Latency and memory belong to a machine, a batch size, a number format: a window on them, or a front
+over them, means nothing without these settings, so a `Constraint` carries them along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vitsearch.errors import ConstraintError
+from vitsearch.spaces import Architecture
+
+CLOSED_FORM = ("macs", "params")
+MEASURED = ("latency_ms", "memory_mb")
+DTYPES = ("float32", "bfloat16", "float16")
+
+Measures = Mapping[str, Callable[[Architecture], float]]
+"""For measured costs, by name, what measures an architecture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSettings:
+    """The circumstances of a measurement.
+
+    Attributes:
+        device: `auto` is where the search runs; or `cpu`, `cuda`, `cuda:1`.
+        batch_size: Images that run together.
+        dtype: Of weights and images: `float32`, `bfloat16` or `float16`.
+        compile: Whether `torch.compile` prepares the network first, which may take minutes for
+            each. Not for memory on a CPU, where the compiler would count, too.
+        warmup: Runs before those that count for latency.
+        repeats: Runs whose median is the latency.
+    """
+
+    device: str = "auto"
+    batch_size: int = 1
+    dtype: str = "float32"
+    compile: bool = False
+    warmup: int = 3
+    repeats: int = 10
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+            ConstraintError: One is out of range.
+        """
+        for name, least in (("batch_size", 1), ("warmup", 0), ("repeats", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConstraintError(
+                    f"constraint.measure.{name}={value} must be a whole number, {least} or more"
+                )
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(self.device)):
+            raise ConstraintError(
+                f"constraint.measure.device={self.device} is unknown; legal: auto (where the "
+                f"search runs), cpu, mps, cuda, cuda:<number>"
+            )
+        if self.dtype not in DTYPES:
+            raise ConstraintError(
+                f"constraint.measure.dtype={self.dtype} is unknown; legal: {', '.join(DTYPES)}"
+            )
+        if not isinstance(self.compile, bool):
+            raise ConstraintError(
+                f"constraint.measure.compile={self.compile} must be true or false"
+            )
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> MeasureSettings:
+        """Settings by name, as a configuration holds them.
+
+        Raises:
+            ConstraintError: A name is unknown, or a value out of range.
+        """
+        legal = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in legal:
+                raise ConstraintError(
+                    f"constraint.measure.{name} is no setting; legal: {', '.join(legal)}"
+                )
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings by name."""
+        return asdict(self)

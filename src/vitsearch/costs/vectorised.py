@@ -1,0 +1,160 @@
+"""The costs of many architectures at once: their rows look up tables.
+
+The tables hold each distinct piece of the space once, as those of `CostModel` do: frames (all but
+the blocks) by the shared choices, mixers and MLPs by the tokens that they see and by their own
+choices. They are filled as they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitsearch.costs.rows import Codes, Mask, RowFormat
+from vitsearch.spaces import SearchSpace, Value
+from vitsearch.spaces.parts.base import BlockPart, TokenContext
+from vitsearch.spaces.stage import Stage
+
+_UNKNOWN = -1
+
+
+class RowCosts:
+    """MACs and parameters of rows of one space with one classifier.
+
+    It trusts its input: rows must be canonical.
+    """
+
+    def __init__(self, space: SearchSpace, num_classes: int = 1000) -> None:
+        self.format = RowFormat(space)
+        self._frames = _Frames(self.format, num_classes)
+        tables: dict[object, _Table] = {}
+        self._slots = [
+            _Slot(self.format, stage, slot, tables)
+            for stage in space.stages
+            for slot in range(stage.num_blocks)
+        ]
+
+    def costs(self, codes: Codes) -> Codes:
+        """MACs and parameters (n, 2) of rows (choices, n), the classifier included."""
+        total, contexts = self._frames.look_up(codes)
+        for slot in self._slots:
+            of_stage = self._frames.contexts[slot.stage.index]
+            total += slot.look_up(codes, contexts[:, slot.stage.index], of_stage)
+        return total
+
+
+class _Table:
+    """Numbers by key, made when they are first asked for. Key 0 stands for nothing: all zeros."""
+
+    def __init__(self, columns: int = 2) -> None:
+        self._entries = np.zeros((1, columns), dtype=np.int64)
+
+    def look_up(self, keys: Codes, make: Callable[[int], Sequence[int]]) -> Codes:
+        """The entries (n, columns) of keys (n,); `make` is told a row with a key that is new."""
+        size, columns = self._entries.shape
+        missing = int(keys.max(initial=0)) + 1 - size
+        if missing > 0:
+            more = np.full((missing, columns), _UNKNOWN, dtype=np.int64)
+            self._entries = np.concatenate((self._entries, more))
+        found = self._entries[keys]
+        unknown = np.flatnonzero(found[:, 0] == _UNKNOWN)
+        if len(unknown):
+            new, first = np.unique(keys[unknown], return_index=True)
+            for key, row in zip(new, unknown[first], strict=True):
+                self._entries[key] = make(int(row))
+            found = self._entries[keys]
+        return found
+
+
+class _Frames:
+    """What the shared choices fix: the cost of all but the blocks, and the tokens of each stage.
+
+    Attributes:
+        contexts: For each stage the kinds of tokens met so far, numbered in this order.
+    """
+
+    def __init__(self, rows: RowFormat, num_classes: int) -> None:
+        self._rows = rows
+        self._num_classes = num_classes
+        space = rows.space
+        depths = {f"{stage.prefix}.depth" for stage in space.stages}
+        self._names = [choice.name for choice in space.shared_choices if choice.name not in depths]
+        self._table = _Table(2 + len(space.stages))
+        self.contexts: list[list[TokenContext]] = [[] for _ in space.stages]
+
+    def look_up(self, codes: Codes) -> tuple[Codes, Codes]:
+        """The costs (n, 2) of rows, and the numbers of their tokens (n, stages)."""
+        space = self._rows.space
+
+        def make(row: int) -> list[int]:
+            values = self._rows.read(self._names, codes, row)
+            cost = space.frame_cost(values, self._num_classes)
+            numbers = []
+            for stage, grid in zip(space.stages, space.grids(values), strict=True):
+                tokens = space.tokens(stage.index, values, grid)
+                if tokens not in self.contexts[stage.index]:
+                    self.contexts[stage.index].append(tokens)
+                numbers.append(self.contexts[stage.index].index(tokens))
+            return [cost.macs, cost.params, *numbers]
+
+        found = self._table.look_up(self._rows.keys(self._names, codes) + 1, make)
+        return found[:, :2].copy(), found[:, 2:]
+
+
+class _Slot:
+    """A slot: the rows in which it has a block, and the two halves of that block."""
+
+    def __init__(
+        self, rows: RowFormat, stage: Stage, slot: int, tables: dict[object, _Table]
+    ) -> None:
+        self.stage = stage
+        needed: list[tuple[str | None, tuple[Value, ...]]] = [(stage.keep_name(slot), (True,))]
+        if stage.depths:
+            deeper = tuple(depth for depth in stage.depths if depth > slot)
+            needed.append((f"{stage.prefix}.depth", deeper))
+        self._needed = [(rows.index(n), rows.holds(n, values)) for n, values in needed if n]
+        self._halves = []
+        for role, part in (("mixer", stage.mixer), ("mlp", stage.mlp)):
+            names = {c.name: f"{stage.block_prefix(slot)}.{c.name}" for c in part.choices()}
+            likeness = (role, stage.index, tuple(rows.values(name) for name in names.values()))
+            table = tables.setdefault(likeness, _Table())
+            self._halves.append(_Half(rows, part, names, table))
+
+    def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[TokenContext]) -> Codes:
+        """The costs (n, 2) of rows, given the numbers (n,) of the tokens that they see."""
+        present = np.ones(codes.shape[1], dtype=np.bool_)
+        for index, holds in self._needed:
+            present &= holds[codes[index]]
+        mixer, mlp = [half.look_up(codes, present, contexts, tokens) for half in self._halves]
+        return mixer + mlp
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """The mixer or the MLP of a slot, and the table that it shares with its like.
+
+    Attributes:
+        names: Of its choices, by their short names.
+    """
+
+    rows: RowFormat
+    part: BlockPart
+    names: dict[str, str]
+    table: _Table
+
+    def look_up(
+        self, codes: Codes, present: Mask, contexts: Codes, tokens: Sequence[TokenContext]
+    ) -> Codes:
+        """The costs (n, 2) of rows, the LayerNorm in front included; nothing without a block."""
+
+        def make(row: int) -> tuple[int, int]:
+            full = self.rows.read(self.names.values(), codes, row)
+            seen = tokens[contexts[row]]
+            plan = self.part.plan({short: full[name] for short, name in self.names.items()}, seen)
+            cost = plan.cost()
+            return cost.macs, cost.params + 2 * seen.embed_dim
+
+        keys = self.rows.keys(self.names.values(), codes, contexts) + 1
+        return self.table.look_up(np.where(present, keys, 0), make)

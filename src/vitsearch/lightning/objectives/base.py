@@ -1,0 +1,153 @@
+"""What an objective is: a term of the training loss, as a function of what a step put out.
+
+Terms look at values only, never at a module or trainer, so that they serve a supernet and a network
+of its own alike. `combine.py` reads them from a configuration and adds them up.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vitsearch.errors import ConfigError
+from vitsearch.lightning.mixing import Mixing
+from vitsearch.spaces import Architecture
+from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
+
+PATCHES = "patches"
+DISTILLATION = "distillation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutputs:
+    """What a training step put out, before any loss.
+
+    Architectures see images of the batch, usually a share each; every image that one has seen is a
+    row, and rows are in the order of the architectures.
+
+    Attributes:
+        net: Which network.
+        images: (B, C, H, W), mixed.
+        targets: (B,) labels, or (B, classes) mixed.
+        mixing: How images were mixed, if they were and it is known.
+        architectures: What the step trains.
+        shares: Which images of the batch each of them has seen.
+        logits: (rows, classes), what each architecture says of each of its images.
+        heads: What every classifier of each architecture says; empty unless an objective uses it.
+        token_taught: Whether the distillation token learns from a teacher, so that labels are for
+            the class token alone.
+        compute_loss: The loss of logits (N, classes) for labels (N,) or targets (N, classes).
+    """
+
+    net: ElasticTransformer
+    images: Tensor
+    targets: Tensor
+    mixing: Mixing | None
+    architectures: tuple[Architecture, ...]
+    shares: tuple[range, ...]
+    logits: Tensor
+    heads: tuple[HeadOutputs, ...]
+    token_taught: bool
+    compute_loss: Callable[[Tensor, Tensor], Tensor]
+
+    @property
+    def label_logits(self) -> Tensor:
+        """(rows, classes): the logits that learn the labels."""
+        return torch.cat([h.logits for h in self.heads]) if self.token_taught else self.logits
+
+    def part(self, indices: Sequence[int]) -> float:
+        """The part of all rows that some architectures have; their losses count that much."""
+        rows = [len(share) for share in self.shares]
+        return sum(rows[index] for index in indices) / sum(rows)
+
+    def of_rows(self, rows: Tensor, index: int) -> Tensor:
+        """Of (rows, ...), what belongs to one architecture."""
+        before = sum(len(share) for share in self.shares[:index])
+        return rows[before : before + len(self.shares[index])]
+
+    def seen(self, images: Tensor, index: int) -> Tensor:
+        """Of (B, ...), what belongs to the images that one architecture has seen."""
+        share = self.shares[index]
+        return images[share.start : share.stop]
+
+    def by_row(self, images: Tensor) -> Tensor:
+        """(B, ...) to (rows, ...)."""
+        ends = [share.stop for share in self.shares]
+        starts = [share.start for share in self.shares]
+        if starts == [0, *ends[:-1]] and ends[-1] == len(images):
+            return images  # the batch is shared out
+        return torch.cat([self.seen(images, index) for index in range(len(self.shares))])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What a teacher must know of the training images.
+
+    Attributes:
+        num_classes: Of the labels.
+        in_chans: Channels.
+        image_size: Side, pixels.
+        mean: Of the pixels in [0, 1], which the images were normalised with, one or one for each
+            channel; `None` if unknown.
+        std: Likewise.
+    """
+
+    num_classes: int
+    in_chans: int
+    image_size: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class Objective(ABC):
+    """A term of the training loss.
+
+    Attributes:
+        uses: Which classifiers it teaches besides that of the logits: `patches`, `distillation`.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def __call__(self, step: StepOutputs) -> Tensor:
+        """The term's value: a mean over the rows of the step, those left out counting as 0.
+
+        So a step of several architectures has the gradient of its parts, each by its share.
+        """
+
+    def check(self, net: ElasticTransformer) -> None:
+        """Refuse a network that cannot learn so; called when the module is built.
+
+        Raises:
+            ConfigError: Says what is missing.
+        """
+        if PATCHES in self.uses and net.head_patch is None:
+            raise ConfigError(
+                "it needs a classifier of patch tokens, which the network has not: add "
+                "space.head.patch_head=true"
+            )
+
+    def check_sampling(  # noqa: B027
+        self, largest: Architecture, steps: Sequence[Sequence[Architecture]]
+    ) -> None:
+        """Refuse architectures that cannot be trained so; called before training.
+
+        Args:
+            largest: Of the space.
+            steps: What the first steps train.
+
+        Raises:
+            ConfigError: Says which setting to change.
+        """
+
+    def prepare(self, images: ImageFacts) -> None:  # noqa: B027
+        """Load what the term needs, such as a teacher; called before training.
+
+        Raises:
+            ConfigError: It does not fit the images.
+        """

@@ -1,0 +1,76 @@
+"""The findings of an audit in sentences: a verdict, and an alarm where something is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ALARM = "ALARM:"
+
+
+def verdict(facts: dict[str, Any]) -> str:
+    """Whether the supernet ranks better than MACs alone, with the evidence (see `audit_facts`)."""
+    difference = facts["agreement"]["supernet_minus_macs"]["kendall_tau_b"]
+    if difference["low"] is None:
+        return "no verdict: all accuracies of one kind are equal"
+    shown = f"difference of tau {interval(difference)}"
+    if difference["low"] > 0:
+        return f"the supernet ranks these networks better than their MACs do: {shown}"
+    if difference["high"] < 0:
+        return f"the supernet ranks these networks worse than their MACs do: {shown}"
+    return f"no evidence that the supernet ranks these networks better than their MACs do: {shown}"
+
+
+def alarm(facts: dict[str, Any]) -> str | None:
+    """Larger networks score worse than smaller ones: what was seen and what to try; else `None`.
+
+    It looks at inherited accuracies: a rank correlation with MACs whose whole interval is negative,
+    or the largest network of the space below the smallest.
+    """
+    inherited, alone = (facts["size_and_accuracy"][kind] for kind in ("inherited", "alone"))
+    ends = facts["ends"]
+    seen = []
+    if is_negative(inherited):
+        seen.append(f"the more MACs, the lower the inherited accuracy, tau {interval(inherited)}")
+    if ends["largest"] < ends["smallest"]:
+        seen.append(
+            f"the largest network of the space inherits {percent(ends['largest'])}, the smallest "
+            f"{percent(ends['smallest'])}"
+        )
+    if not seen:
+        return None
+    if is_negative(alone):
+        advice = (
+            f"trained alone, larger networks are worse too (tau {interval(alone)}), so sharing is "
+            f"not alone at fault: try more epochs, a lower learning rate, other options of the "
+            f"space, or a budget of smaller networks"
+        )
+    else:
+        advice = (
+            f"trained alone, they do not (tau {interval(alone)}), so the supernet trains its large "
+            f"networks too little: try more epochs, sampler=sandwich, a lower learning rate, or a "
+            f"space with a smaller range of sizes"
+        )
+    return f"{ALARM} larger networks score worse than smaller ones: {'; '.join(seen)}; {advice}"
+
+
+def is_negative(estimate: dict[str, float | None]) -> bool:
+    """Whether the whole interval of a figure lies below 0."""
+    return estimate["high"] is not None and estimate["high"] < 0
+
+
+def interval(estimate: dict[str, float | None]) -> str:
+    """A figure with its interval: `0.52 [0.30, 0.71]`."""
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def percent(top1: float) -> str:
+    """An accuracy in [0, 1] as people read it."""
+    return f"{100 * top1:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in percentage points, with its sign."""
+    return f"{100 * difference:+.1f} points"

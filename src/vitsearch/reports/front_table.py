@@ -1,0 +1,55 @@
+"""The front of a search for several objectives as a table, the cheapest network first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from vitsearch.costs import human
+
+_COLUMNS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "latency_ms": "latency, ms",
+    "memory_mb": "memory, MB",
+}
+_MOST_ROWS = 20
+
+
+def front_table(
+    records: Sequence[Mapping[str, Any]], minimise: Sequence[str], num_images: int
+) -> Table:
+    """Costs and accuracy along a front; of a long one evenly spaced rows, both ends among them.
+
+    Args:
+        records: Lines of the history, from cheap to accurate.
+        minimise: The costs that were minimised.
+        num_images: How many images the accuracy rests on.
+    """
+    shown = _evenly(records)
+    hidden = len(records) - len(shown)
+    table = Table(
+        title=f"front of top-1 and {', '.join(minimise)}: {len(records)} networks",
+        caption=f"{hidden} more between these in search/front.json" if hidden else None,
+    )
+    table.add_column("architecture")
+    costs = [name for name in _COLUMNS if records and name in records[0]]
+    for name in costs:
+        table.add_column(_COLUMNS[name], justify="right")
+    table.add_column(f"top-1, search split ({num_images})", justify="right")
+    for record in shown:
+        table.add_row(
+            record["digest"],
+            *(human(record[name]) for name in costs),
+            f"{100 * record['top1']:.1f} %",
+        )
+    return table
+
+
+def _evenly(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if len(records) <= _MOST_ROWS:
+        return list(records)
+    last = len(records) - 1
+    return [records[round(row * last / (_MOST_ROWS - 1))] for row in range(_MOST_ROWS)]

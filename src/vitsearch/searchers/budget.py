@@ -1,0 +1,126 @@
+"""A budget with all it takes to check it: closed forms first, measurements after them.
+
+Values that were measured stay: an architecture is measured once, whatever the machine would say a
+second time, so that a search is consistent in itself and goes on unchanged after a restart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Container, Mapping
+from typing import Any
+
+from vitsearch.costs import Constraint, Cost, CostModel, human
+from vitsearch.costs.measure import MEASURED, Measures
+from vitsearch.errors import ConfigError, ConstraintError
+from vitsearch.samplers import draw_measured, draw_within
+from vitsearch.spaces import Architecture, SearchSpace
+
+
+class Budget:
+    """The windows of a search, what architectures cost, and draws inside the windows.
+
+    Attributes:
+        constraint: The windows.
+        metrics: Measured costs that the search looks at.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        constraint: Constraint | None = None,
+        *,
+        num_classes: int = 1000,
+        measure: Measures | None = None,
+        also: Container[str] = (),
+    ) -> None:
+        """Check what can be checked without measuring.
+
+        Args:
+            space: Where to search.
+            constraint: The windows; none by default.
+            num_classes: Of the classifier, whose cost counts.
+            measure: What measures an architecture, for each measured cost; called once for each.
+            also: Costs that are looked at without a window.
+
+        Raises:
+            ConfigError: A measured cost has nothing that measures it.
+            ConstraintError: The space does not reach a window.
+        """
+        self.constraint = constraint or Constraint()
+        self.constraint.check_reachable(space, num_classes)
+        windows = self.constraint.measured_windows()
+        self.metrics = tuple(name for name in MEASURED if name in windows or name in also)
+        self._measure = dict(measure or {})
+        for name in self.metrics:
+            if name not in self._measure:
+                raise ConfigError(
+                    f"{name} is measured, not computed: give the searcher "
+                    f"measure={{'{name}': <function of an architecture>}}"
+                )
+        self._model = CostModel(space, num_classes)
+        self._values: dict[str, dict[str, float]] = {name: {} for name in self.metrics}
+
+    def cost(self, architecture: Architecture) -> Cost:
+        """The closed-form costs."""
+        return self._model.cost(architecture)
+
+    def value(self, metric: str, architecture: Architecture) -> float:
+        """Any cost, by name."""
+        if metric not in MEASURED:
+            return float(getattr(self.cost(architecture), metric))
+        values = self._values[metric]
+        if architecture.digest not in values:
+            values[architecture.digest] = float(self._measure[metric](architecture))
+        return values[architecture.digest]
+
+    def measured(self, architecture: Architecture) -> dict[str, float]:
+        """All measured costs that the search looks at."""
+        return {metric: self.value(metric, architecture) for metric in self.metrics}
+
+    def holds(self, architecture: Architecture) -> bool:
+        """Whether every window holds; measures only what closed forms let through."""
+        if not self.constraint.holds(self.cost(architecture)):
+            return False
+        return all(
+            low <= self.value(metric, architecture) <= high
+            for metric, (low, high) in self.constraint.measured_windows().items()
+        )
+
+    def draw(
+        self, n: int, rng: random.Random, *, known: Container[Architecture] = ()
+    ) -> list[Architecture]:
+        """Up to `n` distinct architectures inside all windows that are not in `known`."""
+        if not self.constraint.measured_windows():
+            return draw_within(self._model, self.constraint, n, rng, known=known)
+        return draw_measured(
+            self._model, self.constraint, n, rng, excess=self._measured_excess, known=known
+        )
+
+    def nothing_found(self) -> ConstraintError:
+        """The error for windows in which no architecture was found: says what was reached."""
+        reached = [
+            f"{metric} from {human(min(values.values()))} to {human(max(values.values()))}"
+            for metric, values in self._values.items()
+            if values
+        ]
+        tried = max((len(values) for values in self._values.values()), default=0)
+        seen = f" ({tried} measured: {', '.join(reached)})" if reached else ""
+        return ConstraintError(
+            f"no architecture of space {self._model.space.name} was found within "
+            f"{self.constraint}{seen}; widen the window"
+        )
+
+    def _measured_excess(self, architecture: Architecture) -> float:
+        windows = self.constraint.measured_windows()
+        return self.constraint.measured_excess({m: self.value(m, architecture) for m in windows})
+
+    def state_dict(self) -> dict[str, Any]:
+        """All measured values, by metric and digest."""
+        return {metric: dict(values) for metric, values in self._values.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the values of `state_dict`."""
+        for metric in self.metrics:
+            known = state.get(metric, {})
+            self._values[metric] = {str(digest): float(v) for digest, v in known.items()}

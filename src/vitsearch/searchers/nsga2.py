@@ -1,0 +1,153 @@
+"""NSGA-II: a whole front of architectures, accuracy against one or more costs, in one search.
+
+Source: A fast and elitist multiobjective genetic algorithm: NSGA-II (2002), section III. Sorting,
+crowding and tournament are pymoo's; sampling, mutation and crossover are the space's own, so that
+every candidate is a canonical, legal architecture inside the budget.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitsearch.costs import Constraint
+from vitsearch.costs.measure import CLOSED_FORM, MEASURED, Measures
+from vitsearch.errors import ConfigError
+from vitsearch.searchers.breeding import BreedingSearcher, MutationProb
+from vitsearch.searchers.front import crowding, fronts, pymoo
+from vitsearch.spaces import Architecture, SearchSpace
+
+
+class Nsga2Searcher(BreedingSearcher):
+    """Maximises accuracy and minimises costs; windows may bound it besides.
+
+    Parents compete by rank, then by crowding distance. The survivors are chosen among the whole
+    history, not among the last two generations: nothing on the front is ever lost, and what was
+    told is all the state there is.
+
+    Attributes:
+        minimise: The costs, by name.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        constraint: Constraint | None = None,
+        *,
+        minimise: Sequence[str] = ("macs",),
+        population: int = 50,
+        generations: int = 20,
+        mutations: int = 25,
+        crossovers: int = 25,
+        mutation_prob: MutationProb = 0.1,
+        seed: int = 0,
+        num_classes: int = 1000,
+        measure: Measures | None = None,
+    ) -> None:
+        """Set up a search.
+
+        Args:
+            space: Where to search.
+            constraint: Windows that every candidate meets; none by default.
+            minimise: `macs`, `params`, `latency_ms`, `memory_mb`; one or several.
+            population: Random architectures in the first generation, and survivors of each.
+            generations: Generations in all, the random one included.
+            mutations: Children by mutation in each later generation.
+            crossovers: Children by crossover in each later generation.
+            mutation_prob: Chance that a mutation draws a choice again; see `EvolutionSearcher`.
+            seed: Start of the random numbers.
+            num_classes: Of the classifier, whose cost counts.
+            measure: For each measured cost, what measures an architecture.
+
+        Raises:
+            ConfigError: A number is out of range, or a cost is unknown.
+            ConstraintError: The space does not reach the budget.
+            MissingExtraError: pymoo is not installed.
+        """
+        self.minimise = _costs(minimise)
+        self._tournament = pymoo("operators.selection.tournament").TournamentSelection
+        super().__init__(
+            space,
+            constraint,
+            population=population,
+            generations=generations,
+            mutations=mutations,
+            crossovers=crossovers,
+            mutation_prob=mutation_prob,
+            seed=seed,
+            num_classes=num_classes,
+            measure=measure,
+            also_costs=self.minimise,
+        )
+
+    def front(self) -> list[Architecture]:
+        """What nothing in the history betters, the cheapest first (by the first of the costs)."""
+        scored = self.scored()
+        ranked = fronts(self._points(scored))
+        listed = list(scored)
+        best = [listed[index] for index in ranked[0]] if ranked else []
+        cost = self.minimise[0]
+        return sorted(best, key=lambda a: (self.budget.value(cost, a), scored[a], a.digest))
+
+    def _parents(self, rng: random.Random) -> Callable[[], Architecture]:
+        survivors, fitness = self._survivors()
+        # numpy guarantees the numbers of RandomState for ever, those of a Generator it does not.
+        numbers = np.random.RandomState(rng.getrandbits(32))
+        winners = self._winners(fitness, numbers)
+        return lambda: survivors[next(winners)]
+
+    def _survivors(self) -> tuple[list[Architecture], list[tuple[int, float]]]:
+        """The fittest of the history, by rank and crowding, with their fitness (small is good)."""
+        scored = self.scored()
+        points = self._points(scored)
+        listed = list(scored)
+        fitness: dict[int, tuple[int, float]] = {}
+        for rank, front in enumerate(fronts(points)):
+            distances = crowding([points[index] for index in front])
+            fitness |= {i: (rank, -distance) for i, distance in zip(front, distances, strict=True)}
+            if len(fitness) >= self.population:
+                break
+        chosen = sorted(fitness, key=lambda i: (*fitness[i], listed[i].digest))[: self.population]
+        return [listed[index] for index in chosen], [fitness[index] for index in chosen]
+
+    def _points(self, scored: dict[Architecture, float]) -> list[tuple[float, ...]]:
+        return [
+            (-score, *(self.budget.value(cost, architecture) for cost in self.minimise))
+            for architecture, score in scored.items()
+        ]
+
+    def _winners(
+        self, fitness: list[tuple[int, float]], numbers: np.random.RandomState
+    ) -> Iterator[int]:
+        """Winners of binary tournaments between survivors, without end."""
+
+        def compare(_: Any, pairs: npt.NDArray[np.int64], **__: Any) -> npt.NDArray[np.int64]:
+            return np.array([min(pair, key=lambda i: (fitness[i], i)) for pair in pairs.tolist()])
+
+        selection = self._tournament(func_comp=compare)
+        indices = range(len(fitness))
+        while True:
+            chosen = selection.do(
+                None, indices, len(indices), 1, to_pop=False, random_state=numbers
+            )
+            yield from chosen[:, 0].tolist()
+
+
+def _costs(given: Sequence[str] | str) -> tuple[str, ...]:
+    legal = (*CLOSED_FORM, *MEASURED)
+    names = [given] if isinstance(given, str) else list(given)
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(
+            f"searcher.minimise={names} must name different costs; legal: {', '.join(legal)}"
+        )
+    for name in names:
+        if name not in legal:
+            raise ConfigError(
+                f"searcher.minimise={name} is no cost; legal: {', '.join(legal)} (accuracy is "
+                f"always maximised)"
+            )
+    return tuple(names)

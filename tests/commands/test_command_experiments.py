@@ -1,0 +1,93 @@
+"""The papers' recipes compose, and train two steps on a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tests.commands.running import run_here
+from tests.commands.test_command_config import composed  # noqa: F401
+from vitsearch import SearchSpace
+from vitsearch.costs import Constraint
+from vitsearch.lightning.search_inputs import make_searcher
+from vitsearch.spaces import config_dir
+from vitsearch.spaces.phases import read_phases
+
+EXPERIMENTS = sorted(p.stem for p in (config_dir() / "experiment").glob("[!_]*.yaml"))
+ON_ONE_CPU = (
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.strategy=auto",
+    "trainer.precision=32-true",
+    "trainer.max_epochs=1",
+    "+trainer.limit_train_batches=2",
+    "data.batch_size=4",
+    "data.search_per_class=2",
+    "data.statistics_images=4",
+    "data.num_workers=0",
+    "callbacks.search=null",
+    "searcher.phases=null",
+)
+
+
+def test_the_papers_experiments_are_there() -> None:
+    assert EXPERIMENTS == [
+        "autoformer_tiny_imagenet",
+        "glit_tiny_imagenet",
+        "vit_resnas_small_imagenet",
+        "vit_resnas_tiny_imagenet",
+        "vitas_1g_imagenet",
+    ]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_composes(name: str, composed: Callable[..., DictConfig]) -> None:  # noqa: F811
+    config = composed("train", f"experiment={name}", "data.root=images", "run_dir=run")
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    space = SearchSpace(plain["space"])
+    assert space.image_size == plain["data"]["image_size"] == 224
+    constraint = Constraint.from_settings(plain["constraint"])
+    assert constraint.windows()
+    constraint.check_reachable(space, 1000)
+    with_phases = plain["searcher"].pop("phases")
+    assert bool(with_phases) == name.startswith("glit")
+    read_phases(with_phases or [])
+    with open_dict(config):
+        del config.searcher["phases"]
+    make_searcher(instantiate(config.searcher), space, constraint, 1000)
+    assert (plain["trainer"]["strategy"], plain["trainer"]["precision"]) == ("ddp", "bf16-mixed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_trains(name: str, colour_folders: Callable[..., Path], tmp_path: Path) -> None:
+    root = colour_folders("images", per_class=12)
+    # The papers' spaces with fewer blocks and smaller images, so that two steps take seconds.
+    small = {
+        "glit_tiny_imagenet": ("data.image_size=64", "space.num_blocks=3"),
+        "vitas_1g_imagenet": ("data.image_size=224", "space.num_blocks=2"),
+        "autoformer_tiny_imagenet": (
+            "data.image_size=64",
+            "space.num_blocks=3",
+            "space.depths=[3]",
+        ),
+    }.get(name, ("data.image_size=56", "space.num_blocks=2", "space.skippable=[1]"))
+    run_dir = tmp_path / "run"
+    run_here(
+        "train",
+        f"experiment={name}",
+        f"data.root={root}",
+        *ON_ONE_CPU,
+        *small,
+        "constraint.macs=null",
+        "constraint.params=null",
+        *(["sampler.identity_probability=0.5"] if name.startswith("vitas") else []),
+        f"run_dir={run_dir}",
+        folder=tmp_path,
+    ).succeeded()
+    assert (run_dir / "supernet.ckpt").is_file()

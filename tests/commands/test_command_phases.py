@@ -1,0 +1,67 @@
+"""A search in phases: each decides what it frees, later ones go on from its result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands.running import SMALL_SPACE, TINY, Outcome, run_here
+from tests.commands.test_command_errors import refused
+from vitsearch import load_model, load_supernet
+
+HEADS = "{name:heads,free:*.global_heads,hold:{*.local_expansion:1}}"
+DETAILS = "{name:details,free:[*.kernel_size,*.*_expansion,*.mlp_ratio]"
+
+
+def phased(folder: Path, *more: str, details: str = DETAILS + "}") -> Outcome:
+    phases = f"searcher.phases=[{HEADS},{details}]"
+    run_dir = f"run_dir={folder / 'run'}"
+    return run_here("train", *SMALL_SPACE, *TINY, phases, run_dir, *more, folder=folder)
+
+
+def records(folder: Path) -> list[dict]:
+    text = (folder / "search" / "history.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line)["architecture"] for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("supernet", ["new", "continue"])
+def test_the_second_phase_keeps_what_the_first_decided(supernet: str, tmp_path: Path) -> None:
+    outcome = phased(tmp_path, details=f"{DETAILS},supernet:{supernet}}}").succeeded()
+    assert "heads" in outcome.out
+    assert "details" in outcome.out
+    run, first = tmp_path / "run", tmp_path / "run" / "phases" / "heads"
+    decided = json.loads((first / "search" / "best.json").read_text())["architecture"]
+    names = [name for name in decided if name.endswith("global_heads")]
+    assert len(names) == 2
+    for architecture in records(run):
+        assert {name: architecture[name] for name in names} == {n: decided[n] for n in names}
+    tried = {tuple(a[name] for name in names) for a in records(first)}
+    assert len(tried) > 1
+    assert all(a.get("stages.0.blocks.0.local_expansion", 1) == 1 for a in records(first))
+    spaces = [load_supernet(folder).space for folder in (first, run)]
+    assert (spaces[0] == spaces[1]) == (supernet == "continue")
+    assert load_model(run / "best").architecture.to_dict() in records(run)
+    assert (
+        "nothing is left to do"
+        in phased(tmp_path, details=f"{DETAILS},supernet:{supernet}}}").succeeded().out
+    )
+
+
+def test_a_finished_phase_is_not_run_again(tmp_path: Path) -> None:
+    phased(tmp_path).succeeded()
+    run = tmp_path / "run"
+    history = (run / "search" / "history.jsonl").read_bytes()
+    first = (run / "phases" / "heads" / "supernet.ckpt").read_bytes()
+    for name in ("finished.json", "supernet.ckpt", "search/history.jsonl", "search/settings.json"):
+        (run / name).unlink()
+    outcome = phased(tmp_path).succeeded()
+    assert "heads" not in outcome.out.replace("global heads", "")
+    assert (run / "search" / "history.jsonl").read_bytes() == history
+    assert (run / "phases" / "heads" / "supernet.ckpt").read_bytes() == first
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    refused(phased(tmp_path, "callbacks.search=null"), "searcher.phases", "callbacks.search")
+    refused(phased(tmp_path, details="{free:*.nothing}"), "*.nothing")

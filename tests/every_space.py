@@ -1,0 +1,117 @@
+"""The spaces that the properties of all spaces are checked on: those by name, and composed ones."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitsearch import Architecture, SearchSpace, build_space, list_spaces
+
+COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ViT-ResNAS with GLiT's mixer": (
+        "vit_resnas",
+        {"mixer": "glit_demo", "num_blocks": [1, 2, 1], "skippable": [[], [1], [0]]},
+    ),
+    "ViTAS with a conv stem": ("vitas", {"stem": "conv", "stem.mid_chans": 6}),
+    "AutoFormer in three stages": (
+        "vit_resnas",
+        {
+            "num_blocks": [1, 2, 1],
+            "skippable": [[0], [1], []],
+            "mixer": "relative_attention",
+            "mixer.num_heads": [[1, 2], [2, 3], [3, 4]],
+            "mixer.head_dim": [12, 16, 24],
+            "mixer.max_distance": 2,  # the first stage by tables, the others densely
+            "mlp": "autoformer",
+            "head": "autoformer",
+            "head.distillation": True,
+            "head.patch_head": True,
+        },
+    ),
+    "GLiT in two stages": (
+        "vit_resnas",
+        {
+            "mixer": "glit_demo",
+            "mlp": "glit",
+            "image_size": 24,
+            "patch_sizes": [4, 6, 12],
+            "num_stages": 2,
+            "num_blocks": [1, 2],
+            "skippable": None,
+            "embed_dims": [[24, 36], [36, 60]],
+        },
+    ),
+    "ViTAS in three stages": (
+        "vit_resnas",
+        {
+            "mixer": "vitas",
+            "mixer.private": "v",
+            "mlp": "vitas",
+            "skippable": None,
+            "depths": [[0, 1, 2], [1, 3], [2]],
+            "head.distillation": True,
+        },
+    ),
+    "three skippable slots side by side": (
+        "glit",
+        {"mixer": "attention", "num_blocks": 5, "skippable": [1, 2, 3], "embed_dims": [24, 48]},
+    ),
+}
+EVERY = [*list_spaces(), *COMPOSED]
+
+
+@cache
+def space_named(name: str) -> SearchSpace:
+    """A space as it is."""
+    if name not in COMPOSED:
+        return build_space(name)
+    base, overrides = COMPOSED[name]
+    return build_space(base, **overrides)
+
+
+SMALL = [name for name in EVERY if space_named(name).image_size < 64]
+"""Those of a size to be run as they are: the demos, and composed ones."""
+
+
+@cache
+def quick_space(name: str) -> SearchSpace:
+    """A space whose networks are built and run in milliseconds.
+
+    Spaces of a paper's size keep their widths, heads and kernels; they get two slots a stage, small
+    patches and few of them.
+    """
+    space = space_named(name)
+    if name in SMALL:
+        return space
+    config, stages = space.config, len(space.stages)
+    sizes = [4 * 2**i for i, _ in enumerate(space.stem.patch_sizes)]
+    config |= {
+        "num_blocks": 2,
+        "patch_sizes": sizes,
+        "image_size": sizes[-1] * max(2, 2 ** (stages - 1)),
+    }
+    if config.get("depths"):
+        config["depths"] = [1, 2]
+    if config.get("skippable"):
+        config["skippable"] = [1]
+    return SearchSpace(config)
+
+
+def drawn(space: SearchSpace, count: int, seed: int = 0) -> list[Architecture]:
+    """The ends of a space, and random architectures."""
+    rng = random.Random(seed)
+    return [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(count))]
+
+
+def perturbed(network: nn.Module, seed: int = 0) -> Any:
+    """The network with noise on every weight and buffer: zeros and ones would hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32)
+            tensor.add_(noise.abs() if name.endswith("running_var") else 0.1 * noise)
+    return network
