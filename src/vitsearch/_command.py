@@ -90,7 +90,12 @@ def _run(config_name: str, task: Task, *, resumes: bool) -> None:
                 if config.get("resume"):
                     given = HydraConfig.get().overrides.task
                     config = _resume.taken_up(config, folder, given)
-                task(config, folder)
+                try:
+                    task(config, folder)
+                except Exception as error:
+                    if stopping.wished() and user_line(error) is None:  # a loader's worker ended
+                        raise stopping.Interrupted(stopping.wished()) from error
+                    raise
         except stopping.Interrupted as stop:
             end_early(going_on, folder, stop.exit_code)
         except Exception as error:

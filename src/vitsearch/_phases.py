@@ -34,12 +34,14 @@ class Part:
         search_space: The part of it that is trained and searched.
         weights: A checkpoint of the same supernet to begin with; `None` for fresh weights.
         phase: Its name; `None` for a run without phases.
+        run: Folder and configuration of the run that the phase is of.
     """
 
     space: SearchSpace
     search_space: SearchSpace
     weights: Path | None = None
     phase: str | None = None
+    run: tuple[Path, DictConfig] | None = None
 
 
 class Train(Protocol):
@@ -105,6 +107,7 @@ def run_phases(
             search_space=phase_space(space, phase, decided),
             weights=weights,
             phase=phase.name,
+            run=(folder, record),
         )
         is_last = number == len(phases) - 1
         place = folder if is_last else folder / PHASES_FOLDER / phase.name

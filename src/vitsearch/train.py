@@ -104,6 +104,8 @@ def train_part(
         datamodule.prepare_data()
         datamodule.setup("fit")
         save_config(record, folder)
+        if part.run is not None:
+            save_config(part.run[1], part.run[0])
         console.print(_start(config, folder, part, module, callbacks, trainer))
         if checkpoint is not None:
             console.print("going on with the training of this folder", highlight=False)

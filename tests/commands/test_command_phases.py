@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.commands.running import SMALL_SPACE, TINY, Outcome, run_here
+from tests.commands.killing import kill_when, lines_of, results, start, weights
+from tests.commands.running import SMALL_SPACE, TINY, Outcome, files_below, run_here
 from tests.commands.test_command_errors import refused
 from vitsearch import load_model, load_supernet
 
@@ -65,3 +67,23 @@ def test_a_finished_phase_is_not_run_again(tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     refused(phased(tmp_path, "callbacks.search=null"), "searcher.phases", "callbacks.search")
     refused(phased(tmp_path, details="{free:*.nothing}"), "*.nothing")
+
+
+def test_a_run_in_phases_is_killed_and_goes_on(tmp_path: Path) -> None:
+    """In the training of the first phase, then in the search of the second."""
+    phased(tmp_path / "whole").succeeded()
+    whole, run = tmp_path / "whole" / "run", tmp_path / "run"
+    overrides = (*SMALL_SPACE, *TINY, f"searcher.phases=[{HEADS},{DETAILS}}}]", "run_dir=run")
+    first = run / "phases" / "heads" / "supernet.ckpt"
+    for moment, given in (
+        (first.is_file, (*overrides, "callbacks.checkpoint.every_n_steps=1")),
+        (lambda: lines_of(run) >= 2, ("resume=run",)),
+    ):
+        process = start("train", *given, folder=tmp_path)
+        assert kill_when(process, moment, signal.SIGKILL) in (-signal.SIGKILL, 0)
+    run_here("train", "resume=run", folder=tmp_path).succeeded()
+    for place in ("", "phases/heads"):
+        assert results(run / place) == results(whole / place)
+        assert weights(run / place) == weights(whole / place)
+    assert files_below(run) == files_below(whole)
+    assert "is finished" in run_here("train", *overrides, folder=tmp_path).succeeded().out
