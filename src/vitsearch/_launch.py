@@ -99,8 +99,8 @@ def choose_run_folder() -> None:
 def agree_on_run_folder() -> None:
     """Add a `run_dir` to the command line that is the same in all processes, if it needs one.
 
-    Under torchrun the first process to ask decides; it asks torchrun's own store, so a restarted
-    run finds its folder again. Under srun the job decides, so a requeued job goes on with its run.
+    Under torchrun the first process to ask decides; it asks torchrun's own store. Under srun the
+    job decides, so a requeued job goes on with its run.
 
     Raises:
         ConfigError: The processes have no way to agree.
