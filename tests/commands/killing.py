@@ -58,7 +58,9 @@ def start(
     hidden = ("PL_", "LOCAL_RANK", "WORLD_SIZE", "MASTER_", "HYDRA_", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     environment = kept | {"OMP_NUM_THREADS": "1"} | variables
-    process = _context.Process(target=_run, args=(name, overrides, str(folder), output, environment))
+    process = _context.Process(
+        target=_run, args=(name, overrides, str(folder), output, environment)
+    )
     process.start()
     return process
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.lightning.conftest import quiet_trainer
 from vitsearch import build_space, list_spaces
+from vitsearch._phases import split_phases
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
 from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
@@ -158,8 +159,8 @@ def test_callbacks_are_made(
     drawn = instantiate(config.sampler).sample(space, num_architectures=4, step=0, rank=0)
     assert len(drawn) == 4
     constraint = Constraint.from_settings(plain(config.constraint))
-    with open_dict(config):
-        del config.searcher["phases"]  # of a training, not of a searcher
+    config, phases = split_phases(config)
+    assert phases == ()
     made = instantiate(config.searcher)(space, constraint, num_classes=10)
     assert all(constraint.holds(space.plan(c.architecture).cost(10)) for c in made.ask())
     found = {n: instantiate(c) for n, c in config.callbacks.items() if c is not None}

@@ -1,4 +1,4 @@
-"""Several processes: started by torchrun, srun, submitit or Lightning; and when one of them dies."""
+"""Several processes: started by torchrun, srun, submitit or Lightning; and when one dies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     for name in list(os.environ):
         if name.startswith(("SLURM_", "TORCHELASTIC_")):
             monkeypatch.delenv(name)
-    yield monkeypatch
+    return monkeypatch
 
 
 def pretend(environment: pytest.MonkeyPatch, variables: dict[str, str], *arguments: str) -> None:
@@ -255,8 +255,15 @@ def test_processes_of_lightning_end_with_the_first(tmp_path: Path) -> None:
     run = tmp_path / "run"
     two = [override for override in RUN if not override.startswith("trainer.devices")]
     first = subprocess.Popen(
-        [sys.executable, "-m", "vitsearch.train", *two, "run_dir=run", "trainer.devices=2"]
-        + ["trainer.max_epochs=200"],
+        [
+            sys.executable,
+            "-m",
+            "vitsearch.train",
+            *two,
+            "run_dir=run",
+            "trainer.devices=2",
+            "trainer.max_epochs=200",
+        ],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,

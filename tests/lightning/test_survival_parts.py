@@ -29,9 +29,11 @@ def send(signum: int = signal.SIGINT) -> None:
 @pytest.mark.parametrize("signum", stopping.SIGNALS)
 def test_a_signal_ends_at_once_unless_it_is_deferred(signum: int) -> None:
     before = [signal.getsignal(number) for number in stopping.SIGNALS]
-    with stopping.listening(speaks=False):
-        with pytest.raises(stopping.Interrupted, match=signal.Signals(signum).name):
-            send(signum)
+    with (
+        stopping.listening(speaks=False),
+        pytest.raises(stopping.Interrupted, match=signal.Signals(signum).name),
+    ):
+        send(signum)
     with stopping.listening(speaks=False):
         with stopping.deferred():
             assert stopping.wished() == 0
@@ -134,9 +136,11 @@ def test_metrics_go_on_after_the_rows_of_the_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "on").mkdir()
     rows(straight, range(3, 5), accuracy=0.5)
     text = (tmp_path / "straight" / "metrics.csv").read_bytes()
-    for killed in (text, text[:-4], text.splitlines(keepends=True)[0] + b"".join(
-        text.splitlines(keepends=True)[1:4]
-    )):
+    for killed in (
+        text,
+        text[:-4],
+        text.splitlines(keepends=True)[0] + b"".join(text.splitlines(keepends=True)[1:4]),
+    ):
         (tmp_path / "on" / "metrics.csv").write_bytes(killed)
         logger = make(tmp_path / "on")
         logger.load_state_dict(state)
