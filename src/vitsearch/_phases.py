@@ -61,6 +61,9 @@ def split_phases(config: DictConfig) -> tuple[DictConfig, tuple[Phase, ...]]:
     own = copy.deepcopy(config)
     with open_dict(own):
         own.searcher.pop("phases", None)
+        search = own.callbacks.get("search")
+        if search is not None and search.get("searcher") is not None:
+            search.searcher.pop("phases", None)  # a copy, where a run goes on from its config.yaml
     phases = read_phases(sections or [])
     if phases and config.callbacks.get("search") is None:
         raise ConfigError("searcher.phases needs a search: callbacks.search is null")
