@@ -23,6 +23,7 @@ from vitsearch.spaces.phases import Phase, check_phases, phase_space, read_phase
 from vitsearch.supernet.checkpoint import SUPERNET_FILE
 
 PHASES_FOLDER = "phases"
+METRICS = ("macs", "params", "latency_ms", "memory_mb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,9 @@ def split_phases(config: DictConfig) -> tuple[DictConfig, tuple[Phase, ...]]:
     own = copy.deepcopy(config)
     with open_dict(own):
         own.searcher.pop("phases", None)
+        search = own.callbacks.get("search")
+        if search is not None and "searcher" in search:  # a copy where a run goes on
+            search.searcher.pop("phases", None)
     phases = read_phases(sections or [])
     if phases and config.callbacks.get("search") is None:
         raise ConfigError("searcher.phases needs a search: callbacks.search is null")
@@ -135,9 +139,23 @@ def _of_phase(config: DictConfig, phase: Phase, place: Path) -> DictConfig:
     with open_dict(own):
         own.run_dir = str(place)
         if phase.constraint is not None:
-            windows = {name: None for name in own.constraint if name != "measure"}
-            own.constraint = OmegaConf.merge(own.constraint, windows, dict(phase.constraint))
-    return own
+            windows = dict.fromkeys(METRICS, None) | dict(phase.constraint)
+            own.constraint = OmegaConf.merge(own.constraint, windows)
+            own.callbacks.search.constraint = own.constraint
+    # Where a run goes on, its folder is written out wherever it is used.
+    plain: Any = OmegaConf.to_container(own, resolve=True)
+    moved = OmegaConf.create(_moved(plain, str(config.run_dir), str(place)))
+    assert isinstance(moved, DictConfig)
+    return moved
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """Settings with one folder in place of another."""
+    if isinstance(value, dict):
+        return {key: _moved(inner, before, now) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, before, now) for inner in value]
+    return now if value == before else value
 
 
 def _read_best(place: Path) -> Architecture:

@@ -6,7 +6,6 @@ A run goes on with its own settings. Settings that say where it runs or what it 
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +89,6 @@ def taken_up(config: DictConfig, folder: Path, overrides: Sequence[str]) -> Dict
     with open_dict(made):
         made.run_dir = str(folder)
         made.resume = None
-    _link(made, config)
     return made
 
 
@@ -197,19 +195,6 @@ def _moved(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
         return new + value[len(old) :]
     return value
-
-
-def _link(made: DictConfig, config: DictConfig) -> None:
-    """Let sections that repeat another one refer to it again, as in the configuration files.
-
-    A command may change a section before others read it: each phase has a run folder, for one.
-    """
-    for name, value in _leaves(OmegaConf.to_container(config, resolve=False)):  # type: ignore[arg-type]
-        found = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
-        if found is not None:
-            own, other = OmegaConf.select(made, name), OmegaConf.select(made, found[1])
-            if own is not None and own == other:
-                OmegaConf.update(made, name, value, merge=False)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -377,9 +377,9 @@ def test_an_audit_that_is_stopped_in_a_training(
     def has_two() -> bool:
         return log.is_file() and log.read_bytes().count(b"\n") >= 2
 
-    process = start("audit", "checkpoint=run", *TINY, folder=tmp_path)
+    process = start("audit", "checkpoint=run", *TINY, folder=tmp_path, output="stopped")
     code = kill_when(process, has_two, signum)
-    errors = (tmp_path / "err.txt").read_text()
+    errors = (tmp_path / "stopped.err").read_text()
     if signum == signal.SIGKILL:
         assert code == -signum
     else:

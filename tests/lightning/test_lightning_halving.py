@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from tests.lightning.shards import run_shards
 from tests.lightning.test_lightning_search import TINY, history_of, make_scorer
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini
-from vitsearch.errors import ConfigError, DataError
+from vitsearch.errors import ConfigError, DataError, HistoryError
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier, halving
 from vitsearch.lightning.halving import Halving, cut, is_balanced
+from vitsearch.lightning.run_search import run_search
 from vitsearch.lightning.scoring import Scorer
+from vitsearch.reports import SearchProgress
 from vitsearch.samplers import sample_within
 from vitsearch.searchers import EvolutionSearcher, RandomSearcher
 from vitsearch.spaces import Architecture
@@ -191,6 +194,33 @@ def test_a_search_with_halving(
     assert search.result.best.candidate.architecture.digest in whole
     best = max(record["correct"] for record in history if record["total"] == 100)
     assert search.result.best.score.correct == best
+
+
+def search(folder: Path, scorer: Scorer, *, halved: bool = True) -> None:
+    constraint = Constraint()
+    settings = {**TINY, "population": 7}
+    searcher = EvolutionSearcher(scorer.net.space, constraint, num_classes=10, **settings)
+    progress = SearchProgress(searcher.num_candidates, None)
+    run_search(scorer, searcher, folder, constraint=constraint, progress=progress, halving=halved)
+
+
+@pytest.mark.parametrize("lines", [0, 3, 7, 9, 15])
+def test_a_halved_search_goes_on_from_any_line(lines: int, scorer: Scorer, tmp_path: Path) -> None:
+    search(tmp_path / "whole", scorer)
+    shutil.copytree(tmp_path / "whole", tmp_path / "torn")
+    whole, torn = (tmp_path / name / "search" / "history.jsonl" for name in ("whole", "torn"))
+    kept = whole.read_text().splitlines(keepends=True)[:lines]
+    torn.write_text("".join(kept) + '{"digest": "0')  # a kill in the middle of a line
+    search(tmp_path / "torn", scorer)
+    assert torn.read_bytes() == whole.read_bytes()
+    best = Path("search") / "best.json"
+    assert (tmp_path / "torn" / best).read_bytes() == (tmp_path / "whole" / best).read_bytes()
+
+
+def test_halved_and_whole_histories_are_not_mixed(scorer: Scorer, tmp_path: Path) -> None:
+    search(tmp_path, scorer)
+    with pytest.raises(HistoryError, match="halving was true, is null"):
+        search(tmp_path, scorer, halved=False)
 
 
 def test_a_front_needs_whole_scores(module: SearchableClassifier) -> None:

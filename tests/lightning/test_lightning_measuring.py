@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,23 @@ import torch
 
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.shards import run_shards
-from tests.lightning.test_lightning_search import TINY, history_of
-from vitsearch.costs import MeasureSettings
+from tests.lightning.test_lightning_search import TINY, history_of, make_scorer
+from vitsearch import stopping
+from vitsearch.costs import Constraint, MeasureSettings
 from vitsearch.data import FashionMini
-from vitsearch.errors import CheckpointError, ConfigError, ConstraintError, VitSearchError
+from vitsearch.errors import (
+    CheckpointError,
+    ConfigError,
+    ConstraintError,
+    HistoryError,
+    VitSearchError,
+)
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier, measuring
-from vitsearch.lightning.measuring import Measurements
+from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
+from vitsearch.lightning.run_search import run_search
+from vitsearch.lightning.scoring import Scorer
+from vitsearch.reports import SearchProgress
+from vitsearch.searchers import EvolutionSearcher
 from vitsearch.spaces import Architecture, SearchSpace
 
 CPU = torch.device("cpu")
@@ -178,6 +190,62 @@ def test_a_search_inside_measured_windows(
     assert best["constraint"]["latency_ms"] == [0.2, 0.8]
     assert best["constraint"]["measure"]["batch_size"] == 4
     assert "(batch 4, float32, device auto)" in capsys.readouterr().out
+
+
+def measured_search(
+    folder: Path, module: SearchableClassifier, scorer: Scorer, **settings: Any
+) -> None:
+    constraint = Constraint(latency_ms=(0.2, 0.8), measure=MeasureSettings(**settings))
+    file = folder / MEASURED_FILE
+    with Measurements(
+        module.space, 10, constraint.measure, search_device=CPU, file=file
+    ) as measured:
+        searcher = EvolutionSearcher(
+            module.space, constraint, num_classes=10, measure=measured.measures(), **TINY
+        )
+        run_search(
+            scorer,
+            searcher,
+            folder,
+            constraint=constraint,
+            progress=SearchProgress(searcher.num_candidates, None),
+            measurements=measured,
+        )
+
+
+def test_a_measured_search_goes_on_with_the_numbers_that_it_had(
+    module: SearchableClassifier, data: FashionMini, tmp_path: Path, monkeypatch: Any
+) -> None:
+    data.setup("fit")
+    scorer = make_scorer(module, data)
+    Machine(monkeypatch)
+    measured_search(tmp_path, module, scorer)
+    history = tmp_path / "search" / "history.jsonl"
+    whole = history.read_text()
+    history.write_text("".join(whole.splitlines(keepends=True)[:8]))
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(Machine, "value", lambda *_: 0.5)  # a clock never says it twice
+    measured_search(tmp_path, module, scorer)
+    assert history.read_text() == whole
+    assert machine.asked == []
+    with pytest.raises(HistoryError, match=r"measured\.batch_size was 1, is 8"):
+        measured_search(tmp_path, module, scorer, batch_size=8)
+
+
+def test_an_end_that_is_wished_keeps_the_numbers_so_far(
+    space: SearchSpace, tmp_path: Path, monkeypatch: Any
+) -> None:
+    Machine(monkeypatch)
+    file = tmp_path / "measured.json"
+    measured = measurements(space, file)
+    measured.value("latency_ms", space.smallest())
+    monkeypatch.setattr(stopping, "wished", lambda: signal.SIGTERM)
+    assert measured.value("latency_ms", space.smallest()) > 0  # known: nothing takes long
+    with pytest.raises(stopping.Interrupted):
+        measured.value("latency_ms", space.largest())
+    assert list(json.loads(file.read_text())[0]["values"]["latency_ms"]) == [
+        space.smallest().digest
+    ]
 
 
 def test_what_cannot_be_measured_is_refused_before_training(

@@ -19,7 +19,7 @@ from vitsearch.samplers import (
 )
 from vitsearch.samplers.identity import _searched
 
-VITAS = build_space("vitas")
+VITAS = build_space("vitas", min_depth=0)
 SMALL = build_space("vitas_small")
 WINDOW = ("900M", "1G")
 
