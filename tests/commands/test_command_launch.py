@@ -233,7 +233,14 @@ def test_torchrun_searches_like_one_process(tmp_path: Path) -> None:
     assert end(start("train", *RUN, "callbacks.search=null", "run_dir=a", folder=tmp_path)) == 0
     options = ("checkpoint=a", *TINY_SEARCH[1:], "seed=3", "use_test_split=false")
     run_here("search", *options, "run_dir=one", folder=tmp_path).succeeded()
-    module = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    module = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     done = subprocess.run(
         [*module, "-m", "vitsearch.search", *options],
         cwd=tmp_path,
