@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vitsearch._resume import FINISHED_FILE, mark_finished
+from vitsearch._resume import FINISHED_FILE, mark_finished, moved
+from vitsearch.costs.measure import CLOSED_FORM, MEASURED
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.search_result import BEST_FILE
 from vitsearch.spaces import Architecture, SearchSpace
@@ -23,7 +24,6 @@ from vitsearch.spaces.phases import Phase, check_phases, phase_space, read_phase
 from vitsearch.supernet.checkpoint import SUPERNET_FILE
 
 PHASES_FOLDER = "phases"
-METRICS = ("macs", "params", "latency_ms", "memory_mb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +34,23 @@ class Part:
         space: Of the supernet.
         search_space: The part of it that is trained and searched.
         weights: A checkpoint of the same supernet to begin with; `None` for fresh weights.
+        run_folder: Of the run; a part that is not the last writes elsewhere.
+        run_config: Of the run, as it was given.
         phase: Its name; `None` for a run without phases.
-        run: Folder and configuration of the run that the phase is of.
     """
 
     space: SearchSpace
     search_space: SearchSpace
+    run_folder: Path
+    run_config: DictConfig
     weights: Path | None = None
     phase: str | None = None
-    run: tuple[Path, DictConfig] | None = None
 
 
 class Train(Protocol):
     """Trains and searches one part; returns the best architecture, if there was a search."""
 
-    def __call__(
-        self, config: DictConfig, folder: Path, part: Part, record: DictConfig
-    ) -> Architecture | None: ...
+    def __call__(self, config: DictConfig, folder: Path, part: Part) -> Architecture | None: ...
 
 
 def split_phases(config: DictConfig) -> tuple[DictConfig, tuple[Phase, ...]]:
@@ -80,7 +80,7 @@ def run_phases(
     phases: Sequence[Phase],
     train: Train,
     *,
-    record: DictConfig,
+    run_config: DictConfig,
     is_writer: bool,
 ) -> None:
     """Run one phase after the other.
@@ -91,7 +91,7 @@ def run_phases(
         space: All of it.
         phases: In order.
         train: Runs one.
-        record: What the run folder's config.yaml holds.
+        run_config: The same as it was given.
         is_writer: Whether this process marks phases as finished.
 
     Raises:
@@ -109,17 +109,17 @@ def run_phases(
         part = Part(
             space=shared,
             search_space=phase_space(space, phase, decided),
+            run_folder=folder,
+            run_config=run_config,
             weights=weights,
             phase=phase.name,
-            run=(folder, record),
         )
         is_last = number == len(phases) - 1
         place = folder if is_last else folder / PHASES_FOLDER / phase.name
         if not is_last and (place / FINISHED_FILE).is_file():
             decided = _read_best(place)
             continue
-        own = _of_phase(config, phase, place)
-        decided = train(own, place, part, record if is_last else own)
+        decided = train(_of_phase(config, phase, place), place, part)
         if is_writer and not is_last:
             mark_finished(place)
 
@@ -139,23 +139,14 @@ def _of_phase(config: DictConfig, phase: Phase, place: Path) -> DictConfig:
     with open_dict(own):
         own.run_dir = str(place)
         if phase.constraint is not None:
-            windows = dict.fromkeys(METRICS, None) | dict(phase.constraint)
+            windows = dict.fromkeys((*CLOSED_FORM, *MEASURED), None) | dict(phase.constraint)
             own.constraint = OmegaConf.merge(own.constraint, windows)
             own.callbacks.search.constraint = own.constraint
     # Where a run goes on, its folder is written out wherever it is used.
     plain: Any = OmegaConf.to_container(own, resolve=True)
-    moved = OmegaConf.create(_moved(plain, str(config.run_dir), str(place)))
-    assert isinstance(moved, DictConfig)
-    return moved
-
-
-def _moved(value: Any, before: str, now: str) -> Any:
-    """Settings with one folder in place of another."""
-    if isinstance(value, dict):
-        return {key: _moved(inner, before, now) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_moved(inner, before, now) for inner in value]
-    return now if value == before else value
+    found = OmegaConf.create(moved(plain, str(config.run_dir), str(place), below=False))
+    assert isinstance(found, DictConfig)
+    return found
 
 
 def _read_best(place: Path) -> Architecture:

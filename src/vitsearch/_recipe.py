@@ -13,6 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import WeightAveraging
 
+from vitsearch._resume import CONFIG_FILE
 from vitsearch.costs.measure import MEASURED
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning import StandaloneClassifier
@@ -47,7 +48,7 @@ def read_run(checkpoint: Path) -> DictConfig:
     Raises:
         CheckpointError: It is not there, or has no recipe.
     """
-    file = checkpoint.with_name("config.yaml")
+    file = checkpoint.with_name(CONFIG_FILE)
     if not file.is_file():
         raise CheckpointError(
             f"{file} does not exist, so the recipe of the checkpoint is unknown; give a folder "

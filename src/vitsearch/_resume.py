@@ -164,8 +164,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{file} cannot be read: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("run_dir"), str):
         raise ConfigError(f"{file} is no configuration of a run; choose a fresh run_dir")
-    moved: dict[str, Any] = _moved(found, found["run_dir"], str(folder))
-    return moved
+    here: dict[str, Any] = moved(found, found["run_dir"], str(folder), below=True)
+    return here
 
 
 def sweep(folder: Path) -> None:
@@ -189,10 +189,13 @@ def _has_begun(folder: Path) -> bool:
     )
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
+def moved(value: Any, old: str, new: str, *, below: bool) -> Any:
+    """Settings with one folder in place of another, and so what lies below it if `below`."""
     if isinstance(value, dict):
-        return {name: _moved(inner, old, new) for name, inner in value.items()}
-    if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+        return {name: moved(inner, old, new, below=below) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [moved(inner, old, new, below=below) for inner in value]
+    if isinstance(value, str) and (value == old or (below and value.startswith(f"{old}/"))):
         return new + value[len(old) :]
     return value
 

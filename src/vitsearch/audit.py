@@ -10,21 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vitsearch._command import check_seed, command, fail, quiet_warnings, save_config
-from vitsearch._launch import fit_to_launch, is_started_by_lightning, limit_waiting
+from vitsearch._launch import fit_to_launch
 from vitsearch._recipe import fill_from_run, make_recipe, notes, read_run
+from vitsearch._supernet_command import (
+    launch,
+    make_datamodule,
+    make_fabric,
+    make_scorer,
+    run_data,
+)
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.audit_plan import make_plan
 from vitsearch.lightning.auditing import run_audit
-from vitsearch.lightning.processes import end_with_parent
-from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.search_inputs import make_constraint
 from vitsearch.lightning.training_log import TrainingLog
 from vitsearch.reports import make_console, start_panel
-from vitsearch.search import make_fabric, run_data
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
 
@@ -56,12 +59,7 @@ def audit(config: DictConfig, folder: Path) -> None:
     data = run_data(config, checkpoint, net.space)
     if config.batch_size is not None:
         data.batch_size = config.batch_size
-    datamodule = instantiate(data)
-    if datamodule.num_classes != net.num_classes:
-        raise CheckpointError(
-            f"checkpoint {checkpoint} was trained on {net.num_classes} classes, the data has "
-            f"{datamodule.num_classes}"
-        )
+    datamodule = make_datamodule(data, checkpoint, net)
     recipe = make_recipe(config, run, folder)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     constraint = make_constraint(plain["constraint"]).computed()
@@ -77,12 +75,7 @@ def audit(config: DictConfig, folder: Path) -> None:
     recipe.make_classifier(VisionTransformer(net.space, plan.architectures[0], net.num_classes))
     TrainingLog(folder).check(recipe.digest)
     fabric = make_fabric(config.trainer)
-    limit_waiting(fabric.strategy, config.process_timeout)
-    if is_started_by_lightning():
-        end_with_parent()
-    fabric.launch()
-    datamodule.prepare_data()
-    datamodule.setup("fit")
+    launch(fabric, config.process_timeout, datamodule)
     console = make_console() if fabric.is_global_zero else None
     if console is not None:
         save_config(config, folder)
@@ -99,15 +92,8 @@ def audit(config: DictConfig, folder: Path) -> None:
         )
         for note in notes(config, run):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    scorer = Scorer(
-        net,
-        datamodule.search_dataloader(shard=False),
-        [images for images, _ in datamodule.statistics_dataloader()],
-        device=fabric.device,
-        autocast=fabric.autocast,
-    )
     run_audit(
-        scorer,
+        make_scorer(fabric, net, datamodule),
         plan,
         recipe,
         datamodule,

@@ -63,22 +63,21 @@ def main(config: DictConfig, folder: Path) -> None:
     space = SearchSpace(space_config)
     if phases:
         writes = is_first_process()
-        run_phases(own, folder, space, phases, train_part, record=config, is_writer=writes)
+        run_phases(own, folder, space, phases, train_part, run_config=config, is_writer=writes)
     else:
-        train_part(own, folder, Part(space=space, search_space=space), config)
+        whole = Part(space=space, search_space=space, run_folder=folder, run_config=config)
+        train_part(own, folder, whole)
 
 
-def train_part(
-    config: DictConfig, folder: Path, part: Part, record: DictConfig
-) -> Architecture | None:
+def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | None:
     """Train a supernet, search it; the best architecture, if there was a search.
 
     Args:
         config: Says how.
         folder: Where everything goes.
-        part: What of which space.
-        record: What is written as config.yaml.
+        part: What of which space, and of which run.
     """
+    is_last = folder == part.run_folder
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = instantiate(config.data)
     is_whole = part.search_space == part.space  # then users' modules need not know of parts
@@ -103,15 +102,15 @@ def train_part(
     if console is not None:
         datamodule.prepare_data()
         datamodule.setup("fit")
-        save_config(record, folder)
-        if part.run is not None:
-            save_config(part.run[1], part.run[0])
+        if not is_last:
+            save_config(config, folder)
+        save_config(part.run_config, part.run_folder)
         console.print(_start(config, folder, part, module, callbacks, trainer))
         if checkpoint is not None:
             console.print("going on with the training of this folder", highlight=False)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     search = next((c for c in callbacks if isinstance(c, EvolutionarySearch)), None)
-    if console is not None and record is not config:  # the run folder itself
+    if console is not None and is_last:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             mark_finished(folder)
         steps = next_steps(

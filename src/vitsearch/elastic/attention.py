@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,11 @@ class AttentionSizes:
     token_alignment: Alignment | None = None
 
 
-class ElasticAttention(ElasticModule[AttentionLike]):
-    """Attention on (B, N, C) with scale head_dim^-0.5; qkv rows ordered q, k, v, then by head."""
+SizesT = TypeVar("SizesT", bound=AttentionLike)
+
+
+class ElasticHeads(ElasticModule[SizesT]):
+    """Projections to q, k, v and back, around whatever attends; rows q, k, v, then by head."""
 
     def __init__(
         self, dim: AxisLike, num_heads: AxisLike, head_dim: AxisLike, qkv_bias: bool = True
@@ -55,8 +58,8 @@ class ElasticAttention(ElasticModule[AttentionLike]):
         self.qkv = ElasticLinear(dim, (3, num_heads, head_dim), bias=qkv_bias)
         self.proj = ElasticLinear((num_heads, head_dim), dim)
 
-    def children_sizes(self, sizes: AttentionLike) -> dict[str, LinearSizes]:
-        """The first heads and, of each, the first channels."""
+    def children_sizes(self, sizes: SizesT) -> dict[str, LinearSizes]:
+        """The heads and, of each, the channels."""
         heads, tokens = (sizes.num_heads, sizes.head_dim), (sizes.embed_dim,)
         fixed = getattr(sizes, "token_alignment", None)
         return {
@@ -69,15 +72,26 @@ class ElasticAttention(ElasticModule[AttentionLike]):
         made = self.qkv.places_of("qkv", rows=1)
         return (TiedAxis((*made, *self.proj.places_of("proj", columns=0))),)
 
-    def forward(self, x: Tensor, sizes: AttentionLike, context: Context = PLAIN) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: SizesT) -> Tensor:
+        """Queries, keys and values (B, heads, N, head_dim) to the same shape."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)
         batch, tokens, _ = x.shape
         qkv = self.qkv(x, children["qkv"], context)
         q, k, v = qkv.view(batch, tokens, 3, sizes.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        x = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, head_dim)
-        x = x.transpose(1, 2).reshape(batch, tokens, -1)
+        x = self.attend(q, k, v, sizes).transpose(1, 2).reshape(batch, tokens, -1)
         return self.proj(x, children["proj"], context)  # type: ignore[no-any-return]
+
+
+class ElasticAttention(ElasticHeads[AttentionLike]):
+    """Attention on (B, N, C) with scale head_dim^-0.5."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: AttentionLike) -> Tensor:
+        """Fused."""
+        return F.scaled_dot_product_attention(q, k, v)
 
 
 def _count_fused_attention_on_cpu() -> None:

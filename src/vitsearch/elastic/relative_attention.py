@@ -11,25 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from vitsearch.elastic.attention import AttentionLike, ElasticHeads
 from vitsearch.elastic.axis import Alignment, AxisLike
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
-from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
 
-class RelativeAttentionSizes(Protocol):
+class RelativeAttentionSizes(AttentionLike, Protocol):
     """Channels, heads and grid; see `vitsearch.spaces.parts.RelativeAttentionPlan`."""
-
-    @property
-    def embed_dim(self) -> int:
-        """C."""
-
-    @property
-    def num_heads(self) -> int:
-        """Heads."""
-
-    @property
-    def head_dim(self) -> int:
-        """Channels of a head."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -40,7 +27,7 @@ class RelativeAttentionSizes(Protocol):
         """Which form is the cheaper one."""
 
 
-class ElasticRelativeAttention(ElasticModule[RelativeAttentionSizes]):
+class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
     """Scores add q . r_k (scaled like q . k), outputs add the attention-weighted r_v.
 
     The embedding r of a query and a key patch is an entry of the table of rows plus one of the
@@ -53,10 +40,8 @@ class ElasticRelativeAttention(ElasticModule[RelativeAttentionSizes]):
     def __init__(
         self, dim: AxisLike, num_heads: AxisLike, head_dim: int, *, max_distance: int
     ) -> None:
-        super().__init__()
+        super().__init__(dim, num_heads, head_dim)
         self.max_distance = max_distance
-        self.qkv = ElasticLinear(dim, (3, num_heads, head_dim))
-        self.proj = ElasticLinear((num_heads, head_dim), dim)
         shape = (2, 2 * max_distance + 2, head_dim)  # rows and columns
         self.relative_keys = nn.Parameter(torch.empty(shape))
         self.relative_values = nn.Parameter(torch.empty(shape))
@@ -69,28 +54,12 @@ class ElasticRelativeAttention(ElasticModule[RelativeAttentionSizes]):
         """The tables whole: all heads share them."""
         return {"relative_keys": self.relative_keys, "relative_values": self.relative_values}
 
-    def children_sizes(self, sizes: RelativeAttentionSizes) -> dict[str, LinearSizes]:
-        """The first heads."""
-        heads, dim = (sizes.num_heads, sizes.head_dim), (sizes.embed_dim,)
-        return {"qkv": LinearSizes(dim, (3, *heads)), "proj": LinearSizes(heads, dim)}
-
-    def tied_axes(self) -> tuple[TiedAxis, ...]:
-        """The heads."""
-        made = self.qkv.places_of("qkv", rows=1)
-        return (TiedAxis((*made, *self.proj.places_of("proj", columns=0))),)
-
-    def forward(self, x: Tensor, sizes: RelativeAttentionSizes, context: Context = PLAIN) -> Tensor:
-        """(B, N, C) to the same shape."""
-        of = self.children_sizes(sizes)
-        batch, tokens, _ = x.shape
-        qkv = self.qkv(x, of["qkv"], context)
-        q, k, v = qkv.view(batch, tokens, 3, sizes.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: RelativeAttentionSizes) -> Tensor:
+        """In the cheaper of the two forms."""
         q = q * sizes.head_dim**-0.5
-        places = self._places(sizes.grid, x.device)
-        attend = self._dense if sizes.dense else self._by_tables
-        x = attend(q, k, v, sizes.grid, places)  # (B, heads, N, head_dim)
-        x = x.transpose(1, 2).reshape(batch, tokens, -1)
-        return self.proj(x, of["proj"], context)  # type: ignore[no-any-return]
+        places = self._places(sizes.grid, q.device)
+        form = self._dense if sizes.dense else self._by_tables
+        return form(q, k, v, sizes.grid, places)
 
     def _places(self, grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Entries by query row and key row, and by query column and key column."""

@@ -85,14 +85,7 @@ class Scorer:
 
     def on(self, batches: Iterable[Batch]) -> Scorer:
         """The same network and statistics on another split, for networks as they are taken out."""
-        return Scorer(
-            self.net,
-            batches,
-            self._statistics_images,
-            device=self.device,
-            autocast=self._autocast,
-            extracted=True,
-        )
+        return self._on(batches, extracted=True)
 
     @property
     def batches(self) -> list[Batch]:
@@ -101,13 +94,16 @@ class Scorer:
 
     def restricted_to(self, batches: Sequence[Batch]) -> Scorer:
         """The same scorer on some of its images."""
+        return self._on(batches, extracted=self._extracted)
+
+    def _on(self, batches: Iterable[Batch], *, extracted: bool) -> Scorer:
         return Scorer(
             self.net,
             batches,
             self._statistics_images,
             device=self.device,
             autocast=self._autocast,
-            extracted=self._extracted,
+            extracted=extracted,
         )
 
     def statistics(self, architecture: Architecture) -> NormStatistics:

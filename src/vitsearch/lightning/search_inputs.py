@@ -28,17 +28,6 @@ def make_constraint(constraint: Constraint | Settings | None) -> Constraint:
     return Constraint.from_settings(constraint or {})
 
 
-def check_halving(halving: object) -> bool:
-    """Refuse what is neither true nor false.
-
-    Raises:
-        ConfigError: Says so.
-    """
-    if not isinstance(halving, bool):
-        raise ConfigError(f"halving={halving} must be true or false")
-    return halving
-
-
 def make_searcher(
     searcher: SearcherFactory | Settings | None,
     space: SearchSpace,

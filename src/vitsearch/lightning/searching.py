@@ -27,11 +27,11 @@ from vitsearch.lightning.scoring import (
 from vitsearch.lightning.search_inputs import (
     SearcherFactory,
     Settings,
-    check_halving,
     make_constraint,
     make_searcher,
 )
 from vitsearch.lightning.search_result import SearchResult
+from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import (
     ResultRow,
     SearchProgress,
@@ -79,7 +79,7 @@ class EvolutionarySearch(pl.Callback):
             ConfigError: `halving` is neither true nor false.
             ConstraintError: A window is malformed.
         """
-        self.halving = check_halving(halving)
+        self.halving = check_flag("halving", halving)
         self.constraint = make_constraint(constraint)
         self.searcher = searcher
         self.dirpath = None if dirpath is None else Path(dirpath)

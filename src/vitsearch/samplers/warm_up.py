@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import SearchSpace, Value
-from vitsearch.spaces.restriction import unknown_choice
+from vitsearch.spaces.restriction import is_named, unknown_choice
 
 WIDTHS = (
     "*.embed_dim",
@@ -54,7 +54,7 @@ def warm_up_space(
         return space
     limits: dict[str, Sequence[Value]] = {}
     for choice in space.choices:
-        if any(fnmatchcase(choice.name, pattern) for pattern in patterns):
+        if is_named(choice.name, patterns):
             count = 1 + epoch * (len(choice.options) - 1) // warm_up_epochs
             limits[choice.name] = choice.options[-count:]
     return space.restrict(limits)

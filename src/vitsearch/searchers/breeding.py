@@ -47,8 +47,7 @@ class BreedingSearcher(GenerationalSearcher):
         measure: Measures | None,
         also_costs: Sequence[str] = (),
     ) -> None:
-        check_whole("population", population, 1)
-        check_whole("generations", generations, 1)
+        check_whole("generations", generations, 1)  # it is compared below
         check_whole("mutations", mutations, 0)
         check_whole("crossovers", crossovers, 0)
         self.mutations = mutations

@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from vitsearch.errors import SpaceError
-from vitsearch.spaces.space import SECTIONS, SearchSpace
+from vitsearch.spaces.settings import SECTIONS
+from vitsearch.spaces.space import SearchSpace
 
 ENTRY_POINT_GROUP = "vitsearch.spaces"
 

@@ -38,7 +38,7 @@ def shared_assignments(space: SearchSpace) -> Iterator[dict[str, Value | None]]:
 
 def size(space: SearchSpace) -> int:
     """The exact number of architectures."""
-    table = SlotTable(space)
+    table = space.slot_table
     counts: dict[tuple[object, ...], int] = {}
     total = 0
     for shared in shared_assignments(space):
@@ -74,7 +74,7 @@ def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Archi
         first, second = cost.macs, cost.params
         return (sign * first, sign * second) if metric == "macs" else (sign * second, sign * first)
 
-    ends = _Ends(SlotTable(space), rank)
+    ends = _Ends(space.slot_table, rank)
     best: tuple[Rank, Values, list[tuple[Slot, SlotOption]]] | None = None
     for shared in shared_assignments(space):
         total = rank(space.frame_cost(shared))
@@ -147,7 +147,7 @@ class _Ends:
 
 def catalogue(space: SearchSpace) -> PlanCatalogue:
     """Every piece that some architecture asks for, each once."""
-    table = SlotTable(space)
+    table = space.slot_table
     stems: dict[PiecePlan, None] = {}
     heads: dict[HeadPlan, None] = {}
     transitions: list[dict[PiecePlan, None]] = [{} for _ in space.stages]

@@ -110,7 +110,7 @@ def phase_space(
     hold = expand_patterns(phase.hold, names, space.name)
     held: dict[str, list[Value]] = {}
     for choice in space.choices:
-        if not is_named(choice.name, dict.fromkeys(phase.free)):
+        if not is_named(choice.name, phase.free):
             held[choice.name] = [_held(choice, phase, hold, decided)]
     return space.restrict(held)
 

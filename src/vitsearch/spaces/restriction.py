@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,7 +18,7 @@ def unknown_choice(name: str, space: str, names: Sequence[str]) -> str:
     return f"space {space} has no choice {name}{hint}"
 
 
-def is_named(name: str, patterns: Mapping[str, Any]) -> bool:
+def is_named(name: str, patterns: Iterable[str]) -> bool:
     """Whether some pattern matches a name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -1,4 +1,4 @@
-"""Reads one part's section of a space's configuration, with an error that names the key and value.
+"""Reads a space's configuration, a part's section each, with errors that name the key and value.
 
 A setting given once holds for every stage; a list of settings (for option lists: a list of lists)
 gives one for each stage.
@@ -8,11 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeGuard
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Value
 
+SECTIONS = ("stem", "transition", "mixer", "mlp", "head")
+TOP_LEVEL = (
+    "name",
+    "image_size",
+    "in_chans",
+    "patch_sizes",
+    "num_stages",
+    "num_blocks",
+    "depths",
+    "identity_probability",
+    "min_depth",
+    "skippable",
+    "embed_dims",
+    "norm_eps",
+    "restrict",
+    *SECTIONS,
+)
 _REQUIRED: Any = object()
 
 
@@ -144,3 +162,18 @@ class Settings:
                 f"{self._path}.{unknown[0]} is no setting of this part; legal: "
                 f"{', '.join(sorted(self._read))}"
             )
+
+
+def refuse_unknown_sections(config: Mapping[str, Any]) -> None:
+    """Refuse what is no setting or section of a space.
+
+    Raises:
+        SpaceError: Names the nearest one, and all.
+    """
+    unknown = [key for key in config if key not in TOP_LEVEL]
+    if unknown:
+        close = get_close_matches(str(unknown[0]), TOP_LEVEL, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise SpaceError(
+            f"space.{unknown[0]} is no setting of a space{hint}; legal: {', '.join(TOP_LEVEL)}"
+        )

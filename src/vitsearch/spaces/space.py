@@ -13,7 +13,7 @@ import copy
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from vitsearch.errors import SpaceError
@@ -25,26 +25,9 @@ from vitsearch.spaces.parts.base import STEMS, StageContext, TokenContext, Value
 from vitsearch.spaces.parts.head import Head
 from vitsearch.spaces.plan import HeadPlan, PiecePlan, Plan, PlanCatalogue, StagePlan
 from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
-from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.settings import Settings, refuse_unknown_sections
+from vitsearch.spaces.slots import SlotTable
 from vitsearch.spaces.stage import build_stages
-
-SECTIONS = ("stem", "transition", "mixer", "mlp", "head")
-TOP_LEVEL = (
-    "name",
-    "image_size",
-    "in_chans",
-    "patch_sizes",
-    "num_stages",
-    "num_blocks",
-    "depths",
-    "identity_probability",
-    "min_depth",
-    "skippable",
-    "embed_dims",
-    "norm_eps",
-    "restrict",
-    *SECTIONS,
-)
 
 
 class SearchSpace:
@@ -65,13 +48,7 @@ class SearchSpace:
         Raises:
             SpaceError: A key is unknown or missing, a value is out of range, or parts do not fit.
         """
-        unknown = [key for key in config if key not in TOP_LEVEL]
-        if unknown:
-            close = get_close_matches(str(unknown[0]), TOP_LEVEL, 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise SpaceError(
-                f"space.{unknown[0]} is no setting of a space{hint}; legal: {', '.join(TOP_LEVEL)}"
-            )
+        refuse_unknown_sections(config)
         self._config: dict[str, Any] = copy.deepcopy(dict(config))
         self._key = json.dumps(self._config, sort_keys=True)
         settings = Settings(self._config, "space")
@@ -120,6 +97,11 @@ class SearchSpace:
             return tuple(c.limited_to(limits[c.name]) if c.name in limits else c for c in choices)
 
         return limited(shared), tuple(tuple(limited(slot) for slot in stage) for stage in blocks)
+
+    @cached_property
+    def slot_table(self) -> SlotTable:
+        """What each block slot can be, looked at once for all questions about the space."""
+        return SlotTable(self)
 
     # What the space is
 

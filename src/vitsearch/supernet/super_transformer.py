@@ -192,8 +192,8 @@ class SuperTransformer(ElasticTransformer):
         self.eval()
         try:
             for images in batches:
-                for alignment in ALIGNMENTS[self.sharing]:
-                    self.run_norms(images, plan, Context(estimator=estimator, alignment=alignment))
+                for way in self._ways(Context(estimator=estimator)):
+                    self.run_norms(images, plan, way)
         finally:
             self.train(was_training)
         return estimator.statistics()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives.base import Objective, StepOutputs
+from vitsearch.lightning.settings import check_flag
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.network import ElasticTransformer
@@ -31,9 +32,7 @@ class CrossEntropy(Objective):
         Raises:
             ConfigError: It is no flag.
         """
-        if not isinstance(largest_only, bool):
-            raise ConfigError(f"largest_only={largest_only} must be true or false")
-        self.largest_only = largest_only
+        self.largest_only = check_flag("largest_only", largest_only)
 
     def __call__(self, step: StepOutputs) -> Tensor:
         """`compute_loss` of all rows, or of the largest architecture's.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives.base import PATCHES, Objective, StepOutputs
+from vitsearch.lightning.settings import check_flag
 
 
 class PatchTokenMixup(Objective):
@@ -30,9 +30,7 @@ class PatchTokenMixup(Objective):
         Raises:
             ConfigError: It is no flag.
         """
-        if not isinstance(mean_of_patches, bool):
-            raise ConfigError(f"mean_of_patches={mean_of_patches} must be true or false")
-        self.mean_of_patches = mean_of_patches
+        self.mean_of_patches = check_flag("mean_of_patches", mean_of_patches)
 
     def __call__(self, step: StepOutputs) -> Tensor:
         """`compute_loss` of the patches' logits, architecture by architecture."""
