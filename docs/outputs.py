@@ -11,8 +11,8 @@ A marker, an HTML comment that no reader sees, stands before what a command prin
                                                          --record only, checked for its shape
     markdown: python docs/generate.py spaces             Markdown, up to the comment `end`
 
-Short commands run in this process, in an empty folder; long ones in processes of their own, in one
-folder that they share, so that a search finds the run before it.
+Short commands run in this process, in a folder with nothing but examples/ in it; long ones in
+processes of their own, in one folder that they share, so that a search finds the run before it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import functools
 import importlib
 import io
 import os
@@ -109,12 +110,14 @@ def write(path: Path, texts: dict[Block, str]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+@functools.cache
 def run_here(command: str) -> str:
-    """What a short Python command prints, run in this process from an empty folder."""
+    """What a short Python command prints, run in this process from a folder with the examples."""
     python, *words = shlex.split(command)
     assert python == "python", command
     printed = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, _called(words, Path(folder)):
+        link_examples(Path(folder))
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 if words[0] == "-m":
@@ -125,16 +128,14 @@ def run_here(command: str) -> str:
             if stop.code not in (None, 0, _USER_ERROR):
                 raise RuntimeError(f"{command}: {stop.code}\n{printed.getvalue()}") from stop
         left = sorted(path.name for path in Path(folder).iterdir())
-        assert not left, f"{command} wrote {left}"
+        assert left == ["examples"], f"{command} wrote {left}"
     return _tidy(printed.getvalue())
 
 
 def run_apart(command: str, folder: Path) -> str:
     """What a long command prints, run by a shell in a folder that it may write to."""
     here = shlex.quote(str(Path(sys.executable).parent))
-    examples = folder / "examples"  # as in a checkout
-    if not examples.exists():
-        examples.symlink_to(ROOT / "examples")
+    link_examples(folder)
     done = subprocess.run(
         ["bash", "-c", f"PATH={here}:$PATH; {command}"],
         cwd=folder,
@@ -147,6 +148,13 @@ def run_apart(command: str, folder: Path) -> str:
     if done.returncode:
         raise RuntimeError(f"{command}: status {done.returncode}\n{done.stdout}")
     return _tidy(_without(done.stdout, f"{folder}/"))
+
+
+def link_examples(folder: Path) -> None:
+    """Make `examples/` name what it names in a checkout."""
+    examples = folder / "examples"
+    if not examples.exists():
+        examples.symlink_to(ROOT / "examples")
 
 
 @contextlib.contextmanager
