@@ -211,6 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--record", action="store_true", help="run long commands, too")
     parser.add_argument("--folder", type=Path, help="where long commands run")
+    parser.add_argument("--only", default="", help="of the long ones, those that contain this")
     given = parser.parse_args(arguments)
     files = [path.resolve() for path in given.files] or markdown_files()
     folder = Path(given.folder or tempfile.mkdtemp()) if given.record else None
@@ -221,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
         for block in blocks_of(path):
             if block.kind != "recorded":
                 text = run_here(block.command)
-            elif folder is None:
+            elif folder is None or given.only not in block.command:
                 continue
             else:
                 if block.command not in recorded:
