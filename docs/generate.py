@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -151,20 +152,26 @@ def spaces(family: str | None = None) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name in sorted(list_spaces(), key=lambda name: (FAMILIES.index(family_of(name)), name)):
         if family in (None, family_of(name)):
-            space = build_space(name)
-            side, free = space.image_size, sum(len(c.options) > 1 for c in space.choices)
-            costs = {
-                metric: [
-                    human(getattr(space.plan(space.extreme(metric, largest=end)[0]).cost(), metric))
-                    for end in (False, True)
-                ]
-                for metric in ("macs", "params")
-            }
-            yield (
-                f"| `{name}` | {space.in_chans} x {side} x {side} | {free} | "
-                f"{powers(size_in_words(space.size()))} | {' to '.join(costs['macs'])} | "
-                f"{' to '.join(costs['params'])} |"
-            )
+            yield space_row(name)
+
+
+@cache
+def space_row(name: str) -> str:
+    """One space: its choices, its size, its ends."""
+    space = build_space(name)
+    side, free = space.image_size, sum(len(choice.options) > 1 for choice in space.choices)
+    ends = {
+        metric: [
+            human(getattr(space.plan(space.extreme(metric, largest=end)[0]).cost(), metric))
+            for end in (False, True)
+        ]
+        for metric in ("macs", "params")
+    }
+    return (
+        f"| `{name}` | {space.in_chans} x {side} x {side} | {free} | "
+        f"{powers(size_in_words(space.size()))} | {' to '.join(ends['macs'])} | "
+        f"{' to '.join(ends['params'])} |"
+    )
 
 
 def powers(text: str) -> str:

@@ -25,7 +25,6 @@ import importlib
 import io
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -120,10 +119,7 @@ def run_here(command: str) -> str:
         link_examples(Path(folder))
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                if words[0] == "-m":
-                    importlib.import_module(words[1]).main()
-                else:
-                    runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+                importlib.import_module(module_of(words)).main()
         except SystemExit as stop:
             if stop.code not in (None, 0, _USER_ERROR):
                 raise RuntimeError(f"{command}: {stop.code}\n{printed.getvalue()}") from stop
@@ -148,6 +144,15 @@ def run_apart(command: str, folder: Path) -> str:
     if done.returncode:
         raise RuntimeError(f"{command}: status {done.returncode}\n{done.stdout}")
     return _tidy(_without(done.stdout, f"{folder}/"))
+
+
+def module_of(words: list[str]) -> str:
+    """The module that a command runs, named or as a file of the repository."""
+    if words[0] == "-m":
+        return words[1]
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return ".".join(Path(words[0]).with_suffix("").parts)
 
 
 def link_examples(folder: Path) -> None:
