@@ -35,12 +35,15 @@ def make_optimizers(
     Args:
         network: What is trained; its `no_weight_decay` is heeded.
         trainer: Says how long.
-        optimizer: Arguments of `timm.optim.create_optimizer_v2`.
+        optimizer: Arguments of `timm.optim.create_optimizer_v2`; with `layer_decay`, the network's
+            `group_matcher` says which layer a parameter belongs to.
         scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
             constant learning rate.
     """
     made = create_optimizer_v2(network, **optimizer)
     if not scheduler:
+        for group in made.param_groups:  # timm leaves it to its schedules to slow layers down
+            group["lr"] *= group.get("lr_scale", 1.0)
         return made  # type: ignore[no-any-return]
     epochs = trainer.max_epochs or 1
     per_epoch = max(int(trainer.estimated_stepping_batches) // max(epochs, 1), 1)

@@ -14,10 +14,13 @@ from vitsearch.errors import CheckpointError
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.saving import check_state
 from vitsearch.supernet.super_transformer import SuperTransformer
+from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ENTRY = "vitsearch"
 SUPERNET_FILE = "supernet.ckpt"
 NETWORK_PREFIX = "net."
+NETWORK_ENTRY = "vitsearch_network"
+NETWORK_FILE = "network.ckpt"
 
 
 def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
@@ -26,6 +29,15 @@ def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
         "space": network.space.config,
         "num_classes": network.num_classes,
         "sharing": network.sharing,
+    }
+
+
+def network_entry(network: VisionTransformer) -> dict[str, Any]:
+    """What the checkpoint of one network's training must carry to say which network it is."""
+    return {
+        "space": network.space.config,
+        "architecture": network.architecture.to_dict(),
+        "num_classes": network.num_classes,
     }
 
 
