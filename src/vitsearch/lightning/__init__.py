@@ -6,6 +6,7 @@ from vitsearch.lightning.metrics_file import MetricsFile
 from vitsearch.lightning.network_classifier import Classifier
 from vitsearch.lightning.rewiring import Rewiring
 from vitsearch.lightning.sampling import MultiArchitectureSampling
+from vitsearch.lightning.saving_network import SaveNetwork
 from vitsearch.lightning.searching import EvolutionarySearch
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MultiArchitectureSampling",
     "NetworkCheckpoint",
     "Rewiring",
+    "SaveNetwork",
     "SearchableClassifier",
     "SupernetCheckpoint",
 ]

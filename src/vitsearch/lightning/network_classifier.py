@@ -16,14 +16,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.mixing import MixedBatch
+from vitsearch.lightning.network_score import TOP_K
 from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.objectives.base import PATCHES
 from vitsearch.lightning.settings import plain
 from vitsearch.lightning.training_module import TrainingModule
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.checkpoint import NETWORK_ENTRY, network_entry
-
-TOP_K = (1, 5)
 
 
 class Classifier(TrainingModule):

@@ -75,6 +75,10 @@ def check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) 
     def shown(section: str, settings: Mapping[str, Any]) -> str:
         return ", ".join(f"{section}.{name}={value}" for name, value in settings.items())
 
+    decay = optimizer.get("layer_decay")
+    number = isinstance(decay, int | float) and not isinstance(decay, bool)
+    if decay is not None and not (number and 0 < decay <= 1):
+        raise ConfigError(f"optimizer.layer_decay={decay} must lie in (0, 1], or be null")
     try:
         made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **optimizer)
     except Exception as error:
