@@ -14,11 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import WeightAveraging
 
 from vitsearch._resume import CONFIG_FILE
+from vitsearch._training_command import make_classifier
 from vitsearch.costs.measure import MEASURED
 from vitsearch.errors import CheckpointError, ConfigError
-from vitsearch.lightning import Classifier
 from vitsearch.lightning.training_alone import Recipe
-from vitsearch.supernet import VisionTransformer
 
 _SUPERVISION = ("optimizer", "scheduler", "label_smoothing", "mixup", "cutmix")
 _LOSS_OF_THE_LIBRARY = "vitsearch.lightning.SearchableClassifier"
@@ -97,22 +96,10 @@ def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
         callbacks = [instantiate(section) for section in averaging]
         return instantiate(trainer | settings, callbacks=callbacks)  # type: ignore[no-any-return]
 
-    def make_classifier(network: VisionTransformer) -> Classifier:
-        try:
-            made = instantiate(classifier, _partial_=True)(network)
-        except TypeError as error:
-            raise ConfigError(f"classifier: {error}") from error
-        if not isinstance(made, Classifier):
-            raise ConfigError(
-                f"classifier._target_={classifier.get('_target_')} is no subclass of "
-                f"vitsearch.lightning.Classifier"
-            )
-        return made
-
     drop_path_rate = model.get("drop_path_rate", 0.0)
     return Recipe(
         make_trainer=make_trainer,
-        make_classifier=make_classifier,
+        make_classifier=lambda network: make_classifier(classifier, network, "classifier"),
         drop_path_rate=drop_path_rate,
         settings={
             "epochs": trainer.get("max_epochs"),

@@ -23,9 +23,10 @@ from vitsearch.supernet.checkpoint import NETWORK_FILE, SUPERNET_FILE
 class TrainingCheckpoint(pl.Callback):
     """Writes the run's checkpoint after every epoch, and every minute in between.
 
-    The file is always whole: it is written under another name, then renamed. A `Trainer.fit(..., ckpt_path=<file>, weights_only=True)` with this callback
-    goes on in the middle of the epoch, and ends with the weights of a training that was never
-    interrupted: bit for bit on a CPU.
+    The file is always whole: it is written under another name, then renamed. A
+    `Trainer.fit(..., ckpt_path=<file>, weights_only=True)` with this callback goes on in the middle
+    of the epoch, and ends with the weights of a training that was never interrupted: bit for bit on
+    a CPU.
 
     In a command, Ctrl-C and SIGTERM end training after the step, with a checkpoint.
 

@@ -36,7 +36,8 @@ class SaveNetwork(pl.Callback):
 
     Attributes:
         facts: What else `result.json` should say, by name.
-        inherited: A network to compare with, such as the same one with the supernet's weights.
+        compared: Networks to test beside it, by name, such as the same one with the supernet's
+            weights.
         score: On the test split, after training.
     """
 
@@ -58,7 +59,7 @@ class SaveNetwork(pl.Callback):
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.use_test_split = check_flag("use_test_split", use_test_split)
         self.facts: Mapping[str, Any] = {}
-        self.inherited: VisionTransformer | None = None
+        self.compared: Mapping[str, VisionTransformer] = {}
         self.score: NetworkScore | None = None
         self._seconds = 0.0  # of training, in earlier starts
         self._started: float | None = None
@@ -101,14 +102,16 @@ class SaveNetwork(pl.Callback):
             return
         network = pl_module.net
         own = self._finish(trainer, network)
-        inherited = None if self.inherited is None else self._finish(trainer, self.inherited)
+        scores = {name: self._finish(trainer, other) for name, other in self.compared.items()}
+        compared = {name: score for name, score in scores.items() if score is not None}
         self.score = own
-        for logger in trainer.loggers if own is not None else []:
+        if own is not None:
             metrics = {f"test/top{k}": own.top(k) for k in own.correct}
-            logger.log_metrics(metrics, step=trainer.global_step)
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step=trainer.global_step)
         if rank_and_world()[0] == 0:
-            self._write(trainer, network, own, inherited)
-            self._print(network, own, inherited)
+            self._write(trainer, network, own, compared)
+            self._print(network, own, compared)
 
     def _finish(self, trainer: pl.Trainer, network: VisionTransformer) -> NetworkScore | None:
         """Estimate statistics; the score, if there is a test split to be read."""
@@ -133,7 +136,7 @@ class SaveNetwork(pl.Callback):
         trainer: pl.Trainer,
         network: VisionTransformer,
         own: NetworkScore | None,
-        inherited: NetworkScore | None,
+        compared: Mapping[str, NetworkScore],
     ) -> None:
         folder, data = self.folder(trainer), trainer.datamodule  # type: ignore[attr-defined]
         shipped = copy.deepcopy(network).cpu().float().eval()
@@ -158,7 +161,7 @@ class SaveNetwork(pl.Callback):
                 "params": cost.params,
                 **self.facts,
                 "test": None if own is None else own.record(),
-                "inherited_test": None if inherited is None else inherited.record(),
+                "compared": {name: score.record() for name, score in compared.items()},
                 "validation": validation or None,
                 "epochs": trainer.current_epoch,
                 "steps": trainer.global_step,
@@ -168,15 +171,18 @@ class SaveNetwork(pl.Callback):
         )
 
     def _print(
-        self, network: VisionTransformer, own: NetworkScore | None, inherited: NetworkScore | None
+        self,
+        network: VisionTransformer,
+        own: NetworkScore | None,
+        compared: Mapping[str, NetworkScore],
     ) -> None:
         console = make_console()
         title = f"architecture {network.architecture.digest}"
         console.print(architecture_panel(network.space, network.architecture, title=title))
+        if own is None:
+            return
         rows = [
             NetworkRow(name=name, cost=network.cost(), top={k: score.top(k) for k in score.correct})
-            for name, score in (("inherited", inherited), ("retrained", own))
-            if score is not None
+            for name, score in {**compared, "retrained": own}.items()
         ]
-        if own is not None:
-            console.print(network_table(rows, own.total))
+        console.print(network_table(rows, own.total))
