@@ -250,9 +250,14 @@ def _of_digest(run: Path, digest: str) -> ArchitectureSource:
     if not file.is_file():
         raise CheckpointError(f"run={run} has no {HISTORY_FILE}, so there is no digest to look up")
     candidates = _read_candidates(file)
-    found = [known for known in candidates if digest and known.startswith(digest)]
+    if not digest:
+        raise ConfigError(
+            f"architecture={run}: has no digest after the colon; {file} has {len(candidates)}: "
+            f"{_listed(list(candidates))}"
+        )
+    found = [known for known in candidates if known.startswith(digest)]
     if not found:
-        near = get_close_matches(digest, candidates, 3, cutoff=0.0) if digest else list(candidates)
+        near = get_close_matches(digest, candidates, 3, cutoff=0.0)
         raise ConfigError(
             f"digest {digest} is not in {file}, which has {len(candidates)}; near it: "
             f"{_listed(near)}"

@@ -155,9 +155,19 @@ def installed_versions() -> dict[str, str | None]:
 
 def going_on(command: str, folder: Path, launcher: str | None) -> str:
     """The command that goes on with the run in a folder."""
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown}')}"
+    line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown_path(folder)}')}"
     return line if launcher is None else f"{line} (started by {launcher}, as before)"
+
+
+def shown_path(folder: Path) -> str:
+    """A folder as a user would type it here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def retrain_command(folder: Path) -> str:
+    """The command that trains the best architecture of a run as a network of its own."""
+    return f"python -m vitsearch.retrain {shlex.quote(f'architecture={shown_path(folder)}')}"
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ Thin: `_retraining.py` finds the architecture, its data and weights; Lightning t
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,13 @@ from vitsearch._launch import (
     is_started_by_lightning,
     limit_waiting,
 )
-from vitsearch._resume import finished_line, installed_versions, is_finished, mark_finished
+from vitsearch._resume import (
+    finished_line,
+    installed_versions,
+    is_finished,
+    mark_finished,
+    shown_path,
+)
 from vitsearch._retraining import (
     Retraining,
     find_retraining,
@@ -163,7 +168,7 @@ def _images(datamodule: Any) -> str:
 
 def next_steps(folder: Path) -> str:
     """The exact commands that a user may want now."""
-    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+    shown = shown_path(folder)
     model = shlex.quote(f"model={shown}")
     return "\n".join(
         [

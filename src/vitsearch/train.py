@@ -5,7 +5,6 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,13 @@ from vitsearch._launch import (
     limit_waiting,
 )
 from vitsearch._phases import Part, run_phases, split_phases
-from vitsearch._resume import finished_line, is_finished, mark_finished
+from vitsearch._resume import (
+    finished_line,
+    is_finished,
+    mark_finished,
+    retrain_command,
+    shown_path,
+)
 from vitsearch._training_command import (
     check_training,
     checkpoint_of,
@@ -188,7 +193,7 @@ def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: 
     """The exact commands that a user may want now."""
     low, high = reachable_range(space, "macs", num_classes)
     middle = (low + high) / 2
-    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+    shown = shown_path(folder)
     window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
     checkpoint = shlex.quote(f"checkpoint={shown}")
     lines = [
@@ -197,6 +202,7 @@ def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: 
     ]
     if searched:
         lines += [
+            f"  train it alone:  {retrain_command(folder)}",
             f"  in Python:       vitsearch.load_model({f'{shown}/best'!r})",
             f"  all candidates:  {shown}/search/history.jsonl",
         ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.files import write_json
 from vitsearch.lightning.network_classifier import Classifier
@@ -142,6 +143,7 @@ class SaveNetwork(pl.Callback):
         shipped = copy.deepcopy(network).cpu().float().eval()
         shipped.head_patch = None  # for training alone
         names = getattr(data, "class_names", None) or None
+        shipped.set_preprocessing(preprocessing_of(data))
         save_model(shipped, folder / MODEL_FOLDER, class_names=names)
         cost = shipped.cost()
         validation = {
