@@ -333,7 +333,7 @@ LINES = [
         ("init=inherited of glit_tiny needs checkpoint=",),
     ),
     (("architecture={run}", "init=inherited", "+data.in_chans=3", "run=gone"), ("run=gone",)),
-    (("architecture={run}", "experiment=gone"), ("experiment=gone is no file",)),
+    (("architecture={run}", "experiment=gone"), ("experiment=gone is unknown", "finetune")),
     (("architecture={run}", "epochs=3"), ("epochs=3",)),
 ]
 
@@ -343,7 +343,7 @@ def test_every_mistake_is_one_line(
     overrides: tuple[str, ...], words: tuple[str, ...], trained: Outcome, tmp_path: Path
 ) -> None:
     given = [override.replace("{run}", str(trained.run)) for override in overrides]
-    outcome = run_here("retrain", *given, folder=tmp_path)
+    outcome = run_here("retrain", *FEW, *given, folder=tmp_path)
     assert outcome.code == 2, outcome.out
     assert len(outcome.err.splitlines()) == 1, outcome.err
     assert outcome.err.startswith("vitsearch: ")
