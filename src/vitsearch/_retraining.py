@@ -51,12 +51,11 @@ class Retraining:
         """Where the architecture is from."""
         return "as the run began with" if self.source is None else self.source.words
 
-    @property
-    def origin(self) -> str:
-        """Where inherited weights are from."""
+    def origin(self, checkpoint: str | None) -> str:
+        """Where weights of it are from; `checkpoint` is the authors' file, if there is one."""
         if self.source is None:
-            return "where they were"
-        return str(self.source.model or self.source.supernet or "the checkpoint")
+            return "where they were when the run began"
+        return str(checkpoint or self.source.model or self.source.supernet)
 
 
 def find_retraining(config: DictConfig, folder: Path) -> Retraining:
@@ -167,28 +166,46 @@ def make_datamodule(config: DictConfig) -> Any:
     return with_order(datamodule, offset) if offset else datamodule
 
 
+def network_before(found: Retraining, config: DictConfig) -> VisionTransformer | None:
+    """The architecture with the weights that lie beside it: to inherit, and to compare with.
+
+    Raises:
+        CheckpointError: They are to be inherited, and are not there or damaged.
+    """
+    if found.source is None:
+        return None
+    if config.init == "inherited":
+        return found.source.network(config.checkpoint)
+    if not found.source.has_weights(config.checkpoint):
+        return None
+    with contextlib.suppress(VitSearchError):  # a network from scratch does without
+        return found.source.network(config.checkpoint)
+    return None
+
+
 def make_network(
     found: Retraining,
-    config: DictConfig,
     settings: dict[str, Any],
     num_classes: int,
     *,
-    inherits: bool,
+    inherits: VisionTransformer | None,
+    origin: str,
 ) -> tuple[VisionTransformer, tuple[str, ...]]:
     """The network to begin with.
 
     Args:
         found: Which.
-        config: Says where weights come from.
         settings: Of the module; what is the network's own is taken out.
         num_classes: Of the data.
-        inherits: Whether weights are needed; those of a run that goes on are in its checkpoint.
+        inherits: Whose weights it gets; fresh ones without.
+        origin: Where those are from, for messages.
 
     Returns:
         The network, and what of its weights is not as they were.
 
     Raises:
-        CheckpointError: There are no weights, or they do not fit.
+        CheckpointError: The weights do not fit.
+        ConfigError: A setting is out of range.
     """
     network = VisionTransformer(
         found.space,
@@ -197,30 +214,21 @@ def make_network(
         drop_path_rate=settings.pop("drop_path_rate", 0.0),
         patch_head=PATCHES in WeightedObjectives(settings.get("objective")).uses,
     )
-    if config.init != "inherited" or not inherits:
+    if inherits is None:
         return network, ()
-    assert found.source is not None
-    given = found.source.network(config.checkpoint)
-    if found.space.head.distillation and not given.space.head.distillation:
+    if found.space.head.distillation and not inherits.space.head.distillation:
         raise ConfigError(
             "distillation_token=true needs init=scratch: the weights that would be inherited have "
             "no such token"
         )
-    return network, inherit_weights(network, given.state_dict(), found.origin)
+    return network, inherit_weights(network, inherits.state_dict(), origin)
 
 
-def network_to_compare(
-    found: Retraining, config: DictConfig, network: VisionTransformer
+def comparable(
+    before: VisionTransformer | None, network: VisionTransformer
 ) -> dict[str, VisionTransformer]:
-    """The same architecture as it was before, if it sees the same images and classes."""
-    if found.source is None or not found.source.has_weights(config.checkpoint):
+    """The network as it was before, if it sees the same images and classes."""
+    if before is None or before.num_classes != network.num_classes:
         return {}
-    try:
-        before = found.source.network(config.checkpoint)
-    except VitSearchError:  # a network from scratch does not need them
-        return {}
-    plans = (before.plan, network.plan)
-    same = all(len({getattr(plan, name) for plan in plans}) == 1 for name in _SHAPE)
-    if not same or before.num_classes != network.num_classes:
-        return {}
-    return {"inherited": before}
+    same = all(getattr(before.plan, name) == getattr(network.plan, name) for name in _SHAPE)
+    return {"inherited": before} if same else {}

@@ -36,10 +36,11 @@ from vitsearch._resume import (
 )
 from vitsearch._retraining import (
     Retraining,
+    comparable,
     find_retraining,
     make_datamodule,
     make_network,
-    network_to_compare,
+    network_before,
 )
 from vitsearch._training_command import (
     check_training,
@@ -75,15 +76,20 @@ def main(config: DictConfig, folder: Path) -> None:
     limit_waiting(trainer.strategy, config.process_timeout)
     checkpoint = checkpoint_of(callbacks, trainer)
     settings: Any = OmegaConf.to_container(config.model, resolve=True)
+    before = network_before(found, config)
     network, notes = make_network(
-        found, config, settings, datamodule.num_classes, inherits=checkpoint is None
+        found,
+        settings,
+        datamodule.num_classes,
+        inherits=before if config.init == "inherited" and checkpoint is None else None,
+        origin=found.origin(config.checkpoint),
     )
     module = make_classifier(settings, network, "model")
     module.prepare_objective(datamodule)
     for callback in callbacks:
         if isinstance(callback, SaveNetwork):
             callback.facts = _facts(config, found, notes)
-            callback.compared = network_to_compare(found, config, network)
+            callback.compared = comparable(before, network)
     console = make_console() if is_first_process() else None
     if is_started_by_lightning():
         end_with_parent()
@@ -140,7 +146,9 @@ def _start(
     facts = {
         "architecture": f"{network.architecture.digest}, {found.words}",
         "network": f"{human(cost.macs)} MACs, {human(cost.params)} parameters",
-        "weights": f"inherited from {found.origin}" if config.init == "inherited" else "fresh",
+        "weights": f"inherited from {found.origin(config.checkpoint)}"
+        if config.init == "inherited"
+        else "fresh",
         "data": f"{type(datamodule).__name__}, {module.num_classes} classes, "
         f"{space.in_chans} x {space.image_size} x {space.image_size}",
         "trains on": _images(datamodule),

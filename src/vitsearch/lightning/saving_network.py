@@ -36,7 +36,7 @@ class SaveNetwork(pl.Callback):
     read once.
 
     Attributes:
-        facts: What else `result.json` should say, by name.
+        facts: What else `result.json` should say, by name; plain data.
         compared: Networks to test beside it, by name, such as the same one with the supernet's
             weights.
         score: On the test split, after training.
@@ -90,11 +90,12 @@ class SaveNetwork(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "facts": dict(self.facts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Go on counting; what was true when training began stays so."""
         self._seconds = float(state_dict["seconds"])
+        self.facts = {**self.facts, **state_dict["facts"]}
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Estimate, score, write, print."""
