@@ -61,10 +61,11 @@ def score_network(
         DataError: There is no image.
     """
     network.to(device).eval()
+    dtype = next(network.parameters()).dtype  # half or double, where a trainer has it so
     ks = [k for k in TOP_K if k < network.num_classes]
     counts = torch.zeros(len(ks) + 1, dtype=torch.int64, device=device)
     for images, labels in batches:
-        images, labels = images.to(device), labels.to(device)
+        images, labels = images.to(device, dtype), labels.to(device)
         with autocast():
             logits = network(images)
         hits = logits.topk(ks[-1], dim=1).indices == labels[:, None]

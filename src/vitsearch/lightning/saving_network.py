@@ -122,7 +122,8 @@ class SaveNetwork(pl.Callback):
         network.to(device)
         if network.has_batch_norm:
             with autocast():
-                batches = [images.to(device) for images in statistics_batches(trainer)]
+                dtype = next(network.parameters()).dtype
+                batches = [images.to(device, dtype) for images in statistics_batches(trainer)]
                 network.reestimate_statistics(batches)
         loader_of = getattr(trainer.datamodule, "test_dataloader", None)  # type: ignore[attr-defined]
         if loader_of is None or not self.use_test_split:
