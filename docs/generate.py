@@ -3,6 +3,8 @@
     python docs/generate.py configuration          every setting, from conf/ and its comments
     python docs/generate.py spaces [family]        the named spaces: choices, sizes, costs
     python docs/generate.py published [family]     the published networks: parameters, MACs
+    python docs/generate.py api <module>           the public names of a module
+    python docs/generate.py extras                 what can be installed besides, from pyproject.toml
 
 `docs/outputs.py` puts what they print into the Markdown files, and checks that it is still so.
 """
@@ -13,6 +15,8 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from inspect import ismodule
 from pathlib import Path
 
 import yaml
@@ -199,13 +203,52 @@ def size(network: tuple) -> int:
     return space.plan(architecture).cost().macs
 
 
-TABLES = {"configuration": configuration, "spaces": spaces, "published": networks}
+# Public names, optional packages
+
+
+def api(module: str) -> Iterator[str]:
+    """What mkdocstrings is to describe: the names that the module offers."""
+    for name in import_module(module).__all__:
+        if not ismodule(getattr(import_module(module), name)):
+            yield f"::: {module}.{name}"
+
+
+def extras() -> Iterator[str]:
+    """The optional dependencies, and what for."""
+    text = (CONF.parent / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
+    yield from ["| extra | for | brings |", "|---|---|---|"]
+    for name, packages in re.findall(r"^(\w+) = \[(.*?)\]$", section, re.MULTILINE | re.DOTALL):
+        listed = ", ".join(re.findall(r'"([\w.-]+)', packages))
+        brings = "all of these, and what the tests need" if name == "dev" else listed
+        yield f"| `vitsearch[{name}]` | {EXTRAS[name]} | {brings} |"
+
+
+EXTRAS = {
+    "dev": "all checks: `make test`",
+    "docs": "these pages: `make docs`",
+    "export": "ONNX files: `python -m vitsearch.export`",
+    "hub": "models on the Hugging Face Hub",
+    "nsga2": "fronts of accuracy against costs: `searcher=nsga2`",
+    "optuna": "histories as Optuna studies: `python -m vitsearch.report optuna=study.db`",
+    "plots": "pictures of an audit",
+    "slurm": "sweeps as SLURM jobs: `hydra/launcher=submitit_slurm`",
+    "tensorboard": "`logger=tensorboard`",
+}
+
+TABLES = {
+    "api": api,
+    "configuration": configuration,
+    "extras": extras,
+    "published": networks,
+    "spaces": spaces,
+}
 
 
 def main() -> None:
     """The command."""
     if len(sys.argv) < 2 or sys.argv[1] not in TABLES:
-        raise SystemExit(f"usage: python docs/generate.py {'|'.join(TABLES)} [family]")
+        raise SystemExit(f"usage: python docs/generate.py {'|'.join(TABLES)} [of what]")
     print("\n".join(TABLES[sys.argv[1]](*sys.argv[2:])))
 
 

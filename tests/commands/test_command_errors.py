@@ -106,7 +106,7 @@ SETTINGS = [
     ("seed=-1", ("seed=-1",)),
     ("searcher=null", ("searcher=null",)),
     ("+trainer.max_steps=0", ("trainer.max_steps=0",)),
-    ("+experiment=nope", ("experiment=nope",)),
+    ("experiment=nope", ("experiment=nope is unknown", "glit_tiny_imagenet")),
     ("+callbacks.mine._target_=pathlib.Path", ("callbacks.mine",)),
 ]
 

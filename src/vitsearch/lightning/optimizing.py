@@ -35,12 +35,15 @@ def make_optimizers(
     Args:
         network: What is trained; its `no_weight_decay` is heeded.
         trainer: Says how long.
-        optimizer: Arguments of `timm.optim.create_optimizer_v2`.
+        optimizer: Arguments of `timm.optim.create_optimizer_v2`; with `layer_decay`, the network's
+            `group_matcher` says which layer a parameter belongs to.
         scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
             constant learning rate.
     """
     made = create_optimizer_v2(network, **optimizer)
     if not scheduler:
+        for group in made.param_groups:  # timm leaves it to its schedules to slow layers down
+            group["lr"] *= group.get("lr_scale", 1.0)
         return made  # type: ignore[no-any-return]
     epochs = trainer.max_epochs or 1
     per_epoch = max(int(trainer.estimated_stepping_batches) // max(epochs, 1), 1)
@@ -72,6 +75,10 @@ def check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) 
     def shown(section: str, settings: Mapping[str, Any]) -> str:
         return ", ".join(f"{section}.{name}={value}" for name, value in settings.items())
 
+    decay = optimizer.get("layer_decay")
+    number = isinstance(decay, int | float) and not isinstance(decay, bool)
+    if decay is not None and not (number and 0 < decay <= 1):
+        raise ConfigError(f"optimizer.layer_decay={decay} must lie in (0, 1], or be null")
     try:
         made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **optimizer)
     except Exception as error:

@@ -53,11 +53,10 @@ class EpochLines(ProgressBar):
         seconds = time.monotonic() - self._started
         metrics = trainer.callback_metrics
         parts = [f"loss {metrics['train/loss']:.3f}"] if "train/loss" in metrics else []
-        prefix = "val/top1_"
         parts += [
-            f"{name.removeprefix(prefix)} {100 * value:.1f} %"
+            f"{name.removeprefix('val/').removeprefix('top1_')} {100 * value:.1f} %"
             for name, value in sorted(metrics.items())
-            if name.startswith(prefix)
+            if name.startswith("val/top")
         ]
         total = trainer.max_epochs or 0
         if total > 0:
