@@ -46,7 +46,7 @@ def run_folder(checkpoint: str | None) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
-@command("audit")
+@command("audit", locks=True)
 def audit(config: DictConfig, folder: Path) -> None:
     """Load a run, audit it."""
     fit_to_launch(config.trainer)
