@@ -83,7 +83,7 @@ def audit(config: DictConfig, folder: Path) -> None:
             "supernet": str(checkpoint),
             "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
             "devices": f"{fabric.world_size} x {fabric.device.type}",
-            "trained alone": f"{config.n} architectures, {recipe.settings['epochs']} epochs, "
+            "trained alone": f"{config.n} architectures, {recipe.length}, "
             f"seeds {', '.join(map(str, plan.seeds))}",
             "folder": str(folder),
         }
