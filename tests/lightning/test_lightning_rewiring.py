@@ -82,6 +82,9 @@ def test_every_unit_of_a_layer_moves_together() -> None:
     layers = {axis.places[0][0].rsplit(".", 2)[0] for axis in tied_axes(supernet("glit"))}
     blocks = [f"stages.0.blocks.{i}" for i in range(2)]
     assert layers == {f"{b}.{m}" for b in blocks for m in ("mixer.attn", "mixer.local", "mlp")}
+    # Of ViTAS's channels no two can trade places for all numbers of heads.
+    layers = {axis.places[0][0].rsplit(".", 2)[0] for axis in tied_axes(supernet("vitas"))}
+    assert layers == {f"{b}.mlp" for b in blocks}
 
 
 @pytest.mark.parametrize("opt", ["adamw", "sgd", "lamb", "nadamw"])
