@@ -88,7 +88,7 @@ def test_every_unit_of_a_layer_moves_together() -> None:
 
 
 @pytest.mark.parametrize("opt", ["adamw", "sgd", "lamb", "nadamw"])
-@pytest.mark.parametrize("name", ["glit", "vit_resnas", "autoformer"])
+@pytest.mark.parametrize("name", ["glit", "vitas", "vit_resnas", "autoformer"])
 def test_the_next_step_is_the_step_of_the_network_as_it_was(name: str, opt: str) -> None:
     plain, rewired = supernet(name), supernet(name)
     x, labels = images(plain, 6), torch.arange(6) % 5
