@@ -117,7 +117,7 @@ def make_schedule(
     try:
         schedule, _ = create_scheduler_v2(
             optimizer,
-            num_epochs=length,  # type: ignore[arg-type]
+            num_epochs=length,
             updates_per_epoch=updates_per_epoch,
             step_on_epochs=False,
             **scheduler,
@@ -139,7 +139,7 @@ def _own_updates(
     cycles, factor = max(scheduler.get("cycle_limit", 1), 1), scheduler.get("cycle_mul", 1.0)
     together = cycles if factor == 1 else (factor**cycles - 1) / (factor - 1)
     left = num_updates - around * updates_per_epoch
-    return left if together == 1 else left / together  # type: ignore[no-any-return]
+    return left if together == 1 else left / together
 
 
 def _whole(updates: float, per_epoch: int) -> float:
