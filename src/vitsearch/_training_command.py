@@ -22,17 +22,26 @@ def check_training(config: DictConfig) -> None:
     """Refuse a training that could not train.
 
     Raises:
-        ConfigError: `max_epochs` is below 1 although no number of steps is given.
+        ConfigError: It has no end, or ends before it begins.
     """
     experiment: Any = config.get("experiment")  # a file that was found has been merged
     if experiment is not None:
         raise ConfigError(f"experiment={experiment} is no file on the search path")
     epochs = config.trainer.get("max_epochs")
     steps = config.trainer.get("max_steps")
-    if steps not in (None, -1) and (not isinstance(steps, int) or steps < 1):
+    if steps not in (None, -1) and not _counts(steps):
         raise ConfigError(f"trainer.max_steps={steps} must be a whole number, 1 or more, or -1")
-    if steps in (None, -1) and (not isinstance(epochs, int) or epochs < 1):
-        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more")
+    if steps in (None, -1) and not _counts(epochs):
+        raise ConfigError(
+            f"trainer.max_epochs={epochs} must be a whole number, 1 or more; -1 needs "
+            f"trainer.max_steps"
+        )
+    if epochs not in (None, -1) and not _counts(epochs):
+        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more, or -1")
+
+
+def _counts(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def make_callbacks(config: DictConfig) -> list[pl.Callback]:

@@ -51,6 +51,7 @@ from vitsearch._training_command import (
 )
 from vitsearch.costs import human
 from vitsearch.lightning import Classifier, SaveNetwork
+from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import facts_panel, make_console
 
@@ -85,6 +86,7 @@ def main(config: DictConfig, folder: Path) -> None:
         origin=found.origin(config.checkpoint),
     )
     module = make_classifier(settings, network, "model")
+    check_length(trainer, module.scheduler_settings)
     module.prepare_objective(datamodule)
     for callback in callbacks:
         if isinstance(callback, SaveNetwork):

@@ -48,6 +48,7 @@ from vitsearch.lightning import (
     MultiArchitectureSampling,
     SearchableClassifier,
 )
+from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import Architecture, SearchSpace
@@ -101,6 +102,7 @@ def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | N
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    check_length(trainer, module.scheduler_settings)
     limit_waiting(trainer.strategy, config.get("process_timeout", 1800))
     checkpoint = checkpoint_of(callbacks, trainer)
     if checkpoint is None and part.weights is not None:
