@@ -4,7 +4,7 @@
     python docs/generate.py spaces [family]        the named spaces: choices, sizes, costs
     python docs/generate.py published [family]     the published networks: parameters, MACs
     python docs/generate.py api <module>           the public names of a module
-    python docs/generate.py extras                 what can be installed besides, from pyproject.toml
+    python docs/generate.py extras                 what can be installed besides
 
 `docs/outputs.py` puts what they print into the Markdown files, and checks that it is still so.
 """

@@ -17,8 +17,8 @@ def prepare(path: Path, facts: dict) -> np.ndarray:
     """A picture as the network has seen its own: (C, H, W)."""
     _, chans, side, _ = facts["shape"]
     picture = Image.open(path).convert("L" if chans == 1 else "RGB")
-    scale = int(side / facts["crop_pct"]) / min(picture.size)
-    size = [round(length * scale) for length in picture.size]
+    shortest = int(side / facts["crop_pct"])
+    size = [shortest * length // min(picture.size) for length in picture.size]
     picture = picture.resize(size, Image.Resampling[facts["interpolation"].upper()])
     left, top = (round((length - side) / 2) for length in size)
     pixels = np.asarray(picture.crop((left, top, left + side, top + side)), dtype=np.float32)

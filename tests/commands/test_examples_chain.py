@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from docs.outputs import Block, blocks_of, markdown_files, shape
 
@@ -24,6 +25,7 @@ from tests.commands.running import (
     read_history,
     run_here,
 )
+from vitsearch.data import ImageFolder
 
 pytestmark = pytest.mark.slow
 EXAMPLES = REPOSITORY / "examples"
@@ -97,6 +99,19 @@ def test_own_images_from_pictures_to_a_file(chain: tuple[Path, dict[str, str]]) 
         "images/cross/0001.png",
     ]
     assert (folder / "runs" / "images" / "report.html").is_file()
+
+
+def test_pictures_are_prepared_as_the_network_has_seen_them(
+    chain: tuple[Path, dict[str, str]],
+) -> None:
+    folder, _ = chain
+    facts = json.loads((folder / "runs/retrained/export/model.onnx.json").read_text())
+    data = ImageFolder(folder / "images", image_size=32, batch_size=4, search_per_class=5)
+    data.setup("test")
+    prepare = runpy.run_path(str(EXAMPLES / "onnx" / "classify.py"))["prepare"]
+    images, _ = next(iter(data.test_dataloader()))
+    for path, image in zip(data.sample_ids("test"), images, strict=False):
+        assert np.abs(prepare(Path(path), facts["input"]) - image.numpy()).max() < 1e-5
 
 
 def test_three_budgets_from_one_supernet(tmp_path: Path) -> None:
