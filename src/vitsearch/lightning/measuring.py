@@ -59,7 +59,7 @@ class Measurements:
             ConstraintError: There is no such device.
         """
         self.device = search_device if settings.device == "auto" else torch.device(settings.device)
-        _check_device(self.device)
+        _check_device(self.device, settings.section)
         self._search_device = search_device
         self._space = space
         self._num_classes = num_classes
@@ -125,7 +125,7 @@ class Measurements:
         if self.device.type != "cpu":
             raise ConstraintError(
                 f"memory_mb cannot be measured on {self.device.type}; "
-                f"constraint.measure.device=cpu measures on the CPU"
+                f"{settings.section}.device=cpu measures on the CPU"
             )
         return self._peak_memory.measure(
             self._space,
@@ -177,11 +177,11 @@ def is_measured(searcher: Searcher, constraint: Constraint) -> bool:
     return bool(constraint.measured_windows()) or not set(minimised).isdisjoint(MEASURED)
 
 
-def _check_device(device: torch.device) -> None:
+def _check_device(device: torch.device, section: str) -> None:
     here = torch.cuda.device_count() if device.type == "cuda" else 1
     missing = device.type == "mps" and not torch.backends.mps.is_available()
     if missing or (device.index or 0) >= here:
         raise ConstraintError(
-            f"constraint.measure.device={device}: there is no such device here; "
+            f"{section}.device={device}: there is no such device here; "
             f"auto measures where the search runs"
         )
