@@ -56,9 +56,7 @@ def confusion_matrix(predictions: Predictions, num_classes: int) -> np.ndarray[A
     return matrix
 
 
-def class_facts(
-    matrix: np.ndarray[Any, Any], class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+def class_facts(matrix: np.ndarray[Any, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Every class: its images, how many are recognised, how often it is named in vain.
 
     Args:
@@ -72,6 +70,7 @@ def class_facts(
     correct, images, named = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     return [
         {
+            "index": index,
             "name": name,
             "images": int(images[index]),
             "correct": int(correct[index]),
@@ -86,7 +85,10 @@ def class_facts(
 def confusion_facts(
     matrix: np.ndarray[Any, Any], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every pair of classes that were taken for each other, the most frequent first."""
+    """Every pair of classes of which one was taken for the other, the most frequent first.
+
+    Names may occur twice, as in ImageNet, so classes also have their index.
+    """
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     rows, columns = np.nonzero(wrong)
@@ -95,6 +97,8 @@ def confusion_facts(
         {
             "true": class_names[rows[at]],
             "predicted": class_names[columns[at]],
+            "true_index": int(rows[at]),
+            "predicted_index": int(columns[at]),
             "count": int(wrong[rows[at], columns[at]]),
         }
         for at in order
@@ -102,7 +106,9 @@ def confusion_facts(
 
 
 def calibration_facts(predictions: Predictions, num_bins: int) -> dict[str, Any]:
-    """How far confidence can be taken at its word: "On Calibration of Modern Neural Networks", 2017.
+    """How far confidence can be taken at its word.
+
+    Source: On Calibration of Modern Neural Networks (ICML 2017), section 2.
 
     Args:
         predictions: Of the whole split.

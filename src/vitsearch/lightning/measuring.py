@@ -45,6 +45,7 @@ class Measurements:
         *,
         search_device: torch.device,
         file: Path | None = None,
+        peak_memory: PeakMemory | None = None,
     ) -> None:
         """Check that the device is there; nothing is measured yet.
 
@@ -54,6 +55,7 @@ class Measurements:
             settings: How to measure.
             search_device: What `device=auto` stands for.
             file: Where numbers are kept; nowhere by default.
+            peak_memory: A helper that is shared; one of its own by default.
 
         Raises:
             ConstraintError: There is no such device.
@@ -66,7 +68,7 @@ class Measurements:
         self._settings = settings
         self._file = file
         self._values: dict[str, dict[str, float]] | None = None
-        self._peak_memory = PeakMemory()
+        self._peak_memory = PeakMemory() if peak_memory is None else peak_memory
 
     def __enter__(self) -> Measurements:
         return self

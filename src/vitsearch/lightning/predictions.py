@@ -6,7 +6,7 @@ process has them in the order of the split, and every figure is computed once, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -55,7 +55,7 @@ def predict(
     *,
     device: torch.device,
     precision: Precision | None = None,
-    positions: Sequence[int] | None = None,
+    positions: Callable[[], Sequence[int]] | None = None,
 ) -> Predictions:
     """Run a network, as it is, over this process's images.
 
@@ -64,7 +64,8 @@ def predict(
         batches: Images (B, C, H, W) and labels (B,).
         device: Where to compute.
         precision: Lightning's, for half precision; plain float32 by default.
-        positions: Where the images stand in their split; in a row from 0 by default.
+        positions: Asked, when all images are read, where they stand in their split; by default
+            in a row from 0.
 
     Raises:
         DataError: There is another number of images than of positions.
@@ -81,7 +82,7 @@ def predict(
     labels, predicted, ranks, confidences, losses = (
         torch.cat(column) for column in zip(*rows, strict=True)
     )
-    places = range(len(labels)) if positions is None else positions
+    places = range(len(labels)) if positions is None else positions()
     if len(places) != len(labels):
         raise DataError(f"the split has {len(places)} images, its loader gave {len(labels)}")
     return Predictions(
@@ -123,3 +124,14 @@ def gather_predictions(own: Predictions) -> Predictions:
         raise DataError("there is no image to evaluate the network on")
     order = columns["positions"].argsort()
     return Predictions(**{name: column[order] for name, column in columns.items()})
+
+
+def joined(parts: Sequence[tuple[Predictions, int]]) -> Predictions:
+    """Those of several splits, one after the other; each comes with its number of images."""
+    columns: dict[str, list[Tensor]] = {field.name: [] for field in fields(Predictions)}
+    before = 0
+    for part, size in parts:
+        for name, column in columns.items():
+            column.append(getattr(part, name) + (before if name == "positions" else 0))
+        before += size
+    return Predictions(**{name: torch.cat(column) for name, column in columns.items()})

@@ -17,6 +17,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.lightning.measuring import Measurements
 from vitsearch.lightning.settings import check_flag
 from vitsearch.supernet import VisionTransformer
+from vitsearch.supernet.peak_memory import PeakMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class SpeedSettings(MeasureSettings):
     section: ClassVar[str] = "speed"
 
 
-def speed_settings(settings: Mapping[str, Any]) -> tuple[list[SpeedSettings], bool]:
+def speed_settings(settings: Mapping[str, Any]) -> tuple[list[MeasureSettings], bool]:
     """What to measure: settings for each batch size, and whether memory is measured, too.
 
     Args:
@@ -49,7 +50,7 @@ def speed_settings(settings: Mapping[str, Any]) -> tuple[list[SpeedSettings], bo
 
 def speed_facts(
     network: VisionTransformer,
-    settings: Sequence[SpeedSettings],
+    settings: Sequence[MeasureSettings],
     *,
     device: torch.device,
     memory: bool,
@@ -71,18 +72,27 @@ def speed_facts(
     """
     rows: list[dict[str, Any]] = []
     circumstances: dict[str, Any] = {}
-    for one in settings:
-        with Measurements(network.space, network.num_classes, one, search_device=device) as found:
-            latency = found.value("latency_ms", network.architecture)
+    with PeakMemory() as peak_memory:  # one helper for all: starting it takes seconds
+        for one in settings:
+            measured = Measurements(
+                network.space,
+                network.num_classes,
+                one,
+                search_device=device,
+                peak_memory=peak_memory,
+            )
+            latency = measured.value("latency_ms", network.architecture)
             rows.append(
                 {
                     "batch_size": one.batch_size,
                     "latency_ms": latency,
                     "images_per_second": 1e3 * one.batch_size / latency,
-                    "memory_mb": found.value("memory_mb", network.architecture) if memory else None,
+                    "memory_mb": measured.value("memory_mb", network.architecture)
+                    if memory
+                    else None,
                 }
             )
-            circumstances = found.circumstances()
+            circumstances = measured.circumstances()
     for name in ("batch_size", "space", "num_classes"):
         circumstances.pop(name)
     return {"circumstances": circumstances, "batches": rows}
