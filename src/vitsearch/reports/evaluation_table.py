@@ -10,6 +10,7 @@ from rich.table import Table
 
 from vitsearch.costs import human
 from vitsearch.reports.audit_words import percent
+from vitsearch.reports.panels import fact_panel
 
 MOST_CLASSES = 20
 _SHOWN_CLASSES = 10
@@ -29,12 +30,7 @@ def evaluation_panel(facts: Mapping[str, Any]) -> Panel:
         f"{data['num_classes']} classes{skipped}",
         "computed on": f"{where['processes']} x {where['device']}, {where['precision']}",
     }
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold")
-    grid.add_column(overflow="fold")
-    for name, fact in rows.items():
-        grid.add_row(name, fact)
-    return Panel(grid, title="vitsearch evaluation", title_align="left", expand=False)
+    return fact_panel(rows, title="vitsearch evaluation")
 
 
 def evaluation_tables(facts: Mapping[str, Any]) -> Iterator[Table]:

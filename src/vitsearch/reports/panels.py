@@ -27,6 +27,16 @@ def size_in_words(size: int) -> str:
     return str(size) if size < 10_000 else f"10^{math.log10(size):.1f}"
 
 
+def fact_panel(facts: Mapping[str, str], *, title: str = "vitsearch") -> Panel:
+    """Names and what they stand for, a line each."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    return Panel(table, title=title, title_align="left", expand=False)
+
+
 def start_panel(
     space: SearchSpace, *, num_classes: int, constraint: Constraint, facts: Mapping[str, str]
 ) -> Panel:
@@ -38,16 +48,15 @@ def start_panel(
         constraint: The budget.
         facts: More lines, by name.
     """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
     low, high = reachable_range(space, "macs", num_classes)
-    table.add_row("space", f"{space.name}, {size_in_words(space.size())} architectures")
-    table.add_row("MACs", f"{human(low)} to {human(high)}")
-    table.add_row("budget", str(constraint))
-    for name, fact in facts.items():
-        table.add_row(name, fact)
-    return Panel(table, title="vitsearch", title_align="left", expand=False)
+    return fact_panel(
+        {
+            "space": f"{space.name}, {size_in_words(space.size())} architectures",
+            "MACs": f"{human(low)} to {human(high)}",
+            "budget": str(constraint),
+            **facts,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
