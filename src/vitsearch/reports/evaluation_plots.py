@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ MOST_NAMES = 40
 """With more classes only the pairs that are most often confused have names."""
 
 _MOST_NUMBERS = 15
+_MOST_DOTS = 200
 _SHOWN_PAIRS = 20
 _NAME_WIDTH = 24
 _INK, _BLUE, _RED, _GREY = "#1f2933", "#2b6cb0", "#c53030", "#9aa5b1"
@@ -99,6 +101,7 @@ def _draw_pairs(figure: Any, facts: Mapping[str, Any]) -> None:
     right.set_yticks(range(len(pairs)), labels, fontsize="small")
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set_xlabel("images")
+    right.set_ylim(-0.7, len(pairs) - 0.3)
     right.set_title("most often confused (true → predicted)", loc="left", color=_INK)
     _plain(right)
     left.set_box_aspect(1)
@@ -109,13 +112,25 @@ def _show_shares(figure: Any, axis: Any, shares: np.ndarray[Any, Any]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     # The square root of a share: a few percent of confusion must show beside 90 on the diagonal.
-    image = axis.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    cells, last = _pooled(shares), len(shares) - 0.5
+    extent = (-0.5, last, last, -0.5)
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    image = axis.imshow(cells, cmap="Blues", norm=norm, extent=extent, interpolation="nearest")
     bar = figure.colorbar(image, ax=axis, shrink=0.7, format=PercentFormatter(1.0))
     bar.set_label("of the images of a class")
     bar.outline.set_visible(False)
     axis.spines[:].set_color(_GREY)
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
+
+
+def _pooled(shares: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Of very many classes the largest share of each square of neighbours: one alone is no dot."""
+    side = math.ceil(len(shares) / _MOST_DOTS)
+    cells = math.ceil(len(shares) / side)
+    padded = np.pad(shares, (0, cells * side - len(shares))).reshape(cells, side, cells, side)
+    largest: np.ndarray[Any, Any] = padded.max(axis=(1, 3))
+    return largest
 
 
 def _draw_calibration(figure: Any, facts: Mapping[str, Any]) -> None:
