@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from vitsearch._command import command, fail, quiet_warnings, save_config
+from vitsearch._command import check_seed, command, fail, quiet_warnings, save_config
 from vitsearch._launch import fit_to_launch
 from vitsearch._model_command import given_model, model_data, spell_out_model
 from vitsearch._supernet_command import launch, make_fabric
@@ -29,6 +29,7 @@ def run(config: DictConfig, folder: Path) -> None:
     """Load a network, evaluate it on a split of its data or of other data."""
     fit_to_launch(config.trainer)
     quiet_warnings()
+    check_seed(config.seed)
     given = given_model(config)
     settings = read_settings(config)
     datamodule = model_data(config, given, batch_size=config.batch_size)
