@@ -16,7 +16,9 @@ import torch
 import vitsearch
 from tests.commands.running import Outcome, files_below, run_here, run_module
 from tests.commands.test_command_errors import refused
+from tests.supernet.authors import authors_state
 from vitsearch.data import FashionMini, ImageFolder
+from vitsearch.supernet.importing.load import FAMILIES
 
 QUICK = ("trainer.accelerator=cpu", "trainer.devices=1", "speed=null")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
@@ -203,3 +205,21 @@ def test_two_processes_count_like_one(run: Path, tmp_path: Path) -> None:
     assert one["top1"] == other["top1"]
     assert one["confusions"] == other["confusions"]
     assert one["cross_entropy"] == pytest.approx(other["cross_entropy"], rel=1e-5)
+
+
+def test_the_authors_weights(colour_folders: Callable[..., Path], tmp_path: Path) -> None:
+    state = authors_state("glit_tiny")
+    weight = FAMILIES["glit"].classifier
+    for name in (weight, weight.removesuffix("weight") + "bias"):
+        state[name] = state[name][:3]
+    torch.save({"model": state}, tmp_path / "authors.pth")
+    root = colour_folders("images", per_class=9)
+    options = ("checkpoint=authors.pth", "data=image_folder", f"data.root={root}", *QUICK)
+    outcome = run_here(
+        "evaluate", "model=glit_tiny", *options, "data.num_workers=0", folder=tmp_path
+    ).succeeded()
+    facts = read(tmp_path / "outputs" / "evaluation" / "glit_tiny")
+    assert facts["model"]["name"] == "glit_tiny"
+    assert facts["model"]["digest"] == vitsearch.published("glit_tiny")[1].digest
+    assert "authors.pth" in outcome.out
+    assert [one["name"] for one in facts["classes"]] == ["ant", "bee", "cat"]
