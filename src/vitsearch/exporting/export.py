@@ -14,12 +14,13 @@ from vitsearch.exporting.checks import BATCH_SIZES, example_images, largest_diff
 from vitsearch.exporting.description import export_facts
 from vitsearch.exporting.folder_format import FolderFormat
 from vitsearch.exporting.onnx_format import OnnxFormat
+from vitsearch.exporting.timm_format import TimmFormat
 from vitsearch.exporting.torch_format import TorchFormat
 from vitsearch.files import staged, write_json
 from vitsearch.supernet import VisionTransformer
 
 FORMATS: dict[str, Format] = {
-    made.name: made for made in (OnnxFormat(), TorchFormat(), FolderFormat())
+    made.name: made for made in (OnnxFormat(), TorchFormat(), FolderFormat(), TimmFormat())
 }
 
 
