@@ -39,6 +39,7 @@ from vitsearch.lightning import (
     SearchableClassifier,
     SupernetCheckpoint,
 )
+from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import Architecture, SearchSpace
@@ -92,6 +93,7 @@ def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | N
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    check_length(trainer, module.scheduler_settings)
     limit_waiting(trainer.strategy, config.get("process_timeout", 1800))
     checkpoint = checkpoint_of(callbacks, trainer)
     if checkpoint is None and part.weights is not None:
@@ -153,17 +155,26 @@ def check_training(config: DictConfig) -> None:
     """Refuse a training that could not train.
 
     Raises:
-        ConfigError: `max_epochs` is below 1 although no number of steps is given.
+        ConfigError: It has no end, or ends before it begins.
     """
     experiment: Any = config.get("experiment")  # a file that was found has been merged
     if experiment is not None:
         raise ConfigError(f"experiment={experiment} is no file on the search path")
     epochs = config.trainer.get("max_epochs")
     steps = config.trainer.get("max_steps")
-    if steps not in (None, -1) and (not isinstance(steps, int) or steps < 1):
+    if steps not in (None, -1) and not _counts(steps):
         raise ConfigError(f"trainer.max_steps={steps} must be a whole number, 1 or more, or -1")
-    if steps in (None, -1) and (not isinstance(epochs, int) or epochs < 1):
-        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more")
+    if steps in (None, -1) and not _counts(epochs):
+        raise ConfigError(
+            f"trainer.max_epochs={epochs} must be a whole number, 1 or more; -1 needs "
+            f"trainer.max_steps"
+        )
+    if epochs not in (None, -1) and not _counts(epochs):
+        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more, or -1")
+
+
+def _counts(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def make_callbacks(config: DictConfig) -> list[pl.Callback]:

@@ -45,7 +45,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "mixer": "relative_attention",
             "mixer.num_heads": [[2], [3]],
             "mixer.head_dim": [12, 16],
-            "mixer.max_distance": 3,
+            "mixer.max_distance": 4,
             "mlp": "autoformer",
             "head": "autoformer",
             "head.distillation": True,

@@ -8,6 +8,7 @@ override: `compute_loss`, `mix`, `configure_optimizers`.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.elastic import NormStatistics
@@ -188,7 +190,10 @@ class SearchableClassifier(pl.LightningModule):
                     "whose graph changes every step; leave it out"
                 )
             settings["find_unused_parameters"] = True
-            settings.setdefault("broadcast_buffers", False)
+            names = ("forward_sync_buffers", "broadcast_buffers")  # now, and in older torch
+            known = inspect.signature(DistributedDataParallel).parameters
+            if not any(name in settings for name in names):
+                settings[next(name for name in names if name in known)] = False
 
     def prepare_objective(self, data: object = None) -> None:
         """Load what the objective needs, such as a teacher; `setup` does, commands do it earlier.

@@ -35,6 +35,12 @@ class Recipe:
     settings: Mapping[str, Any]
 
     @property
+    def length(self) -> str:
+        """How long a training is, in words."""
+        limits = {unit: self.settings["trainer"].get(f"max_{unit}") for unit in ("epochs", "steps")}
+        return " or ".join(f"{n} {unit}" for unit, n in limits.items() if n not in (None, -1))
+
+    @property
     def digest(self) -> str:
         """Eight hexadecimal digits of the settings."""
         text = json.dumps(self.settings, sort_keys=True, default=str)
