@@ -38,5 +38,9 @@ class HistoryError(VitSearchError):
     """A search history that is damaged, or of another search than the one that would go on."""
 
 
+class ExportError(VitSearchError):
+    """A network that cannot be written in a format, or whose file does not say what it says."""
+
+
 class MissingExtraError(VitSearchError):
     """A feature whose optional dependencies are not installed."""

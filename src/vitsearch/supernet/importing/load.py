@@ -12,10 +12,10 @@ from vitsearch.spaces.published import published, published_entries
 from vitsearch.supernet.importing.autoformer import AUTOFORMER
 from vitsearch.supernet.importing.glit import GLIT
 from vitsearch.supernet.importing.read import describe_source, read_state
-from vitsearch.supernet.importing.resample import resample_positions
 from vitsearch.supernet.importing.take import Family, Take
 from vitsearch.supernet.importing.vit_resnas import VIT_RESNAS
 from vitsearch.supernet.importing.vitas import VITAS
+from vitsearch.supernet.resample import resample_positions
 from vitsearch.supernet.saving import refuse_misfits
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
