@@ -88,10 +88,12 @@ def test_export_with_any_batch(name, images):
 @pytest.mark.parametrize("name", SHALLOW)
 def test_compiles_whole(name, images):
     """One graph, forward and backward, in training and in evaluation."""
+    # Tracing finds what breaks a graph; the kernels' layouts matter to tokens in BatchNorm alone.
+    backend = "aot_eager" if name == "glit" else "eager"
     torch.compiler.reset()
     network = extracted(name, **SHALLOW[name]).train()
     x, reference = images(network, 4), copy.deepcopy(network)
-    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(network, backend=backend, fullgraph=True)
     for run in (compiled, reference):
         run(x).square().sum().backward()
     expected = dict(reference.named_parameters())

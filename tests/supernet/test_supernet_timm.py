@@ -51,7 +51,9 @@ def test_timm_lists_them():
 def quick_weights(monkeypatch):
     """Plain normal weights, which are drawn faster than truncated ones."""
     for name in ("trunc_normal_", "xavier_uniform_", "kaiming_normal_"):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, **_: tensor.normal_(std=0.05))
+        monkeypatch.setattr(
+            torch.nn.init, name, lambda tensor, **_: torch.nn.init.normal_(tensor, std=0.05)
+        )
 
 
 @pytest.mark.parametrize("name", list_published())
@@ -145,6 +147,9 @@ def test_features_only(name):
     else:
         assert backbone.feature_info.channels() == [176, 352, 704]
         assert backbone.feature_info.reduction() == [14, 28, 56]
+    config = timm.data.resolve_data_config({}, model=backbone)
+    assert config["input_size"] == (1, small_size(name), small_size(name))
+    assert config["mean"] == (0.449,)
     first = small(name, features_only=True, out_indices=[0])
     assert len(first.model.stages) == 1
     assert len(first(torch.randn(1, 3, small_size(name), small_size(name)))) == 1
@@ -210,8 +215,9 @@ def test_another_input_size(name, images, tmp_path):
     fresh = VisionTransformer(other.space, other.architecture, 5).eval()
     fresh.load_state_dict(vitsearch.supernet.resample_positions(before, fresh), strict=False)
     fresh.load_state_dict({n: b for n, b in network.named_buffers()}, strict=False)
-    torch.testing.assert_close(other(larger), fresh(larger), rtol=1e-4, atol=1e-5)
-    assert torch.equal(load_model(save_model(other, tmp_path / "model"))(larger), other(larger))
+    assert torch.equal(other(larger), fresh.requires_grad_(False)(larger))
+    loaded = load_model(save_model(other, tmp_path / "model")).requires_grad_(False)
+    assert torch.equal(loaded(larger), other(larger))  # torch has other kernels for learning
     network.set_input_size(size)  # nothing to do
     assert torch.equal(network(x), expected)
     assert all(p.requires_grad for p in network.parameters())

@@ -119,8 +119,13 @@ def build(
         },
         **options,
     )
-    if isinstance(network, VisionTransformer):
-        _settle(network, timm_name, stated=pretrained)
+    built = getattr(network, "model", network)  # what gives features out is around the network
+    assert isinstance(built, VisionTransformer)
+    _settle(built, timm_name, stated=pretrained)
+    if network is not built:
+        of_features = built.pretrained_cfg.keys() - {"num_classes", "classifier"}
+        network.pretrained_cfg = {key: built.pretrained_cfg[key] for key in of_features}
+        network.default_cfg = network.pretrained_cfg
     return network  # type: ignore[no-any-return]
 
 
