@@ -26,6 +26,10 @@ class CheckpointError(VitSearchError):
     """A checkpoint or model folder that is missing, damaged, or of another space."""
 
 
+class HubError(VitSearchError):
+    """A repository on the Hugging Face Hub that is not there, or cannot be reached."""
+
+
 class ConfigError(VitSearchError):
     """A setting of a run that is out of range or contradicts another."""
 

@@ -16,6 +16,7 @@ from vitsearch.elastic.base import PLAIN
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
+from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.features import FeatureNetwork
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.preprocessing import checked_preprocessing, make_pretrained_cfg
@@ -188,7 +189,8 @@ class TimmNetwork(FeatureNetwork):
             ConfigError: The images are not square.
             SpaceError: The patch size does not divide the side.
         """
-        space = self.space.resized(image_size=square_side(img_size))
+        side = square_side(img_size)
+        space = resized_for(self.space, self.architecture, image_size=side)
         plan = space.plan(self.architecture).renumbered()  # as in `_become`, which comes last
         with torch.device("meta"):  # only the shapes are asked for
             target = ElasticTransformer(PlanCatalogue.of(plan), num_classes=0)
@@ -214,7 +216,7 @@ class TimmNetwork(FeatureNetwork):
         learnt = next(
             p.requires_grad for n, p in module.named_parameters() if "x" in n or n == leaf
         )
-        parameter = nn.Parameter(positions.detach(), requires_grad=learnt)
+        parameter = nn.Parameter(positions.detach().contiguous(), requires_grad=learnt)
         if isinstance(module, nn.ParameterDict):  # a transition's positions, named by their grid
             module.clear()
             module[leaf] = parameter

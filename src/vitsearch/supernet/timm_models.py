@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.spaces.published import published, published_entries
-from vitsearch.supernet.preprocessing import PREPROCESSING, TIMM_NAME, make_pretrained_cfg
+from vitsearch.spaces.resizing import resized_for
+from vitsearch.supernet.preprocessing import (
+    PREPROCESSING,
+    TIMM_NAME,
+    checked_preprocessing,
+    make_pretrained_cfg,
+)
 from vitsearch.supernet.resample import resample_positions
 from vitsearch.supernet.timm_face import POOLS, repooled, square_side
 from vitsearch.supernet.vision_transformer import VisionTransformer
@@ -113,8 +119,13 @@ def build(
         },
         **options,
     )
-    if isinstance(network, VisionTransformer):
-        _settle(network, timm_name, stated=pretrained)
+    built = getattr(network, "model", network)  # what gives features out is around the network
+    assert isinstance(built, VisionTransformer)
+    _settle(built, timm_name, stated=pretrained)
+    if network is not built:
+        of_features = built.pretrained_cfg.keys() - {"num_classes", "classifier"}
+        network.pretrained_cfg = {key: built.pretrained_cfg[key] for key in of_features}
+        network.default_cfg = network.pretrained_cfg
     return network  # type: ignore[no-any-return]
 
 
@@ -137,7 +148,7 @@ def _make(
         given = ", ".join(f"{name}={value}" for name, value in unknown.items())
         raise ConfigError(f"{timm_name} takes no {given}; legal: {', '.join(OPTIONS)}")
     side = None if img_size is None else square_side(img_size)
-    space = space.resized(image_size=side, in_chans=in_chans)
+    space = resized_for(space, architecture, image_size=side, in_chans=in_chans)
     if global_pool is not None and global_pool not in POOLS:
         raise ConfigError(
             f"global_pool={global_pool!r} is not one of {', '.join(map(repr, POOLS))}"
@@ -163,10 +174,11 @@ def _settle(network: VisionTransformer, timm_name: str, *, stated: bool) -> None
     """Let `pretrained_cfg`, which timm has set to that of the weights, tell of this network."""
     source, own = network.pretrained_cfg, network.describe_to_timm()
     if len(source["mean"]) == network.in_chans:
-        own |= {name: source[name] for name in PREPROCESSING}
+        given = {name: source[name] for name in PREPROCESSING}
+        own |= checked_preprocessing(given, network.in_chans)
         network.has_stated_preprocessing = stated
     network.pretrained_cfg = network.default_cfg = {**source, **own, "architecture": timm_name}
-    names = source.get("label_names")
+    names = network.pretrained_cfg.pop("label_names", None)
     if names is not None and len(names) == network.num_classes:
         network.class_names = tuple(names)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +106,27 @@ class VisionTransformer(TimmNetwork):
             assert isinstance(layer, ElasticBatchNorm)
             layer.running_mean.copy_(mean)
             layer.running_var.copy_(var)
+
+    # The Hugging Face Hub, whose module stands above this one.
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write a folder as a repository on the Hub has it; see `vitsearch.save_pretrained`."""
+        from vitsearch.supernet.hub import save_pretrained
+
+        return save_pretrained(self, folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload to a repository on the Hub; see `vitsearch.push_to_hub`."""
+        from vitsearch.supernet.hub import push_to_hub
+
+        return push_to_hub(self, repo_id, **options)
+
+    @staticmethod
+    def from_pretrained(source: str | Path, **options: Any) -> VisionTransformer:
+        """A network from the Hub or a folder; see `vitsearch.from_pretrained`."""
+        from vitsearch.supernet.hub import from_pretrained
+
+        return from_pretrained(source, **options)
 
     def cost(self) -> Cost:
         """MACs of one image, and parameters."""
