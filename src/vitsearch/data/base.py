@@ -256,6 +256,19 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         """
         return self._evaluation("statistics", shard=False)
 
+    def evaluation_dataloader(self, split: Split, *, shard: bool = True) -> DataLoader[Any]:
+        """Any split as it is, without augmentation, in its order (see `sample_ids`).
+
+        Args:
+            split: `train`, `search`, `test`, or `statistics`.
+            shard: Whether each process gets its own part, without padding.
+        """
+        return self._evaluation(split, shard=shard)
+
+    def unreadable_ids(self) -> set[str]:
+        """The `sample_ids` of images that this process failed to read, and left out, so far."""
+        return set()
+
     def _evaluation(self, split: Split, *, shard: bool) -> DataLoader[Any]:
         dataset = self._dataset(split, augment=False)
         num_replicas, rank = self._shard() if shard else (1, 0)

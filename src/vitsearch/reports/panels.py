@@ -47,14 +47,14 @@ def start_panel(
     return facts_panel({**first, **facts})
 
 
-def facts_panel(facts: Mapping[str, str]) -> Panel:
+def facts_panel(facts: Mapping[str, str], *, title: str = "vitsearch") -> Panel:
     """Facts by name, a line each."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, fact in facts.items():
         table.add_row(name, Text(fact))
-    return Panel(table, title="vitsearch", title_align="left", expand=False)
+    return Panel(table, title=title, title_align="left", expand=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
