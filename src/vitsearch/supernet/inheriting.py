@@ -9,7 +9,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from vitsearch.errors import CheckpointError
-from vitsearch.supernet.importing import resample_positions
+from vitsearch.supernet.resample import resample_positions
 from vitsearch.supernet.saving import check_state
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
