@@ -33,7 +33,7 @@ from vitsearch.lightning.search_inputs import (
     make_constraint,
     make_searcher,
 )
-from vitsearch.lightning.searching import search_and_report
+from vitsearch.lightning.searching import make_report, search_and_report
 from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
@@ -60,6 +60,7 @@ def main(config: DictConfig, folder: Path) -> None:
     datamodule = make_datamodule(data, checkpoint, net)
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
     halving = check_flag("halving", config.get("halving", False))
+    report = check_flag("report", config.get("report", True))
     fabric = make_fabric(config.trainer)
     measurements = Measurements(
         net.space,
@@ -102,6 +103,8 @@ def main(config: DictConfig, folder: Path) -> None:
             halving=halving,
             measurements=measurements,
         )
+    if report:
+        make_report(folder)
     if fabric.is_global_zero:
         mark_finished(folder)
 

@@ -7,6 +7,7 @@ from vitsearch.lightning.rewiring import Rewiring
 from vitsearch.lightning.sampling import MultiArchitectureSampling
 from vitsearch.lightning.searching import EvolutionarySearch
 from vitsearch.lightning.standalone import StandaloneClassifier
+from vitsearch.lightning.timing import TrainingTime
 
 __all__ = [
     "EvolutionarySearch",
@@ -16,4 +17,5 @@ __all__ = [
     "SearchableClassifier",
     "StandaloneClassifier",
     "SupernetCheckpoint",
+    "TrainingTime",
 ]

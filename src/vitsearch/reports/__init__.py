@@ -6,6 +6,7 @@ from vitsearch.reports.panels import (
     architecture_panel,
     end_table,
     make_console,
+    result_record,
     start_panel,
 )
 from vitsearch.reports.progress import SearchProgress
@@ -19,5 +20,6 @@ __all__ = [
     "end_table",
     "front_table",
     "make_console",
+    "result_record",
     "start_panel",
 ]
