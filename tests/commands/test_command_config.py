@@ -55,7 +55,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    assert {"train", "search", "describe", "audit"} == set(FILES) - set(GROUPS)
+    assert {"train", "search", "describe", "audit", "report"} == set(FILES) - set(GROUPS)
     groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
     assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
 

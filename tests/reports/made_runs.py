@@ -62,16 +62,19 @@ def make_run(
             )
         searcher.tell([record["top1"] for record in records[-len(candidates) :]])
     best = min(records, key=lambda record: (-record["correct"], record["macs"], record["digest"]))
+    windows = {**constraint.windows(), **constraint.measured_windows()}
     origin = {
         "space": space.config,
         "num_classes": 10,
-        "constraint": {name: list(window) for name, window in constraint.windows().items()},
+        "constraint": {name: list(window) for name, window in windows.items()},
     }
     search = folder / "search"
     search.mkdir(parents=True)
     (search / "history.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in records))
     write(search / "best.json", {**origin, "random_median_top1": 0.5, **best})
-    write(search / "settings.json", {"space": space.name, "num_classes": 10, "weights": folder.name})
+    write(
+        search / "settings.json", {"space": space.name, "num_classes": 10, "weights": folder.name}
+    )
     largest = space.largest()
     cost = model.cost(largest)
     rows = [
@@ -94,7 +97,10 @@ def make_run(
     rows = ["epoch,step,train/cross_entropy,train/loss,val/top1_largest,val/top1_smallest"]
     for epoch in range(epochs):
         loss = 2 / (epoch + 1)
-        rows += [f"{epoch},{epoch},,,{0.5 + epoch / 100},{0.4 + epoch / 90}", f"{epoch},{epoch},{loss},{loss},,"]
+        rows += [
+            f"{epoch},{epoch},,,{0.5 + epoch / 100},{0.4 + epoch / 90}",
+            f"{epoch},{epoch},{loss},{loss},,",
+        ]
     (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
     return folder
 

@@ -1,6 +1,7 @@
 """What people see: panels, tables, progress, an architecture in words."""
 
 from vitsearch.reports.front_table import front_table
+from vitsearch.reports.optuna_study import to_optuna
 from vitsearch.reports.panels import (
     ResultRow,
     architecture_panel,
@@ -22,4 +23,5 @@ __all__ = [
     "make_console",
     "result_record",
     "start_panel",
+    "to_optuna",
 ]

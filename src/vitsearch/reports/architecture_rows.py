@@ -12,11 +12,13 @@ from vitsearch.spaces import Architecture, BlockPlan, Cost, SearchSpace
 from vitsearch.spaces.parts import (
     AttentionPlan,
     GlitMixerPlan,
-    RelativeAttentionPlan,
     ReductionPlan,
+    RelativeAttentionPlan,
     VitasAttentionPlan,
 )
 from vitsearch.spaces.plan import PiecePlan, Plan
+
+_FREE = Cost()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,8 @@ class Row:
     segments: tuple[Segment, ...] = ()
     hidden: int | None = None
     hidden_text: str = ""
-    mixer_cost: Cost = Cost()
-    cost: Cost = Cost()
+    mixer_cost: Cost = _FREE
+    cost: Cost = _FREE
 
 
 def architecture_rows(

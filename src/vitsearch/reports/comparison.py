@@ -30,9 +30,7 @@ def comparison_page(records: Sequence[RunRecord], folder: Path) -> Page:
             sections.append(Section(title=picture.title, parts=[picture]))
     sections.append(_settings(records))
     sections += [_run(number, record, folder) for number, record in enumerate(records, 1)]
-    return Page(
-        title=f"{len(records)} runs side by side", lead=_lead(searched), sections=sections
-    )
+    return Page(title=f"{len(records)} runs side by side", lead=_lead(searched), sections=sections)
 
 
 def _lead(records: Sequence[RunRecord]) -> str:
@@ -140,7 +138,9 @@ def _run(number: int, record: RunRecord, folder: Path) -> Section:
     if picture is not None:
         parts.append(picture)
     if record.best is not None:
-        words = f"{record.best.digest}: {percent(record.best.top1)} at {cost_text(record.best, 'macs')}"
+        words = (
+            f"{record.best.digest}: {percent(record.best.top1)} at {cost_text(record.best, 'macs')}"
+        )
         parts.insert(0, Text(text=f"{run_title(record)}, best {words} MACs."))
     else:
         parts.append(Text(text=f"{run_title(record)}, without a search."))

@@ -10,7 +10,7 @@ from vitsearch.costs import human
 from vitsearch.reports.architecture_rows import Row, architecture_rows
 from vitsearch.reports.audit_section import audit_section
 from vitsearch.reports.front_table import evenly
-from vitsearch.reports.page import Code, Facts, Link, Page, Part, Section, Table, Text
+from vitsearch.reports.page import Facts, Link, Page, Part, Section, Table, Text
 from vitsearch.reports.panels import size_in_words
 from vitsearch.reports.pictures.accuracy_cost import accuracy_cost_pictures
 from vitsearch.reports.pictures.architecture import architecture_picture

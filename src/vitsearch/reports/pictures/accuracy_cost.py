@@ -1,14 +1,22 @@
-"""Accuracy against a cost: all candidates, the front of what none betters, budget, best, largest."""
+"""Accuracy against a cost: all candidates, what none of them betters, budget, best, largest."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from vitsearch.costs import human
 from vitsearch.reports import style
-from vitsearch.reports.pictures.base import AXIS_NAMES, MANY, Picture, cost_axis, dot_size
+from vitsearch.reports.pictures.base import (
+    AXIS_NAMES,
+    MANY,
+    Picture,
+    cost_axis,
+    dot_size,
+    legend_outside,
+)
 from vitsearch.reports.run_record import COSTS, RunRecord, Trial
 
 
@@ -37,7 +45,7 @@ def front_by(trials: Sequence[Trial], cost: str) -> list[Trial]:
 def _picture(record: RunRecord, cost: str) -> Picture:
     front = front_by(record.whole, cost)
     name = AXIS_NAMES[cost].partition(",")[0]
-    error = max(trial.standard_error for trial in front)
+    error = front[-1].standard_error
     caption = (
         f"The line joins the {len(front)} candidates that no other one betters in accuracy and "
         f"{name} at once. One accuracy has a standard error of about {100 * error:.1f} points, so "
@@ -72,11 +80,21 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
         c=[trial.generation for trial in trials],
         cmap=ListedColormap(colours),
         norm=BoundaryNorm(_bounds(last, len(colours)), len(colours)),
-        edgecolors=style.MUTED,
-        linewidths=0.3,
+        linewidths=0,
         rasterized=len(trials) > MANY,
         zorder=2,
     )
+    if len(record.minimise) > 1:
+        axes.scatter(
+            [trial.costs[cost] for trial in record.front],
+            [100 * trial.top1 for trial in record.front],
+            s=22,
+            facecolors="none",
+            edgecolors=style.ORANGE,
+            linewidths=0.9,
+            label="front of all costs",
+            zorder=3,
+        )
     axes.step(
         [trial.costs[cost] for trial in front],
         [100 * trial.top1 for trial in front],
@@ -100,7 +118,7 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
             zorder=5,
         )
     largest = record.networks.get("largest")
-    if largest is not None and largest.get(cost) is not None:
+    if largest is not None and _is_near(largest.get(cost), [t.costs[cost] for t in trials]):
         axes.plot(
             largest[cost],
             100 * largest["search_top1"],
@@ -123,9 +141,13 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
         bar.set_ticklabels(_ranges(last, len(colours)))
         bar.ax.tick_params(length=0)
         bar.ax.grid(visible=False)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))
+    legend_outside(figure, axes, "upper")
     return figure
+
+
+def _is_near(cost: float | None, others: Sequence[float]) -> bool:
+    """Whether there is room for a network without pressing the others together."""
+    return cost is not None and cost - max(others) <= max(others) - min(others)
 
 
 def _budget(axes: Any, record: RunRecord, cost: str) -> None:
@@ -150,14 +172,14 @@ def _bounds(last: int, colours: int) -> list[float]:
 
 def _centres(last: int, colours: int) -> list[float]:
     bounds = _bounds(last, colours)
-    return [(low + high) / 2 for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [(low + high) / 2 for low, high in itertools.pairwise(bounds)]
 
 
 def _ranges(last: int, colours: int) -> list[str]:
     """The generations of each colour: `0`, or `0-3`."""
     bounds = _bounds(last, colours)
     names = []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in itertools.pairwise(bounds):
         first, final = math.ceil(low), math.ceil(high) - 1
         names.append(str(first) if first == final else f"{first}-{final}")
     return names

@@ -18,7 +18,7 @@ _HEIGHTS = {
     "head": 0.4,
     "stage": 0.38,
     "block": 0.43,
-    "left out": 0.25,
+    "left out": 0.29,
 }
 _TOP = 0.62
 _BAR = 0.14
@@ -102,9 +102,7 @@ def _draw_row(axes: Any, row: Row, y: float, scales: _Scales) -> None:
     if row.kind == "stage":
         axes.plot([_NAME, style.WIDTH - _NAME], [y + 0.02] * 2, color=style.RULE, linewidth=0.8)
         axes.text(_NAME, y + 0.18, row.name, va="center", fontsize=8.5, fontweight="bold")
-        axes.text(
-            _MIXER[0], y + 0.18, row.text, va="center", fontsize=_SMALL, color=style.MUTED
-        )
+        axes.text(_MIXER[0], y + 0.18, row.text, va="center", fontsize=_SMALL, color=style.MUTED)
         return
     if row.kind == "left out":
         line = y + 0.1
@@ -172,6 +170,11 @@ def _box(axes: Any, x: float, y: float, width: float, colour: str, height: float
     if width > 0:
         axes.add_patch(
             Rectangle(
-                (x, y), width, height, facecolor=colour, edgecolor=style.PAPER, linewidth=0.6
+                (x, y),
+                width,
+                height,
+                facecolor=colour,
+                edgecolor=style.PAPER,
+                linewidth=min(0.6, 8 * width),
             )
         )

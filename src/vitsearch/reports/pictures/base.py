@@ -35,9 +35,6 @@ class Picture:
     draw: Callable[[], Any]
 
 
-_CLOSE = {"columnspacing": 1.0, "handletextpad": 0.4, "handlelength": 1.4}
-
-
 def cost_axis(axis: Any) -> None:
     """Let an axis count in K, M and G."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -46,17 +43,34 @@ def cost_axis(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
 
 
-def legend_below(figure: Any, axes: Any, *, columns: int = 2) -> None:
-    """The legend of some axes below them, where it hides nothing."""
+def legend_outside(figure: Any, axes: Any, place: str, *, dots: int = 0) -> None:
+    """The legend of some axes above or below them, where it hides nothing.
+
+    Args:
+        figure: Whose.
+        axes: What it explains.
+        place: `upper` or `lower`.
+        dots: How many dots there are; the legend's are as large as those of a few.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, **_CLOSE)
+    letters = sum(len(label) + 7 for label in labels)
+    figure.legend(
+        handles,
+        labels,
+        loc=f"outside {place} left",
+        ncols=len(labels) if letters < _LETTERS else 2,
+        markerscale=(dot_size(1) / dot_size(dots)) ** 0.5,
+        columnspacing=1.0,
+        handletextpad=0.4,
+        handlelength=1.4,
+    )
 
 
 def dot_size(count: int) -> float:
     """The area of a dot, in square points, that suits so many dots."""
-    return min(22.0, max(4.0, 2600 / max(count, 1)))
+    return min(22.0, max(7.0, 2600 / max(count, 1)))
 
 
+_LETTERS = 72  # of a line of a legend
 MANY = 3000
 """Dots beyond this number become one image inside the picture."""

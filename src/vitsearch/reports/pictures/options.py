@@ -15,7 +15,7 @@ _ROW = 0.6
 _TOP = 0.5
 _LEFT, _WIDTH = 0.62, 3.54
 _BAR = 0.16
-_WIDE = 0.07  # of a bar: room for a text
+_LETTER = 0.085  # inches, the widest
 
 
 def options_picture(record: RunRecord) -> Picture | None:
@@ -86,12 +86,13 @@ def _bar(axes: Any, y: float, share: OptionShares, values: Sequence[float]) -> N
             continue
         step = _step(place, count)
         _box(axes, x, y, _WIDTH * value, _BAR, style.SHADE if option is None else style.STEPS[step])
-        if value >= _WIDE:
+        text = "-" if option is None else str(option)
+        if _WIDTH * value > _LETTER * len(text) + 0.05:
             dark = option is not None and step >= len(style.STEPS) // 2
             axes.text(
                 x + _WIDTH * value / 2,
                 y + _BAR / 2,
-                "–" if option is None else str(option),
+                text,
                 ha="center",
                 va="center",
                 fontsize=8.5,

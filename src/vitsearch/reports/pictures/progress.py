@@ -8,7 +8,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from vitsearch.reports import style
-from vitsearch.reports.pictures.base import MANY, Picture, dot_size, legend_below
+from vitsearch.reports.pictures.base import MANY, Picture, dot_size, legend_outside
 from vitsearch.reports.run_record import RunRecord, Trial
 
 _ORIGINS = {
@@ -110,7 +110,7 @@ def _draw(record: RunRecord) -> Any:
     axes.margins(x=0.02)
     axes.grid(visible=False, axis="x")
     _name_generations(axes, generations)
-    legend_below(figure, axes, columns=4)
+    legend_outside(figure, axes, "lower", dots=len(record.trials))
     return figure
 
 

@@ -19,9 +19,7 @@ def best_picture(records: Sequence[RunRecord]) -> Picture | None:
     """The best so far of every run; `None` without any."""
     if not records:
         return None
-    ends = [
-        f"{record.name} {100 * record.best.top1:.1f}" for record in records if record.best
-    ]
+    ends = [f"{record.name} {100 * record.best.top1:.1f}" for record in records if record.best]
     return Picture(
         name="progress",
         title="Search progress",
