@@ -48,6 +48,9 @@ for (const svg of document.querySelectorAll("svg")) {
 }
 const found = {
   cut, overlapping,
+  scrolling: [...document.querySelectorAll(".scroll")]
+    .filter(table => table.scrollWidth > table.clientWidth)
+    .map(table => table.innerText.slice(0, 40)),
   width: document.documentElement.scrollWidth, window: window.innerWidth,
   loaded: performance.getEntriesByType("resource").map(entry => entry.name),
   text: document.querySelector("main").innerText,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vitsearch.costs import human
 from vitsearch.reports.page import Link, Page, Part, Section, Table, Text
@@ -62,12 +63,11 @@ def _table(records: Sequence[RunRecord]) -> Section:
                 "-" if best is None else percent(best.top1),
                 "-" if tested is None else percent(tested),
                 "-" if best is None else human(best.costs["macs"]),
-                "-" if best is None else human(best.costs["params"]),
                 f"{len(record.trials):,}",
-                duration(seconds) if seconds else "-",
+                duration(seconds, short=True) if seconds else "-",
             )
         )
-    headings = ("run", "top-1", "test", "MACs", "params", "tried", "time")
+    headings = ("run", "top-1", "test", "MACs", "tried", "time")
     caption = (
         "The best architecture of each run: top-1 on the search split and on the test split with "
         "weights of the supernet, costs, candidates tried, time of training and search."
@@ -146,6 +146,6 @@ def _run(number: int, record: RunRecord, folder: Path) -> Section:
         parts.append(Text(text=f"{run_title(record)}, without a search."))
     own = record.folder / REPORT_FILE
     if own.is_file():
-        href = os.path.relpath(own.resolve(), folder.resolve())
-        parts.append(Link(text="Its own report", href=Path(href).as_posix()))
+        path = Path(os.path.relpath(own.resolve(), folder.resolve()))
+        parts.append(Link(text="Its own report", href=quote(path.as_posix())))
     return Section(title=record.name, parts=parts)

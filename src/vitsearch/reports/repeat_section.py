@@ -68,15 +68,40 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     pairs = [("folder", shown_path(record.folder)), ("budget", str(record.constraint))]
     if "seed" in config:
         pairs.append(("seed", str(config["seed"])))
+    training = training_words(config)
+    if training:
+        pairs.append(("training", training))
     for name, section in (("searcher", config.get("searcher")), ("sampler", config.get("sampler"))):
         if isinstance(section, Mapping) and section:
             pairs.append((name, in_words(section)))
+    measured = {
+        name.removeprefix("measured."): value
+        for name, value in record.settings.items()
+        if name.startswith("measured.")
+    }
+    if measured:
+        pairs.append(("measured", ", ".join(f"{n} {v}" for n, v in measured.items())))
     if record.settings.get("weights"):
         pairs.append(("weights", f"{record.settings['weights']} (hash of the supernet)"))
     if record.versions:
         listed = ", ".join(f"{name} {version}" for name, version in record.versions.items())
         pairs.append(("versions", listed))
     return pairs
+
+
+def training_words(config: Mapping[str, Any]) -> str:
+    """How long, in which batches, by which optimiser; empty for a run that did not train."""
+    if "optimizer" not in config:
+        return ""
+    trainer, data, optimizer = (config.get(name) or {} for name in ("trainer", "data", "optimizer"))
+    scheduler = config.get("scheduler") or {}
+    words = [
+        f"{trainer.get('max_epochs')} epochs" if trainer.get("max_epochs") else "",
+        f"batches of {data.get('batch_size')}" if data.get("batch_size") else "",
+        f"{optimizer.get('opt', '')} with learning rate {optimizer.get('lr', '?')}",
+        str(scheduler.get("sched", "")),
+    ]
+    return ", ".join(word for word in words if word)
 
 
 def in_words(section: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
+from urllib.parse import quote
 
 from vitsearch.costs import human
 from vitsearch.reports.architecture_rows import Row, architecture_rows
@@ -211,5 +212,5 @@ def _phases(record: RunRecord) -> Section:
     for phase in record.phases:
         place = PHASES_FOLDER / phase.folder.name / REPORT_FILE
         if (record.folder / place).is_file():
-            parts.append(Link(text=f"Report of phase {phase.name}", href=place.as_posix()))
+            parts.append(Link(text=f"Report of phase {phase.name}", href=quote(place.as_posix())))
     return Section(title="Phases", parts=parts)

@@ -38,11 +38,13 @@ def total_seconds(record: RunRecord) -> float:
     return sum(_seconds(part) for _, part in _parts(record))
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it: `44 s`, `3 min 2 s`, `5 h 20 min`."""
+def duration(seconds: float, *, short: bool = False) -> str:
+    """A time as people say it: `44 s`, `3 min 2 s`, `5 h 20 min`; `short`: `3 min`, `5.3 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if whole else f"{seconds:.1f} s"
+    if short:
+        return f"{whole / 60:.0f} min" if whole < 5400 else f"{whole / 3600:.1f} h"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"

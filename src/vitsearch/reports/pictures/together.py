@@ -97,9 +97,9 @@ def _draw_accuracy(records: Sequence[RunRecord]) -> Any:
 
 
 def _line(number: int) -> dict[str, Any]:
-    count = len(style.SERIES)
-    dashes = style.DASHES[number % len(style.DASHES)]
-    return {"color": style.SERIES[number % count], "linestyle": dashes}
+    colour, rounds = number % len(style.SERIES), number // len(style.SERIES)
+    dashes = style.DASHES[(colour + rounds) % len(style.DASHES)]  # no pair comes twice
+    return {"color": style.SERIES[colour], "linestyle": dashes}
 
 
 def _name_runs(figure: Any, axes: Any) -> None:
