@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.commands.running import (
-    SMALL_SPACE,
-    TINY,
     TINY_SEARCH,
     Outcome,
     files_below,
@@ -129,27 +127,6 @@ def test_user_mistakes(
     assert all(word in line for word in words), line
     assert files_below(tmp_path) == {"damaged/search/history.jsonl"}
     assert (trained.run / "report.html").read_bytes() == report
-
-
-def test_phases_have_reports_of_their_own(tmp_path: Path) -> None:
-    phases = (
-        "searcher.phases=[{name:heads,free:*.global_heads,hold:{*.local_expansion:1}},"
-        "{name:details,free:[*.kernel_size,*.*_expansion,*.mlp_ratio]}]"
-    )
-    run_here(
-        "train",
-        *SMALL_SPACE,
-        *TINY,
-        "callbacks.search.report=true",
-        phases,
-        "run_dir=run",
-        folder=tmp_path,
-    ).succeeded()
-    html = (tmp_path / "run" / "report.html").read_text()
-    assert 'href="phases/heads/report.html"' in html
-    assert (tmp_path / "run" / "phases" / "heads" / "report.html").is_file()
-    assert [phase.name for phase in read_run(tmp_path / "run").phases] == ["heads"]
-    assert "training (heads)" in html
 
 
 @pytest.mark.slow

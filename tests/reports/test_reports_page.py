@@ -24,6 +24,7 @@ from vitsearch.reports.page import Page, Section, render
 from vitsearch.reports.pictures.architecture import architecture_picture
 from vitsearch.reports.report import names_of, write_report
 from vitsearch.reports.run_record import read_run
+from vitsearch.reports.sections import run_page
 from vitsearch.reports.time_spent import duration
 from vitsearch.searchers import EvolutionSearcher
 
@@ -145,6 +146,19 @@ def test_an_audit_is_shown(tmp_path: Path) -> None:
     assert html.count("data:image/png;base64,") == 1
     page = Page(title="", lead="", sections=[audit_section({"agreement": {}}, tmp_path)])
     assert "of another version" in render(page, {}, "")
+
+
+def test_phases_are_listed_and_linked(tmp_path: Path) -> None:
+    few = {"population": 4, "generations": 1}
+    run = make_run(tmp_path / "run", searcher=EvolutionSearcher(small_space(), Constraint(), **few))
+    heads = run / "phases" / "heads"
+    make_run(heads, searcher=EvolutionSearcher(small_space(), Constraint(), **few, seed=1))
+    (heads / "report.html").touch()
+    page = run_page(read_run(run))
+    html = render(page, {picture.name: "" for picture in page.pictures}, "")
+    assert '<a href="phases/heads/report.html">' in html
+    assert "training (heads)" in html
+    assert "7 min 9 s" in html  # of both
 
 
 def test_settings_that_differ() -> None:
