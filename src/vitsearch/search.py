@@ -18,7 +18,7 @@ from vitsearch._command import (
     save_config,
 )
 from vitsearch._launch import fit_to_launch, is_first_process
-from vitsearch._resume import finished_line, is_finished, mark_finished
+from vitsearch._resume import finished_line, is_finished, mark_finished, retrain_command
 from vitsearch._supernet_command import (
     launch,
     make_datamodule,
@@ -26,6 +26,7 @@ from vitsearch._supernet_command import (
     make_scorer,
     run_data,
 )
+from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
@@ -96,7 +97,8 @@ def main(config: DictConfig, folder: Path) -> None:
             searcher,
             folder,
             constraint=constraint,
-            class_names=getattr(datamodule, "class_names", None),
+            class_names=getattr(datamodule, "class_names", None) or None,
+            preprocessing=preprocessing_of(datamodule),
             test=(lambda: list(datamodule.test_dataloader(shard=False)))
             if config.use_test_split
             else None,
@@ -107,6 +109,8 @@ def main(config: DictConfig, folder: Path) -> None:
         make_report(folder)
     if fabric.is_global_zero:
         mark_finished(folder)
+        step = f"what comes next\n  train it alone:  {retrain_command(folder)}"
+        make_console().print(step, highlight=False, markup=False, soft_wrap=True)
 
 
 def one_phase(searcher: DictConfig) -> DictConfig:

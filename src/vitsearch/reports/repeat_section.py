@@ -38,7 +38,18 @@ def repeat_section(record: RunRecord) -> Section:
         ]
     if (record.folder / "best").is_dir():
         load = f"vitsearch.load_model({f'{place}/best'!r})"
-        parts.append(Code(title="The best network, in Python", text=load))
+        alone, judged = shlex.quote(f"architecture={place}"), shlex.quote(f"model={place}")
+        parts += [
+            Code(
+                title="Train the best architecture by itself",
+                text=f"python -m vitsearch.retrain {alone}",
+            ),
+            Code(
+                title="How good the best network is, and how fast",
+                text=f"python -m vitsearch.evaluate {judged}",
+            ),
+            Code(title="The best network, in Python", text=load),
+        ]
     run = shlex.quote(f"run={place}")
     parts.append(
         Code(title="This report again", text=f"python -m vitsearch.report {run}"),
