@@ -134,4 +134,5 @@ def test_recorded_output_has_the_shape_of_a_run(
     printed = {**chain[1], "train": trained.out}
     if command not in printed or "searcher=nsga2" in block.command or "resume=" in block.command:
         pytest.skip("no run of this kind here")
-    assert shape(block.text) == shape(printed[command])
+    unknown = set(shape(block.text)) - set(shape(printed[command]))
+    assert not unknown, f"nothing begins so any more: {unknown}"
