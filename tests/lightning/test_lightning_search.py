@@ -39,6 +39,19 @@ def make_scorer(module: SearchableClassifier, data: FashionMini) -> Scorer:
     )
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_networks_in_true_half_or_double_precision_are_searched(
+    module: SearchableClassifier, data: FashionMini, tmp_path: Path, precision: str
+) -> None:
+    search = EvolutionarySearch(None, {**TINY, "generations": 1})
+    trainer = quiet_trainer(
+        tmp_path, precision=precision, callbacks=[MultiArchitectureSampling(), search]
+    )
+    trainer.fit(module, datamodule=data)
+    assert len(history_of(tmp_path)) == 6
+    assert vitsearch.load_model(tmp_path / "best").architecture is not None
+
+
 def test_search_runs_in_a_plain_trainer_and_leaves_its_files(
     module: SearchableClassifier, data: FashionMini, tmp_path: Path, capsys: Any
 ) -> None:

@@ -73,8 +73,9 @@ class Scorer:
         self.device = device
         self._autocast = autocast
         self._extracted = extracted
-        self._batches = [(x.to(device), y.to(device)) for x, y in batches]
-        self._statistics_images = [x.to(device) for x in statistics_images]
+        dtype = next(net.parameters()).dtype  # not float32 after a training in true half precision
+        self._batches = [(x.to(device, dtype), y.to(device)) for x, y in batches]
+        self._statistics_images = [x.to(device, dtype) for x in statistics_images]
         self.num_images = sum(len(labels) for _, labels in self._batches)
         if not self.num_images:
             raise DataError("there is no image to score architectures on")
