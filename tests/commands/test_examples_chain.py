@@ -92,7 +92,7 @@ def test_own_images_from_pictures_to_a_file(chain: tuple[Path, dict[str, str]]) 
     best = json.loads((folder / "runs" / "images" / "search" / "best.json").read_text())
     assert network.architecture.digest == best["digest"]
     evaluation = json.loads((folder / "runs/retrained/evaluation/evaluation.json").read_text())
-    assert evaluation["num_images"] == 24  # a fifth
+    assert 20 <= evaluation["data"]["images"] <= 30  # a fifth of 120
     classes = printed["examples/onnx/classify.py"].splitlines()
     assert [line.partition(":")[0] for line in classes] == [
         "images/ring/0000.png",
