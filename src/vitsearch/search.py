@@ -26,6 +26,7 @@ from vitsearch._supernet_command import (
     make_scorer,
     run_data,
 )
+from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
@@ -95,7 +96,8 @@ def main(config: DictConfig, folder: Path) -> None:
             searcher,
             folder,
             constraint=constraint,
-            class_names=getattr(datamodule, "class_names", None),
+            class_names=getattr(datamodule, "class_names", None) or None,
+            preprocessing=preprocessing_of(datamodule),
             test=(lambda: list(datamodule.test_dataloader(shard=False)))
             if config.use_test_split
             else None,

@@ -94,6 +94,8 @@ def test_the_model_that_is_shipped_has_the_score_that_was_found(
     assert network.architecture.to_dict() == best["architecture"]
     described = json.loads((tmp_path / "best" / "architecture.json").read_text())
     assert described["class_names"] == list(data.class_names)
+    assert described["pretrained_cfg"]["mean"] == [0.286]
+    assert described["pretrained_cfg"]["crop_pct"] == 1.0
 
 
 def test_scores_do_not_depend_on_order_or_history(

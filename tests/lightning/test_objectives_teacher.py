@@ -117,6 +117,11 @@ def test_a_folder_of_ours(tmp_path: Path) -> None:
     images = grey_images()
     assert torch.equal(teacher.logits(images), network(images))
     assert teacher.dense(images).shape == (2, 10, 2, 2)
+    network.set_preprocessing({"mean": 0.5, "std": 0.5})  # it was trained on other numbers
+    vitsearch.save_model(network, tmp_path / "best")
+    seen = (images * 0.353 + 0.286 - 0.5) / 0.5
+    again = load_teacher({"name": str(tmp_path)}, GREY)  # the run's folder
+    torch.testing.assert_close(again.logits(images), network(seen), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vitsearch
-from vitsearch import load_model, save_model
-from vitsearch.errors import VitSearchError
+from vitsearch import find_model, load_model, save_model
+from vitsearch.errors import ConfigError, VitSearchError
 from vitsearch.supernet import saving
 
 FILES = ["architecture.json", "model.safetensors"]
@@ -79,6 +79,71 @@ def test_folder_describes_itself(extracted, folder):
     assert {k: v.shape for k, v in state.items()} == {
         k: v.shape for k, v in extracted.state_dict().items()
     }
+
+
+GREY = {"mean": (0.286,), "std": (0.353,), "interpolation": "bilinear", "crop_pct": 1.0}
+
+
+def test_preprocessing_goes_along(extracted, folder, tmp_path):
+    network = load_model(folder)
+    assert not network.has_stated_preprocessing  # a guess is not written down as if it were known
+    assert json.loads((folder / "architecture.json").read_text())["pretrained_cfg"] is None
+    assert network.pretrained_cfg["mean"] == (0.449,)
+    network.set_preprocessing({**GREY, "mean": 0.286})
+    loaded = load_model(save_model(network, tmp_path / "again"))
+    assert loaded.has_stated_preprocessing
+    assert loaded.pretrained_cfg == network.pretrained_cfg == network.pretrained_cfg | GREY
+    assert loaded.default_cfg is loaded.pretrained_cfg
+    network.set_preprocessing({"mean": (0.449,), "std": [0.226]})
+    network.set_preprocessing({"interpolation": "bicubic", "crop_pct": 0.875})
+    assert network.pretrained_cfg == extracted.pretrained_cfg
+    assert load_model(save_model(network, tmp_path / "same")).has_stated_preprocessing
+    fresh = load_model(folder)
+    fresh.pretrained_cfg.update(GREY)  # as timm's users do it
+    assert load_model(save_model(fresh, tmp_path / "timm")).pretrained_cfg["std"] == (0.353,)
+
+
+def test_preprocessing_that_is_not_legal(folder):
+    network = load_model(folder)
+    before = dict(network.pretrained_cfg)
+    with pytest.raises(ConfigError, match="preprocessing has no size; legal: mean"):
+        network.set_preprocessing({"mean": 0.5, "size": 3})
+    assert network.pretrained_cfg == before
+
+
+def test_class_names_go_along(folder, tmp_path):
+    network = load_model(folder)
+    assert network.class_names == ("a", "b", "c", "d", "e")
+    assert load_model(save_model(network, tmp_path / "again")).class_names == network.class_names
+    renamed = save_model(network, tmp_path / "again", class_names=list("vwxyz"))
+    assert load_model(renamed).class_names == tuple("vwxyz")
+    with pytest.raises(ConfigError, match="class_names has 1 names for 5 classes"):
+        save_model(network, tmp_path / "again", class_names=["a"])
+    assert load_model(renamed).class_names == tuple("vwxyz")
+    network.reset_classifier(2)
+    assert network.class_names is None
+    assert network.pretrained_cfg["num_classes"] == 2
+
+
+def test_folders_of_earlier_versions(folder):
+    described = json.loads((folder / "architecture.json").read_text())
+    del described["pretrained_cfg"], described["class_names"]
+    (folder / "architecture.json").write_text(json.dumps(described))
+    network = load_model(folder)
+    assert (network.class_names, network.has_stated_preprocessing) == (None, False)
+
+
+def test_a_run_folder_stands_for_its_model(extracted, tmp_path, damaged):
+    with damaged("architecture.json is missing, in it and in its model and best"):
+        find_model(tmp_path)
+    best = save_model(extracted, tmp_path / "best")
+    assert find_model(tmp_path) == find_model(best) == find_model(str(best)) == best
+    assert load_model(tmp_path).architecture == extracted.architecture
+    retrained = save_model(extracted, tmp_path / "model")
+    assert find_model(tmp_path) == retrained
+    assert find_model(best) == best
+    save_model(extracted, tmp_path / "model" / "best")
+    assert find_model(retrained) == retrained
 
 
 def test_folder_can_be_read_by_others(folder):
@@ -160,6 +225,16 @@ def test_invalid_json(text, folder, damaged):
         ({"num_classes": -1}, ["num_classes=-1"]),
         ({"num_classes": "five"}, []),
         ({"num_classes": None}, []),
+        ({"class_names": ["a", "b"]}, ["2 names for 5 classes"]),
+        ({"class_names": 3}, []),
+        ({"pretrained_cfg": {"mean": [0.1, 0.2]}}, ["mean=[0.1, 0.2] has 2 numbers for 1 channel"]),
+        ({"pretrained_cfg": {"mean": "grey"}}, ["mean='grey'"]),
+        ({"pretrained_cfg": {"mean": [None]}}, ["mean=[None]"]),
+        ({"pretrained_cfg": {"std": 0}}, ["std=0 must be above 0"]),
+        ({"pretrained_cfg": {"std": [float("nan")]}}, ["std=[nan]"]),
+        ({"pretrained_cfg": {"interpolation": "magic"}}, ["interpolation='magic'", "bicubic"]),
+        ({"pretrained_cfg": {"crop_pct": 1.5}}, ["crop_pct=1.5"]),
+        ({"pretrained_cfg": 3}, []),
     ],
 )
 def test_wrong_description(changes, words, folder, damaged):

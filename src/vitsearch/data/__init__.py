@@ -3,6 +3,7 @@
 from vitsearch.data.base import SearchDataModule
 from vitsearch.data.fashion import FashionMini, FashionMNIST
 from vitsearch.data.image_folder import ImageFolder
+from vitsearch.data.preprocessing import preprocessing_of
 from vitsearch.data.samplers import ExactDistributedSampler
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "FashionMini",
     "ImageFolder",
     "SearchDataModule",
+    "preprocessing_of",
 ]

@@ -71,6 +71,8 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         mean: Of the pixels in [0, 1], by channel, which images have been normalised with; `None`
             if a subclass does not say.
         std: Their standard deviation, likewise.
+        interpolation: How images are resized in evaluation, likewise.
+        crop_pct: Part of the resized image that is evaluated, likewise.
 
     Raises:
         DataError: If an argument is out of range.
@@ -82,6 +84,8 @@ class SearchDataModule(pl.LightningDataModule, ABC):
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    crop_pct: float | None = None
 
     def __init__(
         self,

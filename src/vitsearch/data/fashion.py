@@ -47,6 +47,7 @@ class _Fashion(SearchDataModule):
     native_in_chans = 1
     class_names = CLASS_NAMES
     mean, std = MEAN, STD
+    interpolation, crop_pct = "bilinear", 1.0  # whole images, see `tensors.resized`
 
     def __init__(
         self,

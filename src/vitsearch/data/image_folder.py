@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # ImageNet's, as everywhere in timm; for grey images the mean over the channels.
 _MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
 _STD = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
+_CROP_PCT = 0.875
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 
@@ -102,6 +103,8 @@ class ImageFolder(SearchDataModule):
         self.reports = UnreadableReports(corrupt)
         self.mean = self._per_channel("mean", mean, _MEAN[self.in_chans])
         self.std = self._per_channel("std", std, _STD[self.in_chans])
+        self.interpolation = interpolation
+        self.crop_pct = _crop_pct(crop_pct)
         normalisation = {"mean": self.mean, "std": self.std}
         self._transforms = {
             True: folder_transform(
@@ -124,7 +127,7 @@ class ImageFolder(SearchDataModule):
                 augment=False,
                 image_size=self.image_size,
                 interpolation=interpolation,
-                options={**normalisation, "crop_pct": _crop_pct(crop_pct)},
+                options={**normalisation, "crop_pct": self.crop_pct},
             ),
         }
         self._layout = FolderLayout.of(self.root)
@@ -214,7 +217,9 @@ def _probability(name: str, value: float) -> float:
     return float(value)
 
 
-def _crop_pct(value: float | None) -> float | None:
-    if value is not None and not 0 < value <= 1:
+def _crop_pct(value: float | None) -> float:
+    if value is None:
+        return _CROP_PCT
+    if not 0 < value <= 1:
         raise DataError(f"crop_pct={value} is not legal: above 0, at most 1")
-    return value
+    return float(value)

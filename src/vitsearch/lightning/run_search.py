@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -36,6 +37,8 @@ from vitsearch.lightning.search_settings import search_settings
 from vitsearch.reports.progress import SearchProgress
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.spaces import Architecture
+from vitsearch.supernet.preprocessing import checked_preprocessing
+from vitsearch.supernet.saving import checked_class_names
 
 
 def score_in_turn(scorer: Scorer, architectures: Sequence[Architecture]) -> list[Score]:
@@ -59,6 +62,7 @@ def run_search(
     constraint: Constraint,
     progress: SearchProgress,
     class_names: Sequence[str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
     halving: bool = False,
     measurements: Measurements | None = None,
 ) -> SearchResult:
@@ -71,15 +75,22 @@ def run_search(
         constraint: The budget, for the record.
         progress: Told of every generation.
         class_names: Written beside the network.
+        preprocessing: What the network expects of images, written beside it; see
+            `vitsearch.data.preprocessing_of`.
         halving: Whether the worse half of a generation is given up on a part of the images.
         measurements: What measures for the searcher, if anything does.
 
     Raises:
-        ConfigError: Halving does not go with the searcher.
+        ConfigError: Halving does not go with the searcher; or names or preprocessing do not fit
+            the network.
         HistoryError: The folder has the history of another search, or a damaged one.
         Interrupted: An end was wished; all scores so far are in the history.
     """
-    model = CostModel(scorer.net.space, scorer.net.num_classes)
+    net = scorer.net
+    if class_names is not None:
+        class_names = checked_class_names(class_names, net.num_classes)
+    preprocessing = checked_preprocessing(preprocessing or {}, net.space.in_chans)
+    model = CostModel(net.space, net.num_classes)
     world = rank_and_world()[1]
     rungs = Halving(scorer, searcher) if halving else None
     settings = search_settings(scorer, searcher)
@@ -136,7 +147,14 @@ def run_search(
         minimise=searcher.minimise if isinstance(searcher, FrontSearcher) else (),
     )
     if rank_and_world()[0] == 0:
-        write_result(scorer, result, folder, constraint, class_names)
+        write_result(
+            scorer,
+            result,
+            folder,
+            constraint,
+            class_names=class_names,
+            preprocessing=preprocessing,
+        )
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,23 @@ def write_result(
     result: SearchResult,
     folder: Path,
     constraint: Constraint,
+    *,
     class_names: Sequence[str] | None,
+    preprocessing: Mapping[str, Any],
 ) -> None:
-    """Write the best architecture, its network, and the front if there is one."""
+    """Write the best architecture, its network, and the front if there is one.
+
+    Args:
+        scorer: Of the supernet.
+        result: What was found.
+        folder: The run folder.
+        constraint: The budget, for the record.
+        class_names: Written beside the network.
+        preprocessing: What the network expects of images, see `vitsearch.data.preprocessing_of`.
+    """
     architecture = result.best.candidate.architecture
     network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
+    network.set_preprocessing(preprocessing)
     save_model(network.cpu(), folder / BEST_FOLDER, class_names=class_names)
     windows = {**constraint.windows(), **constraint.measured_windows()}
     budget: dict[str, Any] = {metric: list(window) for metric, window in windows.items()}

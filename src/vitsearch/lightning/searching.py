@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
 from vitsearch.costs import Constraint
+from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.classifier import SearchableClassifier
 from vitsearch.lightning.halving import Halving
@@ -156,7 +158,7 @@ class EvolutionarySearch(pl.Callback):
             device=trainer.strategy.root_device,  # the trainer has moved the network to the CPU
             autocast=trainer.precision_plugin.forward_context,
         )
-        names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         folder = self.folder(trainer)
         with self._measurements(pl_module, scorer.device, folder / MEASURED_FILE) as measurements:
             self.result = search_and_report(
@@ -164,7 +166,8 @@ class EvolutionarySearch(pl.Callback):
                 self._searcher(pl_module, measurements),
                 folder,
                 constraint=self.constraint,
-                class_names=names,
+                class_names=getattr(data, "class_names", None) or None,
+                preprocessing=preprocessing_of(data),
                 test=(lambda: test_batches(trainer)) if self.use_test_split else None,
                 halving=self.halving,
                 measurements=measurements,
@@ -185,6 +188,7 @@ def search_and_report(
     *,
     constraint: Constraint,
     class_names: Sequence[str] | None,
+    preprocessing: Mapping[str, Any],
     test: Callable[[], list[Batch] | None] | None,
     halving: bool = False,
     measurements: Measurements | None = None,
@@ -197,6 +201,7 @@ def search_and_report(
         folder: The run folder.
         constraint: The budget, for the record.
         class_names: Written beside the network.
+        preprocessing: What the network expects of images, written beside it.
         test: Reads the test split; called once, after the search.
         halving: Whether the worse half of a generation is given up on a part of the images.
         measurements: What measures for the searcher, if anything does.
@@ -210,6 +215,7 @@ def search_and_report(
         constraint=constraint,
         progress=progress,
         class_names=class_names,
+        preprocessing=preprocessing,
         halving=halving,
         measurements=measurements,
     )

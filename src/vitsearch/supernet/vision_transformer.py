@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
+from vitsearch.supernet.preprocessing import checked_preprocessing, make_pretrained_cfg
 
 
 class VisionTransformer(ElasticTransformer):
@@ -26,6 +28,12 @@ class VisionTransformer(ElasticTransformer):
         embed_dim: Width of the final tokens (as timm names it; also `num_features`).
         global_pool: `token` or `avg`.
         num_prefix_tokens: Tokens in front of the patches.
+        pretrained_cfg: What timm reads of a model: `input_size` (C, H, W), `mean`, `std`,
+            `interpolation`, `crop_pct`, `num_classes` and names of modules; plain data. Also
+            `default_cfg`.
+        has_stated_preprocessing: Whether `set_preprocessing` was told how images are prepared; if
+            not, `pretrained_cfg` has ImageNet's values.
+        class_names: Of the classifier's outputs, in order, if they are known.
     """
 
     def __init__(
@@ -63,6 +71,39 @@ class VisionTransformer(ElasticTransformer):
         self.embed_dim = self.num_features
         self.global_pool = plan.head.pool
         self.num_prefix_tokens = plan.head.num_prefix_tokens
+        self.class_names: tuple[str, ...] | None = None
+        self.has_stated_preprocessing = False
+        self.pretrained_cfg = make_pretrained_cfg(
+            image_size=plan.image_size,
+            in_chans=plan.in_chans,
+            num_classes=num_classes,
+            first_conv=next(
+                name.rpartition(".")[0]
+                for name, p in self.stem.named_parameters("stem")
+                if p.dim() == 4
+            ),
+            classifiers=["head", "head_dist"] if plan.head.distillation else ["head"],
+        )
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        """The same as `pretrained_cfg`, under timm's older name."""
+        return self.pretrained_cfg
+
+    def set_preprocessing(self, preprocessing: Mapping[str, Any]) -> None:
+        """Say how the images are prepared that this network is trained on.
+
+        Args:
+            preprocessing: `mean` and `std` of pixels in [0, 1] (one number, or one for each
+                channel), `interpolation`, `crop_pct`; what is absent stays.
+                `vitsearch.data.preprocessing_of` reads them from a data module.
+
+        Raises:
+            ConfigError: A key is unknown, or a value is not legal.
+        """
+        stated = checked_preprocessing(preprocessing, self.plan.in_chans)
+        self.pretrained_cfg |= stated
+        self.has_stated_preprocessing |= bool(stated)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to normalised tokens (B, N, C)."""
@@ -95,7 +136,8 @@ class VisionTransformer(ElasticTransformer):
         if num_classes < 0:
             raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
         reference = next(self.parameters())
-        self.num_classes = num_classes
+        self.num_classes = self.pretrained_cfg["num_classes"] = num_classes
+        self.class_names = None
         self.head = self.make_classifier()
         self.head_dist = self.make_classifier() if self.plan.head.distillation else None
         self.head_patch = None if self.head_patch is None else self.make_classifier()

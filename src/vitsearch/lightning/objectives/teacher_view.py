@@ -73,6 +73,8 @@ def _in_chans(network: nn.Module) -> int | None:
 
 def _affine(network: nn.Module, images: ImageFacts, chans: int) -> tuple[Tensor, Tensor] | None:
     """Factor and summand (1, C, 1, 1) from the images' normalisation to the network's."""
+    if isinstance(network, VisionTransformer) and not network.has_stated_preprocessing:
+        return None  # nobody has said; ImageNet's would be a guess
     mean, std = _config(network).get("mean"), _config(network).get("std")
     if mean is None or std is None:
         return None
