@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vitsearch.elastic.attention import AttentionLike, ElasticHeads
 from vitsearch.elastic.axis import Alignment, AxisLike
+from vitsearch.elastic.region import Region
 from vitsearch.elastic.summing_attention import summing_attention
 
 
@@ -50,11 +51,11 @@ class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
         for table in (self.relative_keys, self.relative_values):
             nn.init.trunc_normal_(table, std=0.02)
 
-    def active(
+    def regions(
         self, sizes: RelativeAttentionSizes, alignment: Alignment = "prefix"
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Region]:
         """The tables whole: all heads share them."""
-        return {"relative_keys": self.relative_keys, "relative_values": self.relative_values}
+        return dict.fromkeys(("relative_keys", "relative_values"), Region(()))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: RelativeAttentionSizes) -> Tensor:
         """In the cheaper of the two forms."""
