@@ -44,8 +44,11 @@ class Region(NamedTuple):
             part = one.cut(part)
         return part if self.shape is None else part.reshape(self.shape)
 
-    def add(self, total: Tensor, values: Tensor) -> None:
-        """Add values of what is taken into a tensor of the whole, in place."""
+    def add(self, total: Tensor, values: Tensor, *, blank: bool = False) -> None:
+        """Add values of what is taken into a tensor of the whole, in place.
+
+        With `blank` the tensor is all zeros so far, and values are copied.
+        """
         total = total if self.grid is None else total.view(self.grid)
         taken = list(total.shape)
         for one in self.ranges:
@@ -56,24 +59,31 @@ class Region(NamedTuple):
             for one, (start, offset, length) in zip(self.ranges, pieces, strict=True):
                 target = target.narrow(one.dim, start, length)
                 source = source.narrow(one.dim, offset, length)
-            target.add_(source)
+            if blank:
+                target.copy_(source)
+            else:
+                target.add_(source)
 
 
 class _Cut(torch.autograd.Function):
     """Cut several regions out of a tensor."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, *regions: Region) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, tensor: Tensor, *regions: Region) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.regions, ctx.whole = regions, tensor.shape
         return tuple(region.cut(tensor) for region in regions)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         total = None
         for region, grad in zip(ctx.regions, grads, strict=True):
-            if grad is not None:
-                total = grad.new_zeros(ctx.whole) if total is None else total
+            if grad is None:
+                continue
+            if total is None:
+                total = grad.new_zeros(ctx.whole)
+                region.add(total, grad, blank=True)
+            else:
                 region.add(total, grad)
         return (total, *(None for _ in ctx.regions))
 
@@ -83,7 +93,7 @@ def cut_together(tensor: Tensor, regions: Sequence[Region]) -> list[Tensor]:
     parts = [region for region in dict.fromkeys(regions) if not region.is_whole]
     learned = tensor.requires_grad and torch.is_grad_enabled()
     if parts and learned and not torch.compiler.is_compiling():
-        found = dict(zip(parts, _Cut.apply(tensor, *parts), strict=True))  # type: ignore[no-untyped-call]
+        found = dict(zip(parts, _Cut.apply(tensor, *parts), strict=True))
     else:
         found = {region: region.cut(tensor) for region in parts}
     return [found.get(region, tensor) for region in regions]

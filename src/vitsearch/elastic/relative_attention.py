@@ -118,7 +118,7 @@ def _lines(grid: tuple[int, int], prefix: int, device: torch.device) -> Tensor:
 
 
 def _looked_up(met: Tensor, grid: tuple[int, int], places: tuple[Tensor, Tensor]) -> Tensor:
-    """Products with the entries (B, heads, N, 2 * entries) by line (B, heads, N, rows + columns)."""
+    """Products with entries (B, heads, N, 2 * entries) by line (B, heads, N, rows + columns)."""
     batch, heads, tokens, both = met.shape
     prefix = tokens - grid[0] * grid[1]
     rows, columns = met[:, :, prefix:].reshape(batch, heads, *grid, both).chunk(2, dim=-1)
@@ -134,7 +134,7 @@ def _gathered(
     batch, heads, tokens, _ = sums.shape
     prefix = tokens - grid[0] * grid[1]
     patches = sums[:, :, prefix:].reshape(batch, heads, *grid, -1)
-    rows, columns = patches.split(list(grid), dim=-1)
+    rows, columns = patches[..., : grid[0]], patches[..., grid[0] :]
     zeros = sums.new_zeros(batch, heads, *grid, entries // 2)
     row_places = places[0][:, None].expand(batch, heads, *grid, grid[0])
     by_row = zeros.scatter_add(-1, row_places, rows)

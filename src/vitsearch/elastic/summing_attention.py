@@ -35,12 +35,12 @@ def summing_attention(
         (B, heads, N, head_dim), and (B, heads, N, groups) attention by group.
     """
     shares = groups.to(q.dtype).expand(*k.shape[:2], -1, -1)
-    long = [torch.cat(pair, dim=-1) for pair in ((q, scores), (k, shares), (v, shares))]
     head_dim = q.shape[-1]
+    q, k, v = (torch.cat(pair, dim=-1) for pair in ((q, scores), (k, shares), (v, shares)))
     if q.device.type in ("cpu", "meta") and not torch.compiler.is_compiling():
-        out, _ = _attend(*long, head_dim)
+        out, _ = _attend(q, k, v, head_dim)
     else:
-        out = F.scaled_dot_product_attention(*long, scale=head_dim**-0.5)
+        out = F.scaled_dot_product_attention(q, k, v, scale=head_dim**-0.5)
     attended, sums = out.split([head_dim, groups.shape[1]], dim=-1)
     return attended, sums
 

@@ -115,19 +115,34 @@ class ElasticTransformer(nn.Module):
 
     def run_features(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> Tensor:
         """Images (B, C, H, W) to normalised tokens (B, N, C) of the last stage."""
-        x = self.stem(images, plan.stem, context)
-        for stage, stage_plan in zip(self.stages, plan.stages, strict=True):
+        x = images
+        for layer, sizes in self.layers(plan):
+            x = self.run_layer(layer, x, sizes, context)
+        return x
+
+    def layers(self, plan: Plan) -> Iterator[tuple[ElasticModule[Any], Any]]:
+        """Every layer from stem to final norm that a plan uses, in order, with its sizes."""
+        for layer, sizes, _, _ in self._parts(plan):
+            yield layer, sizes
+
+    def all_layers(self) -> Iterator[ElasticModule[Any]]:
+        """Every layer from stem to final norm, in order."""
+        yield self.stem
+        for stage in self.stages:
             assert isinstance(stage, ElasticStage)
             if stage.transition is not None:
-                x = self._run_layer(stage.transition, x, stage_plan.transition, context)
-            for block_plan in stage_plan.blocks:
-                x = self._run_layer(stage.blocks[block_plan.slot], x, block_plan, context)
-        return self.norm(x, plan.head.embed_dim, context)  # type: ignore[no-any-return]
+                yield stage.transition
+            yield from (block for block in stage.blocks if isinstance(block, ElasticBlock))
+        yield self.norm
 
-    def _run_layer(self, layer: nn.Module, x: Tensor, plan: Any, context: Context) -> Tensor:
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return _run_checkpointed(layer, x, plan, context)
-        return layer(x, plan, context)  # type: ignore[no-any-return]
+    def run_layer(
+        self, layer: ElasticModule[Any], x: Tensor, sizes: Any, context: Context
+    ) -> Tensor:
+        """One layer; of transitions and blocks what they compute may be forgotten in between."""
+        recompute = self.grad_checkpointing and torch.is_grad_enabled()
+        if recompute and layer is not self.stem and layer is not self.norm:
+            return _run_checkpointed(layer, x, sizes, context)
+        return layer(x, sizes, context)  # type: ignore[no-any-return]
 
     def run_norms(self, images: Tensor, plan: Plan, context: Context) -> None:
         """Pass images through as much of the network as has BatchNorm."""
@@ -144,7 +159,10 @@ class ElasticTransformer(nn.Module):
 
     def run_heads(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> HeadOutputs:
         """Images (B, C, H, W) to what each classifier says, those for training included."""
-        tokens = self.run_features(images, plan, context)
+        return self.heads_of(self.run_features(images, plan, context), plan, context)
+
+    def heads_of(self, tokens: Tensor, plan: Plan, context: Context = PLAIN) -> HeadOutputs:
+        """Normalised tokens (B, N, C) to what each classifier says."""
         distillation = patches = None
         if self.head_dist is not None:
             distillation = self._classify(self.head_dist, tokens[:, 1], plan.head, context)
@@ -170,9 +188,16 @@ class ElasticTransformer(nn.Module):
     ) -> Tensor:
         if head is None:
             return features
-        return head(features, self._classifier_sizes(plan), context)  # type: ignore[no-any-return]
+        return head(features, self.classifier_sizes(plan), context)  # type: ignore[no-any-return]
 
-    def _classifier_sizes(self, plan: HeadPlan) -> LinearSizes:
+    def classifiers(self) -> Iterator[ElasticLinear]:
+        """Every classifier there is, those for training included."""
+        for head in (self.head, self.head_dist, self.head_patch):
+            if head is not None:
+                yield head
+
+    def classifier_sizes(self, plan: HeadPlan) -> LinearSizes:
+        """The sizes of each classifier."""
         return LinearSizes((plan.embed_dim,), (self.num_classes,))
 
     def run(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> Tensor:
@@ -180,7 +205,7 @@ class ElasticTransformer(nn.Module):
         return self.run_classifier(self.run_features(images, plan, context), plan.head, context)
 
     def _parts(self, plan: Plan) -> Iterator[tuple[ElasticModule[Any], Any, str, str]]:
-        """Every layer that a plan uses: layer, sizes, its name here, its name when extracted."""
+        """Stem to final norm, as a plan uses them: layer, sizes, name here, name extracted."""
         yield self.stem, plan.stem, "stem", "stem"
         for index, stage_plan in enumerate(plan.stages):
             stage, name = self.stages[index], f"stages.{index}"
@@ -198,15 +223,16 @@ class ElasticTransformer(nn.Module):
                     f"{name}.blocks.{position}",
                 )
         yield self.norm, plan.head.embed_dim, "norm", "norm"
-        for head, name in ((self.head, "head"), (self.head_dist, "head_dist")):
-            if head is not None:
-                yield head, self._classifier_sizes(plan.head), name, name
 
     def active_state(self, plan: Plan, alignment: Alignment = "prefix") -> dict[str, Tensor]:
         """The weights that a plan uses, named as in the network extracted for it."""
         state: dict[str, Tensor] = {}
         for layer, sizes, _, name in self._parts(plan):
             state |= active_state(layer, sizes, f"{name}.", alignment)
+        for head, name in ((self.head, "head"), (self.head_dist, "head_dist")):
+            if head is not None:
+                sizes = self.classifier_sizes(plan.head)
+                state |= active_state(head, sizes, f"{name}.", alignment)
         return state
 
     def norm_paths(self, plan: Plan) -> dict[str, str]:
