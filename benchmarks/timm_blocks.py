@@ -53,16 +53,15 @@ def timm_twin(space: SearchSpace, architecture: Architecture) -> TimmTransformer
         mlp = block.mlp
         assert isinstance(mlp, MlpPlan)
         inner = getattr(mixer, "inner_dim", None) or mixer.num_heads * mixer.head_dim
-        attention = partial(Attention, attn_head_dim=inner // mixer.num_heads)
-        blocks.append(
-            Block(
-                stage.embed_dim,
-                mixer.num_heads,
-                mlp_ratio=mlp.hidden_dim / stage.embed_dim,
-                qkv_bias=True,
-                norm_layer=norm,
-                attn_layer=attention,
-            )
+        made = Block(
+            stage.embed_dim,
+            num_heads=1,
+            mlp_ratio=mlp.hidden_dim / stage.embed_dim,
+            norm_layer=norm,
         )
+        made.attn = Attention(
+            stage.embed_dim, mixer.num_heads, inner // mixer.num_heads, qkv_bias=True
+        )
+        blocks.append(made)
     net.blocks = nn.Sequential(*blocks)
     return net

@@ -38,32 +38,33 @@ def summing_attention(
     head_dim = q.shape[-1]
     q, k, v = (torch.cat(pair, dim=-1) for pair in ((q, scores), (k, shares), (v, shares)))
     if q.device.type in ("cpu", "meta") and not torch.compiler.is_compiling():
-        out, _ = _attend(q, k, v, head_dim)
+        out = _Attend.apply(q, k, v, head_dim)
     else:
         out = F.scaled_dot_product_attention(q, k, v, scale=head_dim**-0.5)
     attended, sums = out.split([head_dim, groups.shape[1]], dim=-1)
     return attended, sums
 
 
-# The CPU's kernel as an operator of our own, so that a FLOP counter sees what is computed: channels
-# of 0 and 1 select, they do not multiply.
+# The kernel of the CPU as operators of our own, so that a FLOP counter sees what is computed:
+# channels of 0 and 1 select, they do not multiply.
+_library = torch.library.Library("vitsearch", "DEF")
+_library.define("summing_attention(Tensor q, Tensor k, Tensor v, int head_dim) -> (Tensor, Tensor)")
+_library.define(
+    "summing_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, "
+    "Tensor logsumexp, int head_dim) -> (Tensor, Tensor, Tensor)"
+)
 
 
-@torch.library.custom_op("vitsearch::summing_attention", mutates_args=(), device_types="cpu")
-def _attend(q: Tensor, k: Tensor, v: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+def _forward(q: Tensor, k: Tensor, v: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
     out, logsumexp = _kernel(q, k, v, scale=head_dim**-0.5)
     return out, logsumexp
 
 
-@_attend.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+def _forward_meta(q: Tensor, k: Tensor, v: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3])
 
 
-@torch.library.custom_op(
-    "vitsearch::summing_attention_backward", mutates_args=(), device_types="cpu"
-)
-def _attend_backward(
+def _backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logsumexp: Tensor, head_dim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     given = (grad, q, k, v, out, logsumexp, 0.0, False)
@@ -71,24 +72,32 @@ def _attend_backward(
     return grad_q, grad_k, grad_v
 
 
-@_attend_backward.register_fake
-def _(
+def _backward_meta(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logsumexp: Tensor, head_dim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, ctx.head_dim = inputs
-    ctx.save_for_backward(q, k, v, *output)
+_library.impl("summing_attention", _forward, "CPU")
+_library.impl("summing_attention", _forward_meta, "Meta")
+_library.impl("summing_attention_backward", _backward, "CPU")
+_library.impl("summing_attention_backward", _backward_meta, "Meta")
 
 
-def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, out, logsumexp = ctx.saved_tensors
-    return (*_attend_backward(grad, q, k, v, out, logsumexp, ctx.head_dim), None)
+class _Attend(torch.autograd.Function):
+    """Both operators, for autograd."""
 
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, head_dim: int) -> Tensor:
+        out, logsumexp = torch.ops.vitsearch.summing_attention(q, k, v, head_dim)
+        ctx.save_for_backward(q, k, v, out, logsumexp)
+        ctx.head_dim = head_dim
+        return out  # type: ignore[no-any-return]
 
-_attend.register_autograd(_backward, setup_context=_keep)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        back = torch.ops.vitsearch.summing_attention_backward
+        return (*back(grad, *ctx.saved_tensors, ctx.head_dim), None)
 
 
 @register_flop_formula(torch.ops.vitsearch.summing_attention)
@@ -101,4 +110,4 @@ def _count(q: Any, k: Any, v: Any, head_dim: int, *args: Any, **kwargs: Any) -> 
 def _count_backward(
     grad: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, head_dim: int, *args: Any, **kwargs: Any
 ) -> int:
-    return 5 * _count(q, k, v, head_dim) // 2
+    return 5 * _count(q, k, v, head_dim) // 2  # type: ignore[no-any-return]
