@@ -101,7 +101,8 @@ class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
         values, beside = _apart(self.relative_values)
         scores = _looked_up(q @ keys.T, grid, places)
         attended, sums = summing_attention(q, k, v, scores, _lines(grid, prefix, q.device))
-        return attended + (_gathered(sums, len(values), grid, places) @ values + beside)
+        gathered = _gathered(sums, len(values), grid, places)
+        return attended + F.linear(gathered, values.T, beside)
 
 
 def _apart(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,7 +122,8 @@ def _looked_up(met: Tensor, grid: tuple[int, int], places: tuple[Tensor, Tensor]
     """Products with entries (B, heads, N, 2 * entries) by line (B, heads, N, rows + columns)."""
     batch, heads, tokens, both = met.shape
     prefix = tokens - grid[0] * grid[1]
-    rows, columns = met[:, :, prefix:].reshape(batch, heads, *grid, both).chunk(2, dim=-1)
+    _, patches = met.split_with_sizes([prefix, tokens - prefix], dim=2)
+    rows, columns = patches.reshape(batch, heads, *grid, both).chunk(2, dim=-1)
     by_row = rows.gather(-1, places[0][:, None].expand(batch, heads, *grid, grid[0]))
     by_column = columns.gather(-1, places[1].expand(batch, heads, *grid, grid[1]))
     return F.pad(torch.cat([by_row, by_column], dim=-1).flatten(2, 3), (0, 0, prefix, 0))
@@ -133,8 +135,9 @@ def _gathered(
     """Attention by line (B, heads, N, rows + columns), added up by entry (B, heads, N, entries)."""
     batch, heads, tokens, _ = sums.shape
     prefix = tokens - grid[0] * grid[1]
-    patches = sums[:, :, prefix:].reshape(batch, heads, *grid, -1)
-    rows, columns = patches[..., : grid[0]], patches[..., grid[0] :]
+    _, patches = sums.split_with_sizes([prefix, tokens - prefix], dim=2)
+    patches = patches.reshape(batch, heads, *grid, -1)
+    rows, columns = patches.split_with_sizes(list(grid), dim=-1)
     zeros = sums.new_zeros(batch, heads, *grid, entries // 2)
     row_places = places[0][:, None].expand(batch, heads, *grid, grid[0])
     by_row = zeros.scatter_add(-1, row_places, rows)

@@ -1,8 +1,8 @@
 """Several sub-networks on images of their own, layer by layer: what they share is done once.
 
 A layer's weights are cut for all sub-networks by one operation, so that its backward pass returns
-one gradient for a weight, as soon as the layer is done. Sub-networks one after another that have
-the same sizes in a layer run through it as one batch.
+one gradient for a weight, as soon as the layer is done. Sub-networks that have the same sizes in a
+layer run through it as one batch, unless each share of it has statistics of its own there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import Context, ElasticModule, take_together
+from vitsearch.elastic import Context, ElasticBatchNorm, ElasticModule, take_together
 from vitsearch.spaces.plan import Plan
 from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
 
@@ -41,8 +41,14 @@ def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Run]:
         users = [index for index, sizes in enumerate(sizes_of) if layer in sizes]
         sizes = [sizes_of[index][layer] for index in users]
         contexts = _taken(layer, sizes, [runs[index].context for index in users])
-        for index, own, context in zip(users, sizes, contexts, strict=True):
-            tensors[index] = network.run_layer(layer, tensors[index], own, context)
+        shapes = [tensors[index].shape[1:] for index in users]
+        for group in _alike(layer, sizes, contexts, shapes):
+            shares = [tensors[users[place]] for place in group]
+            x = torch.cat(shares) if len(shares) > 1 else shares[0]
+            x = network.run_layer(layer, x, sizes[group[0]], contexts[group[0]])
+            done = x.split([len(share) for share in shares]) if len(shares) > 1 else (x,)
+            for place, tensor in zip(group, done, strict=True):
+                tensors[users[place]] = tensor
     return [run._replace(x=x) for run, x in zip(runs, tensors, strict=True)]
 
 
@@ -56,6 +62,28 @@ def run(network: ElasticTransformer, runs: Sequence[Run]) -> list[Tensor]:
     """Images to logits (B, num_classes), for each sub-network."""
     done = _with_heads(network, run_features(network, runs))
     return [network.run_classifier(run.x, run.plan.head, run.context) for run in done]
+
+
+def _alike(
+    layer: ElasticModule[Any],
+    sizes: Sequence[Any],
+    contexts: Sequence[Context],
+    shapes: Sequence[torch.Size],
+) -> list[list[int]]:
+    """Which calls of a layer can be one: their positions."""
+    groups: dict[Any, list[int]] = {}
+    for place, (own, context, shape) in enumerate(zip(sizes, contexts, shapes, strict=True)):
+        key = own, context.alignment, id(context.statistics), shape
+        groups.setdefault(key, []).append(place)
+    if len(groups) < len(sizes) and _has_own_statistics(layer):
+        return [[place] for place in range(len(sizes))]
+    return list(groups.values())
+
+
+def _has_own_statistics(layer: ElasticModule[Any]) -> bool:
+    """Whether the layer normalises each share of a batch by itself."""
+    norms = (module for module in layer.modules() if isinstance(module, ElasticBatchNorm))
+    return any(norm.training for norm in norms)
 
 
 def _with_heads(network: ElasticTransformer, runs: list[Run]) -> list[Run]:
