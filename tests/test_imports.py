@@ -23,6 +23,7 @@ LEGAL = {
     "searchers": {"errors", "spaces", "costs", "samplers"},
     "elastic": {"errors"},
     "supernet": {"errors", "files", "spaces", "elastic"},
+    "exporting": {"errors", "files", "spaces", "elastic", "supernet"},
     "data": {"errors"},
     "reports": {"errors", "files", "spaces", "costs"},
     "lightning": {

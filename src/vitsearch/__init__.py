@@ -17,10 +17,13 @@ from vitsearch.supernet import (
     VisionTransformer,
     create_model,
     find_model,
+    from_pretrained,
     load_model,
     load_published_checkpoint,
     load_supernet,
+    push_to_hub,
     save_model,
+    save_pretrained,
 )
 
 __version__ = "0.1.0"
@@ -38,6 +41,7 @@ __all__ = [
     "create_model",
     "data",
     "find_model",
+    "from_pretrained",
     "lightning",
     "list_published",
     "list_spaces",
@@ -45,8 +49,10 @@ __all__ = [
     "load_published_checkpoint",
     "load_supernet",
     "published",
+    "push_to_hub",
     "samplers",
     "save_model",
+    "save_pretrained",
     "searchers",
     "spaces",
     "supernet",

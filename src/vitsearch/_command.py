@@ -37,6 +37,7 @@ from vitsearch._ending import (
 )
 from vitsearch._launch import choose_run_folder
 from vitsearch._launch import is_first_process as is_first_process
+from vitsearch._lock import sole_run
 from vitsearch._offered import register_offered
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.files import write_text
@@ -48,12 +49,15 @@ _USER_ERROR = 2
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Callable[[], None]]:
+def command(
+    config_name: str, *, resumes: bool = False, locks: bool = False
+) -> Callable[[Task], Callable[[], None]]:
     """Decorator: a function of (configuration, run folder) becomes a command-line command.
 
     Args:
         config_name: The configuration, and the name of the command.
-        resumes: Whether it leaves a run folder that it can go on with.
+        resumes: Whether it leaves a run folder that it can go on with; it then locks it.
+        locks: Whether no other run may work in its folder at the same time.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -64,7 +68,7 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
                 if resumes:
                     choose_run_folder()
                 with _full_errors():
-                    _run(config_name, task, resumes=resumes)
+                    _run(config_name, task, resumes=resumes, locks=locks or resumes)
             except VitSearchError as error:
                 fail(str(error))
             except KeyboardInterrupt:
@@ -76,7 +80,7 @@ def command(config_name: str, *, resumes: bool = False) -> Callable[[Task], Call
     return decorate
 
 
-def _run(config_name: str, task: Task, *, resumes: bool) -> None:
+def _run(config_name: str, task: Task, *, resumes: bool, locks: bool) -> None:
     going_on = config_name if resumes else None
     failures: list[Exception] = []
 
@@ -86,7 +90,8 @@ def _run(config_name: str, task: Task, *, resumes: bool) -> None:
         with open_dict(config):
             config.run_dir = str(folder)  # `now` differs in the processes of a distributed run
         try:
-            with stopping.listening(speaks=is_first_process()):
+            alone = sole_run(folder, config_name) if locks else contextlib.nullcontext()
+            with stopping.listening(speaks=is_first_process()), alone:
                 if config.get("resume"):
                     given = HydraConfig.get().overrides.task
                     config = _resume.taken_up(config, folder, given)

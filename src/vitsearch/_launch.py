@@ -61,6 +61,22 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in ranks)
 
 
+def launch_id() -> str | None:
+    """What all processes of one launch have in common and no other launch has; `None` if alone."""
+    if outside_launch() is None:
+        return None
+    names = (
+        "SLURM_JOB_ID",
+        "SLURM_STEP_ID",
+        "SLURM_RESTART_COUNT",
+        "TORCHELASTIC_RUN_ID",
+        "TORCHELASTIC_RESTART_COUNT",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+    )
+    return "/".join(os.environ.get(name, "") for name in names)
+
+
 def is_started_by_lightning() -> bool:
     """Whether this is a further process that Lightning has started for the first one."""
     return outside_launch() is None and int(os.environ.get("LOCAL_RANK", 0)) > 0

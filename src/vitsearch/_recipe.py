@@ -14,15 +14,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import WeightAveraging
 
 from vitsearch._resume import CONFIG_FILE
+from vitsearch._training_command import make_classifier
 from vitsearch.costs.measure import MEASURED
 from vitsearch.errors import CheckpointError, ConfigError
-from vitsearch.lightning import StandaloneClassifier
 from vitsearch.lightning.training_alone import Recipe
-from vitsearch.supernet import VisionTransformer
 
 _SUPERVISION = ("optimizer", "scheduler", "label_smoothing", "mixup", "cutmix")
 _LOSS_OF_THE_LIBRARY = "vitsearch.lightning.SearchableClassifier"
-_STANDALONE = "vitsearch.lightning.StandaloneClassifier"
+_CLASSIFIER = "vitsearch.lightning.Classifier"
 _NO_PART_OF_THE_RESULT = (
     "accelerator",
     "check_files",
@@ -97,22 +96,10 @@ def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
         callbacks = [instantiate(section) for section in averaging]
         return instantiate(trainer | settings, callbacks=callbacks)  # type: ignore[no-any-return]
 
-    def make_classifier(network: VisionTransformer) -> StandaloneClassifier:
-        try:
-            made = instantiate(classifier, _partial_=True)(network)
-        except TypeError as error:
-            raise ConfigError(f"classifier: {error}") from error
-        if not isinstance(made, StandaloneClassifier):
-            raise ConfigError(
-                f"classifier._target_={classifier.get('_target_')} is no subclass of "
-                f"vitsearch.lightning.StandaloneClassifier"
-            )
-        return made
-
     drop_path_rate = model.get("drop_path_rate", 0.0)
     return Recipe(
         make_trainer=make_trainer,
-        make_classifier=make_classifier,
+        make_classifier=lambda network: make_classifier(classifier, network, "classifier"),
         drop_path_rate=drop_path_rate,
         settings={
             "epochs": trainer.get("max_epochs"),
@@ -138,10 +125,10 @@ def notes(config: DictConfig, run: DictConfig) -> list[str]:
     """Where training alone is not what the run did."""
     found = []
     loss, here = run.model.get("_target_"), config.classifier.get("_target_")
-    if loss != _LOSS_OF_THE_LIBRARY and here == _STANDALONE:
+    if loss != _LOSS_OF_THE_LIBRARY and here == _CLASSIFIER:
         found.append(
             f"the run was trained by {loss}; if its loss or mixing is its own, point "
-            f"classifier._target_ to a subclass of StandaloneClassifier with the same"
+            f"classifier._target_ to a subclass of Classifier with the same"
         )
     terms = [name for name in run.model.get("objective") or {} if name != "cross_entropy"]
     if terms:

@@ -47,6 +47,9 @@ _WRITTEN = (
     FINISHED_FILE,
     "history.jsonl",
     "metrics.csv",
+    "model",
+    "network.ckpt",
+    "result.json",
     "settings.json",
     "supernet.ckpt",
 )
@@ -107,8 +110,8 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
             f"run_dir={folder} holds results but no {CONFIG_FILE}, so whose they are is unknown; "
             f"choose a fresh run_dir"
         )
-    if ("model" in saved) != ("model" in now):
-        kind = "train" if "model" in saved else "search"
+    kind = _kind(saved)
+    if kind != _kind(now):
         raise ConfigError(f"run_dir={folder} holds a run of vitsearch.{kind}; choose a fresh one")
     old, new = dict(_leaves(saved)), dict(_leaves(now))
     wrong = [
@@ -126,27 +129,45 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
 
 def finished_line(folder: Path) -> str:
     """What to print instead of running a finished run again."""
-    best = folder / "best"
-    where = f"the best network is in {best}" if best.is_dir() else f"the supernet is in {folder}"
+    places = {"model": "the network is in", "best": "the best network is in"}
+    where = next(
+        (f"{words} {folder / name}" for name, words in places.items() if (folder / name).is_dir()),
+        f"the supernet is in {folder}",
+    )
     return f"this run is finished, nothing is left to do: {where}"
 
 
 def mark_finished(folder: Path) -> None:
     """Say in the run folder that nothing is left to do."""
+    write_json(folder / FINISHED_FILE, {"finished": True, "versions": installed_versions()})
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Of the packages that a result depends on most."""
     versions: dict[str, str | None] = {}
     for package in ("vitsearch", "torch", "pytorch-lightning"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:  # run from the sources
             versions[package] = None
-    write_json(folder / FINISHED_FILE, {"finished": True, "versions": versions})
+    return versions
 
 
 def going_on(command: str, folder: Path, launcher: str | None) -> str:
     """The command that goes on with the run in a folder."""
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown}')}"
+    line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown_path(folder)}')}"
     return line if launcher is None else f"{line} (started by {launcher}, as before)"
+
+
+def shown_path(folder: Path) -> str:
+    """A folder as a user would type it here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def retrain_command(folder: Path) -> str:
+    """The command that trains the best architecture of a run as a network of its own."""
+    return f"python -m vitsearch.retrain {shlex.quote(f'architecture={shown_path(folder)}')}"
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
@@ -183,10 +204,18 @@ def _has_begun(folder: Path) -> bool:
     history = folder / "search" / "history.jsonl"
     return (
         (folder / "supernet.ckpt").is_file()
+        or (folder / "network.ckpt").is_file()
         or (folder / "phases").is_dir()
         or (history.is_file() and history.stat().st_size > 0)
         or (folder / FINISHED_FILE).is_file()
     )
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """Which command a configuration is of."""
+    if "model" not in config:
+        return "search"
+    return "retrain" if "architecture" in config else "train"
 
 
 def moved(value: Any, old: str, new: str, *, below: bool) -> Any:

@@ -46,7 +46,7 @@ def run_folder(checkpoint: str | None) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
-@command("audit")
+@command("audit", locks=True)
 def audit(config: DictConfig, folder: Path) -> None:
     """Load a run, audit it."""
     fit_to_launch(config.trainer)
@@ -83,7 +83,7 @@ def audit(config: DictConfig, folder: Path) -> None:
             "supernet": str(checkpoint),
             "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
             "devices": f"{fabric.world_size} x {fabric.device.type}",
-            "trained alone": f"{config.n} architectures, {recipe.settings['epochs']} epochs, "
+            "trained alone": f"{config.n} architectures, {recipe.length}, "
             f"seeds {', '.join(map(str, plan.seeds))}",
             "folder": str(folder),
         }

@@ -26,6 +26,10 @@ class CheckpointError(VitSearchError):
     """A checkpoint or model folder that is missing, damaged, or of another space."""
 
 
+class HubError(VitSearchError):
+    """A repository on the Hugging Face Hub that is not there, or cannot be reached."""
+
+
 class ConfigError(VitSearchError):
     """A setting of a run that is out of range or contradicts another."""
 
@@ -36,6 +40,10 @@ class NonFiniteLossError(VitSearchError):
 
 class HistoryError(VitSearchError):
     """A search history that is damaged, or of another search than the one that would go on."""
+
+
+class ExportError(VitSearchError):
+    """A network that cannot be written in a format, or whose file does not say what it says."""
 
 
 class MissingExtraError(VitSearchError):

@@ -59,3 +59,26 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`; what the block leaves in it moves up, or goes.
+
+    Files and folders of the same names are replaced, each whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".staged.", dir=folder))
+    try:
+        yield temporary
+        for path in sorted(temporary.iterdir()):
+            target = folder / path.name
+            if path.is_dir():
+                with atomic_folder(target) as empty:
+                    empty.rmdir()
+                    os.replace(path, empty)
+            else:
+                flush_to_disk(path)
+                os.replace(path, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -18,7 +18,7 @@ from vitsearch._command import (
     save_config,
 )
 from vitsearch._launch import fit_to_launch, is_first_process
-from vitsearch._resume import finished_line, is_finished, mark_finished
+from vitsearch._resume import finished_line, is_finished, mark_finished, retrain_command
 from vitsearch._supernet_command import (
     launch,
     make_datamodule,
@@ -106,6 +106,8 @@ def main(config: DictConfig, folder: Path) -> None:
         )
     if fabric.is_global_zero:
         mark_finished(folder)
+        step = f"what comes next\n  train it alone:  {retrain_command(folder)}"
+        make_console().print(step, highlight=False, markup=False, soft_wrap=True)
 
 
 def one_phase(searcher: DictConfig) -> DictConfig:

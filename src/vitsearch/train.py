@@ -5,7 +5,6 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,26 @@ from vitsearch._launch import (
     limit_waiting,
 )
 from vitsearch._phases import Part, run_phases, split_phases
-from vitsearch._resume import finished_line, is_finished, mark_finished
+from vitsearch._resume import (
+    finished_line,
+    is_finished,
+    mark_finished,
+    retrain_command,
+    shown_path,
+)
+from vitsearch._training_command import (
+    check_training,
+    checkpoint_of,
+    make_callbacks,
+    make_loggers,
+)
 from vitsearch.costs import Constraint, human, reachable_range
-from vitsearch.errors import ConfigError, MissingExtraError
 from vitsearch.lightning import (
     EvolutionarySearch,
     MultiArchitectureSampling,
     SearchableClassifier,
-    SupernetCheckpoint,
 )
+from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import Architecture, SearchSpace
@@ -92,6 +102,7 @@ def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | N
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    check_length(trainer, module.scheduler_settings)
     limit_waiting(trainer.strategy, config.get("process_timeout", 1800))
     checkpoint = checkpoint_of(callbacks, trainer)
     if checkpoint is None and part.weights is not None:
@@ -149,42 +160,6 @@ def _start(
     )
 
 
-def check_training(config: DictConfig) -> None:
-    """Refuse a training that could not train.
-
-    Raises:
-        ConfigError: `max_epochs` is below 1 although no number of steps is given.
-    """
-    experiment: Any = config.get("experiment")  # a file that was found has been merged
-    if experiment is not None:
-        raise ConfigError(f"experiment={experiment} is no file on the search path")
-    epochs = config.trainer.get("max_epochs")
-    steps = config.trainer.get("max_steps")
-    if steps not in (None, -1) and (not isinstance(steps, int) or steps < 1):
-        raise ConfigError(f"trainer.max_steps={steps} must be a whole number, 1 or more, or -1")
-    if steps in (None, -1) and (not isinstance(epochs, int) or epochs < 1):
-        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more")
-
-
-def make_callbacks(config: DictConfig) -> list[pl.Callback]:
-    """The callbacks that the configuration names.
-
-    Raises:
-        ConfigError: One is no callback.
-    """
-    callbacks = []
-    for name, section in config.items():
-        assert isinstance(name, str)
-        callback = None if section is None else instantiate(section)
-        if isinstance(callback, pl.Callback):
-            callbacks.append(callback)
-        elif callback is not None:
-            raise ConfigError(
-                f"callbacks.{name}: {type(callback).__name__} is no pytorch_lightning.Callback"
-            )
-    return callbacks
-
-
 def match_images(config: DictConfig, space: dict[str, Any]) -> None:
     """Let data and space agree on image size and channels: the data's where it names them."""
     with open_dict(config):
@@ -216,40 +191,11 @@ def check_callbacks(
             callback.check(module)
 
 
-def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | None:
-    """What an earlier start of this run has left to go on from, if there was one."""
-    for callback in callbacks:
-        if isinstance(callback, SupernetCheckpoint) and callback.path(trainer).is_file():
-            return callback.path(trainer)
-    return None
-
-
-def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:
-    """The loggers that the configuration names.
-
-    Raises:
-        MissingExtraError: One needs a package that is not installed.
-    """
-    loggers = []
-    for name, logger in config.items():
-        assert isinstance(name, str)
-        try:
-            loggers.append(instantiate(logger))
-        except Exception as error:
-            if isinstance(error.__cause__, ModuleNotFoundError):
-                raise MissingExtraError(
-                    f"logger={name} needs a package that is not installed: "
-                    f"pip install 'vitsearch[{name}]'"
-                ) from error
-            raise
-    return loggers
-
-
 def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: bool) -> str:
     """The exact commands that a user may want now."""
     low, high = reachable_range(space, "macs", num_classes)
     middle = (low + high) / 2
-    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+    shown = shown_path(folder)
     window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
     checkpoint = shlex.quote(f"checkpoint={shown}")
     lines = [
@@ -258,6 +204,7 @@ def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: 
     ]
     if searched:
         lines += [
+            f"  train it alone:  {retrain_command(folder)}",
             f"  in Python:       vitsearch.load_model({f'{shown}/best'!r})",
             f"  all candidates:  {shown}/search/history.jsonl",
         ]

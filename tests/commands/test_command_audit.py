@@ -308,7 +308,7 @@ SETTINGS = [
     ("compare_searches.seeds=[0,0]", ("compare_searches.seeds=[0, 0]",)),
     ("+compare_searches.nope=1", ("compare_searches", "'nope'")),
     ("classifier._target_=pathlib.Path", ("classifier",)),
-    ("classifier._target_=torch.nn.Identity", ("torch.nn.Identity", "StandaloneClassifier")),
+    ("classifier._target_=torch.nn.Identity", ("torch.nn.Identity", "Classifier")),
     ("+classifier.nope=1", ("classifier", "'nope'")),
     ("+classifier.mixup=-1", ("mixup=-1",)),
     ("+classifier.optimizer={opt: nope}", ("optimizer.opt=nope",)),

@@ -18,9 +18,10 @@ from vitsearch import build_space, list_spaces
 from vitsearch._phases import split_phases
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
-from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
+from vitsearch.lightning import Classifier, MultiArchitectureSampling, SearchableClassifier
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
+from vitsearch.supernet import VisionTransformer
 
 CONF = config_dir()
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml"))
@@ -55,7 +56,8 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    assert {"train", "search", "describe", "audit"} == set(FILES) - set(GROUPS)
+    commands = {"train", "search", "describe", "audit", "evaluate", "export", "retrain"}
+    assert commands == set(FILES) - set(GROUPS)
     groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
     assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
 
@@ -65,8 +67,11 @@ def test_configurations_are_all_here() -> None:
 )
 def test_a_group_composes(name: str, composed: Composer) -> None:
     group, option = name.split("/")
-    command = "search" if name == "trainer/search" else "train"
-    more = ("checkpoint=x",) if command == "search" else ("+space=glit",)
+    command, more = "train", ("+space=glit",)
+    if name == "trainer/search":
+        command, more = "search", ("checkpoint=x",)
+    if option.startswith("network"):
+        command, more = "retrain", ("architecture=x",)
     root = ("data.root=x",) if name in ("data/image_folder", "data/fashion_mnist") else ()
     if name == "objective/teacher_distillation":
         root = ("objective.teacher_distillation.teacher.name=x",)
@@ -77,9 +82,9 @@ def test_a_group_composes(name: str, composed: Composer) -> None:
     assert "???" not in str(config)
 
 
-@pytest.mark.parametrize("name", ["train", "search"])
+@pytest.mark.parametrize("name", ["train", "search", "retrain"])
 def test_every_section_of_a_command_is_resolved(name: str, composed: Composer) -> None:
-    given = "+space=glit" if name == "train" else "checkpoint=x"
+    given = {"train": "+space=glit", "search": "checkpoint=x", "retrain": "architecture=x"}[name]
     config = composed(name, given)
     assert "${" not in OmegaConf.to_yaml(plain(config))
     assert config.run_dir.startswith("outputs/")
@@ -227,6 +232,21 @@ def test_module_and_optimizers_are_made(
     trainer = instantiate(config.trainer, logger=False)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.default_root_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("callbacks", ["network", "network_with_ema"])
+def test_what_retrains_is_made(callbacks: str, composed: Composer) -> None:
+    config = composed("retrain", "architecture=x", f"callbacks={callbacks}")
+    found = {n: instantiate(c) for n, c in config.callbacks.items() if c is not None}
+    assert all(isinstance(callback, pl.Callback) for callback in found.values())
+    assert {"checkpoint", "save", "progress"} == set(found) - {"ema"}
+    assert ("ema" in found) == (callbacks == "network_with_ema")
+    space = build_space("glit", num_blocks=1)
+    settings = plain(config.model)
+    assert settings.pop("drop_path_rate") == 0
+    module = instantiate(settings, _partial_=True)(VisionTransformer(space, space.smallest(), 10))
+    assert isinstance(module, Classifier)
+    assert module.optimizer_settings == plain(config.optimizer)
 
 
 @pytest.mark.parametrize("name", ["csv", "tensorboard"])

@@ -72,6 +72,10 @@ SETTINGS = [
     ("data.in_chans=2", ("in_chans=2", "1 or 3")),
     ("data.search_fraction=2", ("search_fraction=2", "between 0 and 1")),
     ("trainer.max_epochs=0", ("trainer.max_epochs=0", "1 or more")),
+    ("trainer.max_epochs=-1", ("trainer.max_epochs=-1", "needs trainer.max_steps")),
+    ("trainer.max_steps=0", ("trainer.max_steps=0", "1 or more")),
+    ("scheduler.sched=plateau", ("scheduler.sched=plateau", "names: cosine")),
+    ("+scheduler.cooldown_epochs=20", ("cooldown_epochs=20", "leave nothing")),
     ("trainer.max_epochs=1.5", ("trainer.max_epochs=1.5", "whole number")),
     ("trainer.accelerator=toaster", ("accelerator='toaster'", "cpu")),
     ("trainer.devices=0", ("devices=0", "cpu")),
@@ -106,7 +110,7 @@ SETTINGS = [
     ("seed=-1", ("seed=-1",)),
     ("searcher=null", ("searcher=null",)),
     ("+trainer.max_steps=0", ("trainer.max_steps=0",)),
-    ("+experiment=nope", ("experiment=nope",)),
+    ("experiment=nope", ("experiment=nope is unknown", "glit_tiny_imagenet")),
     ("+callbacks.mine._target_=pathlib.Path", ("callbacks.mine",)),
 ]
 

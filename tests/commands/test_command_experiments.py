@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+import vitsearch
 from tests.commands.running import run_here
 from tests.commands.test_command_config import composed  # noqa: F401
-from vitsearch import SearchSpace
+from vitsearch import SearchSpace, VisionTransformer, build_space
 from vitsearch.costs import Constraint
 from vitsearch.lightning.search_inputs import make_searcher
 from vitsearch.spaces import config_dir
 from vitsearch.spaces.phases import read_phases
 
-EXPERIMENTS = sorted(p.stem for p in (config_dir() / "experiment").glob("[!_]*.yaml"))
+FILES = sorted(p.stem for p in (config_dir() / "experiment").glob("[!_]*.yaml"))
+RETRAININGS = [name for name in FILES if name.startswith(("retrain", "finetune"))]
+EXPERIMENTS = [name for name in FILES if name not in RETRAININGS]
 ON_ONE_CPU = (
     "trainer.accelerator=cpu",
     "trainer.devices=1",
@@ -42,6 +46,12 @@ def test_the_papers_experiments_are_there() -> None:
         "vit_resnas_small_imagenet",
         "vit_resnas_tiny_imagenet",
         "vitas_1g_imagenet",
+    ]
+    assert RETRAININGS == [
+        "finetune",
+        "finetune_384_imagenet",
+        "retrain_imagenet",
+        "retrain_vit_resnas_imagenet",
     ]
 
 
@@ -91,3 +101,31 @@ def test_it_trains(name: str, colour_folders: Callable[..., Path], tmp_path: Pat
         folder=tmp_path,
     ).succeeded()
     assert (run_dir / "supernet.ckpt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RETRAININGS)
+def test_it_retrains(name: str, colour_folders: Callable[..., Path], tmp_path: Path) -> None:
+    """Two steps of a small network of one block a stage, from a model folder of fresh weights."""
+    root = colour_folders("images", per_class=12)
+    space = build_space("vit_resnas", num_blocks=1, skippable=None, image_size=32, in_chans=3)
+    given = VisionTransformer(space, space.smallest(), num_classes=1000)
+    vitsearch.save_model(given, tmp_path / "given")
+    small = tuple(setting for setting in ON_ONE_CPU if not setting.startswith(("call", "search")))
+    size = 64 if name == "finetune_384_imagenet" else 32
+    data = () if "imagenet" in name else ("data=image_folder",)
+    run_here(
+        "retrain",
+        f"experiment={name}",
+        "architecture=given",
+        *data,
+        f"data.root={root}",
+        f"data.image_size={size}",
+        *small,
+        "run_dir=run",
+        folder=tmp_path,
+    ).succeeded()
+    network = vitsearch.load_model(tmp_path / "run")
+    assert network(torch.zeros(1, 3, size, size)).shape == (1, 3)
+    config = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert config.init == ("inherited" if name.startswith("finetune") else "scratch")

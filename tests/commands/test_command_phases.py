@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.killing import kill_when, lines_of, results, start, weights
+from tests.commands.killing import end, kill_when, lines_of, results, start, weights
 from tests.commands.running import SMALL_SPACE, TINY, Outcome, files_below, run_here
 from tests.commands.test_command_errors import refused
+from tests.commands.test_command_launch import both, texts
 from vitsearch import load_model, load_supernet
 
 HEADS = "{name:heads,free:*.global_heads,hold:{*.local_expansion:1}}"
@@ -87,3 +88,22 @@ def test_a_run_in_phases_is_killed_and_goes_on(tmp_path: Path) -> None:
         assert weights(run / place) == weights(whole / place)
     assert files_below(run) == files_below(whole)
     assert "is finished" in run_here("train", *overrides, folder=tmp_path).succeeded().out
+
+
+@pytest.mark.slow
+def test_two_processes_decide_what_one_decides(tmp_path: Path) -> None:
+    """Training with two differs from training with one, so here it leaves the weights alone."""
+    details = f"{DETAILS},supernet:continue}}"
+    still = ("optimizer.lr=0", "scheduler=constant")
+    overrides = (*SMALL_SPACE, *TINY, *still, f"searcher.phases=[{HEADS},{details}]")
+    run_here("train", *overrides, "run_dir=one", folder=tmp_path).succeeded()
+    processes = both("train", *overrides, "run_dir=two", folder=tmp_path)
+    assert [end(process) for process in processes] == [0, 0], texts(tmp_path, 1)
+    assert "2 x cpu" in texts(tmp_path, 0)[0]
+    assert texts(tmp_path, 1)[0] == ""
+    for place in ("", "phases/heads"):
+        one, two = (results(tmp_path / name / place) for name in ("one", "two"))
+        del one["metrics.csv"], two["metrics.csv"]  # a mean over half of the images
+        assert len(one) == 3
+        assert one == two
+    assert files_below(tmp_path / "one") == files_below(tmp_path / "two")

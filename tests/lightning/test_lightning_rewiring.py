@@ -82,10 +82,13 @@ def test_every_unit_of_a_layer_moves_together() -> None:
     layers = {axis.places[0][0].rsplit(".", 2)[0] for axis in tied_axes(supernet("glit"))}
     blocks = [f"stages.0.blocks.{i}" for i in range(2)]
     assert layers == {f"{b}.{m}" for b in blocks for m in ("mixer.attn", "mixer.local", "mlp")}
+    # Of ViTAS's channels no two can trade places for all numbers of heads.
+    layers = {axis.places[0][0].rsplit(".", 2)[0] for axis in tied_axes(supernet("vitas"))}
+    assert layers == {f"{b}.mlp" for b in blocks}
 
 
 @pytest.mark.parametrize("opt", ["adamw", "sgd", "lamb", "nadamw"])
-@pytest.mark.parametrize("name", ["glit", "vit_resnas", "autoformer"])
+@pytest.mark.parametrize("name", ["glit", "vitas", "vit_resnas", "autoformer"])
 def test_the_next_step_is_the_step_of_the_network_as_it_was(name: str, opt: str) -> None:
     plain, rewired = supernet(name), supernet(name)
     x, labels = images(plain, 6), torch.arange(6) % 5

@@ -1,7 +1,11 @@
-"""Trains three steps in two processes and writes every step's gradients; run by the DDP test."""
+"""Trains three steps in two processes and writes every step's gradients; run by the DDP tests.
+
+A supernet, or, if the second argument is `network`, one network, which is then tested and saved.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,18 @@ import pytorch_lightning as pl
 import torch
 
 from vitsearch.data import FashionMini
-from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
+from vitsearch.lightning import (
+    Classifier,
+    MultiArchitectureSampling,
+    SaveNetwork,
+    SearchableClassifier,
+)
 from vitsearch.samplers import UniformSampler
 from vitsearch.spaces import build_space
+from vitsearch.supernet import VisionTransformer
 
 STEPS = 3
+SGD = {"opt": "sgd", "lr": 0.1, "momentum": 0.9}
 SAMPLER = UniformSampler(seed=3)
 # How many architectures share a step, and what they learn from.
 KINDS: dict[str, tuple[int, dict[str, Any] | None]] = {
@@ -39,11 +50,19 @@ def make_module(kind: str = "labels") -> SearchableClassifier:
     module = SearchableClassifier(
         space,
         10,
-        optimizer={"opt": "sgd", "lr": 0.1, "momentum": 0.9},
+        optimizer=SGD,
         scheduler={},
         objective=KINDS[kind][1],
     )
     return module.double()
+
+
+def make_classifier() -> Classifier:
+    """Of a network without BatchNorm; its classifier of patches rests."""
+    pl.seed_everything(0)
+    space = build_space("glit", num_blocks=2, embed_dims=[24]).restrict({"*.global_heads": 3})
+    network = VisionTransformer(space, space.smallest(), 10, patch_head=True)
+    return Classifier(network, optimizer=SGD, scheduler={}).double()
 
 
 def make_data() -> FashionMini:
@@ -51,21 +70,31 @@ def make_data() -> FashionMini:
 
 
 def main(folder: Path, kind: str) -> None:
+    save = SaveNetwork()
+    callback = save if kind == "network" else MultiArchitectureSampling(KINDS[kind][0], SAMPLER)
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
         strategy="ddp",
         precision="64-true",
-        max_steps=STEPS,
-        limit_val_batches=0,
+        max_epochs=1,
+        limit_train_batches=STEPS,
+        limit_val_batches=None if kind == "network" else 0,
+        num_sanity_val_steps=0,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         default_root_dir=str(folder),
-        callbacks=[MultiArchitectureSampling(KINDS[kind][0], SAMPLER), KeepGradients(folder)],
+        callbacks=[callback, KeepGradients(folder)],
     )
-    trainer.fit(make_module(kind), datamodule=make_data())
+    if kind != "network":
+        trainer.fit(make_module(kind), datamodule=make_data())
+        return
+    trainer.fit(make_classifier(), datamodule=make_data())
+    assert save.score is not None
+    found = {"test": save.score.record(), "validation": float(trainer.callback_metrics["val/top1"])}
+    (folder / f"{trainer.global_rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

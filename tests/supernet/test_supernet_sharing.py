@@ -79,8 +79,9 @@ def test_bilateral_training_adds_both_runs(name, images):
 
 
 @torch.no_grad()
-def test_the_largest_is_the_same_both_ways(images):
-    network = make_supernet("vitas", "bilateral")
+@pytest.mark.parametrize("name", ["vitas", "vit_resnas"])
+def test_the_largest_is_the_same_both_ways(name, images):
+    network = make_supernet(name, "bilateral")
     x = images(network)
     # One patch size, all channels: first and last are the same.
     assert_equal(network(x), run(network, x, network.largest, "prefix"))

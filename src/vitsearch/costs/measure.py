@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from vitsearch.errors import ConstraintError
 from vitsearch.spaces import Architecture
@@ -34,7 +34,10 @@ class MeasureSettings:
             each. Not for memory on a CPU, where the compiler would count, too.
         warmup: Runs before those that count for latency.
         repeats: Runs whose median is the latency.
+        section: Where a configuration has these settings, for messages.
     """
+
+    section: ClassVar[str] = "constraint.measure"
 
     device: str = "auto"
     batch_size: int = 1
@@ -53,21 +56,19 @@ class MeasureSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConstraintError(
-                    f"constraint.measure.{name}={value} must be a whole number, {least} or more"
+                    f"{self.section}.{name}={value} must be a whole number, {least} or more"
                 )
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(self.device)):
             raise ConstraintError(
-                f"constraint.measure.device={self.device} is unknown; legal: auto (where the "
+                f"{self.section}.device={self.device} is unknown; legal: auto (where the "
                 f"search runs), cpu, mps, cuda, cuda:<number>"
             )
         if self.dtype not in DTYPES:
             raise ConstraintError(
-                f"constraint.measure.dtype={self.dtype} is unknown; legal: {', '.join(DTYPES)}"
+                f"{self.section}.dtype={self.dtype} is unknown; legal: {', '.join(DTYPES)}"
             )
         if not isinstance(self.compile, bool):
-            raise ConstraintError(
-                f"constraint.measure.compile={self.compile} must be true or false"
-            )
+            raise ConstraintError(f"{self.section}.compile={self.compile} must be true or false")
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> MeasureSettings:
@@ -80,7 +81,7 @@ class MeasureSettings:
         for name in settings:
             if name not in legal:
                 raise ConstraintError(
-                    f"constraint.measure.{name} is no setting; legal: {', '.join(legal)}"
+                    f"{cls.section}.{name} is no setting; legal: {', '.join(legal)}"
                 )
         return cls(**settings)
 

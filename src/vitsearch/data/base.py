@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "search", "test", "statistics"]
 Part = Literal["train", "test"]
+TrainOn = Literal["train", "all"]
 
 
 class DataOptions(TypedDict, total=False):
@@ -39,6 +40,7 @@ class DataOptions(TypedDict, total=False):
     in_chans: int | None
     search_fraction: float
     search_per_class: int | None
+    train_on: TrainOn
     seed: int
     num_workers: int
     pin_memory: bool | None
@@ -59,6 +61,8 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         in_chans: Number of channels; that of the stored images where None.
         search_fraction: Part of the training images that is held out for the search.
         search_per_class: Exact number of held-out images for each class, instead of the fraction.
+        train_on: `train`, or `all` for networks that are trained when the search is over: nothing
+            is held out, the search split is empty, and there is no validation.
         seed: Seed of the splits, of the training order and of the augmentation.
         num_workers: Worker processes of each loader.
         pin_memory: Whether batches are page-locked; None means if CUDA is available.
@@ -96,6 +100,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         in_chans: int | None = None,
         search_fraction: float = 1 / 6,
         search_per_class: int | None = None,
+        train_on: TrainOn = "train",
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool | None = None,
@@ -112,6 +117,9 @@ class SearchDataModule(pl.LightningDataModule, ABC):
             check_at_least("search_per_class", search_per_class, 1)
         self.search_fraction = check_fraction("search_fraction", search_fraction)
         self.search_per_class = search_per_class
+        if train_on not in get_args(TrainOn):
+            raise DataError(f"train_on={train_on!r} is not legal: {', '.join(get_args(TrainOn))}")
+        self.train_on = train_on
         self.seed = seed
         self.num_workers = check_at_least("num_workers", num_workers, 0)
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
@@ -167,15 +175,17 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         train, test = self.load()
         self._check_classes("training", train)
         self._check_classes("test", test)
-        held_out = hold_out(
-            train,
-            class_names=self.class_names,
-            split="search",
-            purpose=Purpose.SEARCH,
-            seed=self.seed,
-            fraction=self.search_fraction,
-            per_class=self.search_per_class,
-        )
+        held_out = np.zeros(len(train), dtype=np.bool_)
+        if self.train_on == "train":
+            held_out = hold_out(
+                train,
+                class_names=self.class_names,
+                split="search",
+                purpose=Purpose.SEARCH,
+                seed=self.seed,
+                fraction=self.search_fraction,
+                per_class=self.search_per_class,
+            )
         kept, held = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         mixed = mixed_order(train, kept, purpose=Purpose.STATISTICS, seed=self.seed)
         self._tables = {"train": train, "test": test}
@@ -219,9 +229,9 @@ class SearchDataModule(pl.LightningDataModule, ABC):
             ResumableLoader, dataset, sampler, batch_size=self.batch_size, drop_last=True
         )
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """The search split, each image on exactly one process."""
-        return self.search_dataloader(shard=True)
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """The search split, each image on exactly one process; no loader if nothing is held out."""
+        return [] if self.train_on == "all" else self.search_dataloader(shard=True)
 
     def search_dataloader(self, *, shard: bool = False) -> DataLoader[Any]:
         """The search split: whole on every process, or sharded without padding.
@@ -245,6 +255,19 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         Not augmented, never sharded, the same in every run with the same seed.
         """
         return self._evaluation("statistics", shard=False)
+
+    def evaluation_dataloader(self, split: Split, *, shard: bool = True) -> DataLoader[Any]:
+        """Any split as it is, without augmentation, in its order (see `sample_ids`).
+
+        Args:
+            split: `train`, `search`, `test`, or `statistics`.
+            shard: Whether each process gets its own part, without padding.
+        """
+        return self._evaluation(split, shard=shard)
+
+    def unreadable_ids(self) -> set[str]:
+        """The `sample_ids` of images that this process failed to read, and left out, so far."""
+        return set()
 
     def _evaluation(self, split: Split, *, shard: bool) -> DataLoader[Any]:
         dataset = self._dataset(split, augment=False)

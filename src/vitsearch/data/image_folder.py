@@ -171,6 +171,10 @@ class ImageFolder(SearchDataModule):
         files = self._files["test" if split == "test" else "train"]
         return [files.paths[index] for index in indices]
 
+    def unreadable_ids(self) -> set[str]:
+        """The paths of the files that could not be read, those found at the start included."""
+        return set(self.reports.seen)
+
     def _scan(self, folder: Path) -> ImageFiles:
         files = ImageFiles.scan(folder, self.class_names)
         if not self.check_files:

@@ -78,9 +78,21 @@ class ElasticBatchNorm(ElasticModule[int]):
         if mean.dtype != self.running_mean.dtype:  # statistics are collected in float32
             mean, var = mean.to(self.running_mean.dtype), var.to(self.running_var.dtype)
         momentum = 0.0 if context.recomputing else self.momentum
+        # Tokens as an image of one row: BatchNorm keeps the layout of images, but makes a row of
+        # tokens contiguous, which costs a copy, and which torch.compile does not expect.
+        row = x.dim() == 3
         x = F.batch_norm(
-            x, mean, var, tensors["weight"], tensors["bias"], training, momentum, self.eps
+            x.unsqueeze(2) if row else x,
+            mean,
+            var,
+            tensors["weight"],
+            tensors["bias"],
+            training,
+            momentum,
+            self.eps,
         )
+        if row:
+            x = x.squeeze(2)
         if training and mean._base is None and mean is not self.running_mean:
             # The channels wrap around: what was updated is a copy.
             paste(self.running_mean, self._axis, sizes, context.alignment, mean)

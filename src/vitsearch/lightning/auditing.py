@@ -18,6 +18,7 @@ from vitsearch.errors import MissingExtraError
 from vitsearch.files import write_json
 from vitsearch.lightning.audit_plan import AuditPlan
 from vitsearch.lightning.audit_trainings import AuditTrainings
+from vitsearch.lightning.presence import Presence
 from vitsearch.lightning.processes import rank_and_world, wait_for_processes
 from vitsearch.lightning.run_search import score_in_turn
 from vitsearch.lightning.scoring import Batch, Score, Scorer
@@ -81,9 +82,11 @@ def run_audit(
     searches = compare(plan, scores, console)
     wait_for_processes()  # all have read the log, nobody has written to it
     _say(console, f"{len(plan.keys) - len(missing)} of {len(plan.keys)} trainings are done")
-    trainings.run(missing[rank::world], lambda line: _say(console, line))
-    while trainings.missing():  # not a collective: trainings outlast the patience of those
-        time.sleep(_POLL_SECONDS)
+    with Presence(folder, rank, world) as others:
+        trainings.run(missing[rank::world], lambda line: _say(console, line))
+        while trainings.missing():  # not a collective: trainings outlast the patience of those
+            others.check()
+            time.sleep(_POLL_SECONDS)
     if rank:
         return None
     trainings.log.fold()

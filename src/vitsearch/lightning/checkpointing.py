@@ -1,11 +1,14 @@
-"""The callback that keeps `supernet.ckpt`: a training that ends at any moment goes on from it."""
+"""Callbacks that keep the run's checkpoint: a training that ends at any moment goes on from it.
+
+`SupernetCheckpoint` keeps `supernet.ckpt`, `NetworkCheckpoint` the `network.ckpt` of a retraining.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
@@ -14,19 +17,24 @@ from vitsearch.errors import ConfigError
 from vitsearch.files import flush_to_disk
 from vitsearch.lightning import snapshot
 from vitsearch.lightning.pace import Pace
-from vitsearch.supernet.checkpoint import SUPERNET_FILE
+from vitsearch.supernet.checkpoint import NETWORK_FILE, SUPERNET_FILE
 
 
-class SupernetCheckpoint(pl.Callback):
+class TrainingCheckpoint(pl.Callback):
     """Writes the run's checkpoint after every epoch, and every minute in between.
 
-    The file is always whole and always a supernet (`load_supernet`): it is written under another
-    name, then renamed. A `Trainer.fit(..., ckpt_path=<file>, weights_only=True)` with this callback
-    goes on in the middle of the epoch, and ends with the weights of a training that was never
-    interrupted: bit for bit on a CPU.
+    The file is always whole: it is written under another name, then renamed. A
+    `Trainer.fit(..., ckpt_path=<file>, weights_only=True)` with this callback goes on in the middle
+    of the epoch, and ends with the weights of a training that was never interrupted: bit for bit on
+    a CPU.
 
     In a command, Ctrl-C and SIGTERM end training after the step, with a checkpoint.
+
+    Attributes:
+        file_name: Of the checkpoint.
     """
+
+    file_name: ClassVar[str]
 
     def __init__(
         self,
@@ -67,7 +75,7 @@ class SupernetCheckpoint(pl.Callback):
 
     def path(self, trainer: pl.Trainer) -> Path:
         """Where the checkpoint lies."""
-        return (self.dirpath or Path(trainer.default_root_dir)) / SUPERNET_FILE
+        return (self.dirpath or Path(trainer.default_root_dir)) / self.file_name
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -161,5 +169,17 @@ class SupernetCheckpoint(pl.Callback):
         if trainer.is_global_zero:
             flush_to_disk(temporary)
             os.replace(temporary, target)
-        trainer.strategy.barrier("SupernetCheckpoint")
+        trainer.strategy.barrier(self.file_name)
         self._pace.wrote(time.monotonic() - started)
+
+
+class SupernetCheckpoint(TrainingCheckpoint):
+    """Keeps `supernet.ckpt`, which is always a supernet that `load_supernet` reads."""
+
+    file_name = SUPERNET_FILE
+
+
+class NetworkCheckpoint(TrainingCheckpoint):
+    """Keeps `network.ckpt`, the network of a `Classifier` and how far its training came."""
+
+    file_name = NETWORK_FILE

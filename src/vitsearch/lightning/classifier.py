@@ -8,38 +8,31 @@ override: `compute_loss`, `mix`, `configure_optimizers`.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import ConfigError
-from vitsearch.lightning.mixing import BatchMixer, MixedBatch
-from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
-from vitsearch.lightning.optimizing import (
-    DEFAULT_OPTIMIZER,
-    DEFAULT_SCHEDULER,
-    check_optimizer,
-    make_optimizers,
-    step_schedule,
-)
+from vitsearch.lightning.mixing import MixedBatch
+from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.scoring import statistics_batches
-from vitsearch.lightning.settings import per_channel, plain
-from vitsearch.lightning.targets import check_finite, check_mixing, cross_entropy
+from vitsearch.lightning.settings import plain
+from vitsearch.lightning.training_module import TrainingModule
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.checkpoint import ENTRY, supernet_entry
 from vitsearch.supernet.network import HeadOutputs
 
 
-class SearchableClassifier(pl.LightningModule):
+class SearchableClassifier(TrainingModule):
     """Weight-sharing training of all architectures of a space on labelled images.
 
     Attributes:
@@ -50,6 +43,8 @@ class SearchableClassifier(pl.LightningModule):
         search_space: The part of the space that is trained and searched.
         references: The architectures that validation scores: smallest, largest, one at random.
     """
+
+    net: SuperTransformer
 
     def __init__(
         self,
@@ -90,34 +85,34 @@ class SearchableClassifier(pl.LightningModule):
             ConfigError: A number is out of range, or the objective needs what the space has not.
             SpaceError: The space is unknown or malformed.
         """
-        super().__init__()
-        if num_classes < 2:
-            raise ConfigError(f"num_classes={num_classes} must be 2 or more")
-        check_mixing(label_smoothing=label_smoothing, mixup=mixup, cutmix=cutmix)
+        super().__init__(
+            num_classes,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            objective=objective,
+            label_smoothing=label_smoothing,
+            mixup=mixup,
+            cutmix=cutmix,
+        )
         if isinstance(space, str):
             space = build_space(space)
         elif not isinstance(space, SearchSpace):
             space = SearchSpace(space)
-        optimizer, scheduler = plain(optimizer), plain(scheduler)
-        self.objective = WeightedObjectives(objective)
         self.save_hyperparameters(
             ignore=["space", "search_space", "optimizer", "scheduler", "objective"]
         )
         self.save_hyperparameters(
             {
                 "space": space.config,
-                "optimizer": optimizer,
-                "scheduler": scheduler,
+                "optimizer": plain(optimizer),
+                "scheduler": plain(scheduler),
                 "objective": self.objective.settings,
             }
         )
-        self.num_classes = num_classes
-        self.label_smoothing = label_smoothing
         self.net = SuperTransformer(
             space, num_classes, drop_path_rate=drop_path_rate, sharing=sharing
         )
         self.objective.check(self.net)
-        self._prepared_for: ImageFacts | None = None
         self.step_architectures: Sequence[Architecture] | None = None
         self.step_whole_batch = False
         self.search_space = space if search_space is None else search_space
@@ -126,43 +121,10 @@ class SearchableClassifier(pl.LightningModule):
             "largest": self.search_space.largest(),
             "random": self.search_space.sample(random.Random(reference_seed)),
         }
-        self.optimizer_settings = DEFAULT_OPTIMIZER if optimizer is None else optimizer
-        self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
-        check_optimizer(self.optimizer_settings, self.scheduler_settings)
-        self._mixer = BatchMixer(
-            mixup=mixup, cutmix=cutmix, label_smoothing=label_smoothing, num_classes=num_classes
-        )
         self._accuracies = nn.ModuleDict(
             {name: MulticlassAccuracy(num_classes, average="micro") for name in self.references}
         )
         self._statistics: dict[str, NormStatistics] = {}
-
-    @property
-    def space(self) -> SearchSpace:
-        """What can be chosen."""
-        return self.net.space
-
-    # Hooks to override
-
-    def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixup and cutmix: images (B, C, H, W), and labels (B,) or mixed targets (B, classes).
-
-        The pair may be a `MixedBatch`, which tells patches what cutmix put where.
-        """
-        return self._mixer(images, targets)
-
-    def compute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of logits (B, classes) for labels (B,) or soft targets (B, classes).
-
-        Objectives call it for whatever learns labels: architectures and, flattened, patches.
-        """
-        return cross_entropy(logits, targets, self.label_smoothing)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Timm's optimiser and learning-rate schedule, stepped once a batch."""
-        return make_optimizers(
-            self.net, self.trainer, self.optimizer_settings, self.scheduler_settings
-        )
 
     # Training
 
@@ -174,8 +136,7 @@ class SearchableClassifier(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Load teachers; make data-parallel training correct although weights rest in a step."""
-        if stage == "fit":
-            self.prepare_objective(getattr(self.trainer, "datamodule", None))
+        super().setup(stage)
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
             # A sub-network uses a part of the parameters: DDP must look which, or it waits for (or
@@ -188,36 +149,10 @@ class SearchableClassifier(pl.LightningModule):
                     "whose graph changes every step; leave it out"
                 )
             settings["find_unused_parameters"] = True
-            settings.setdefault("broadcast_buffers", False)
-
-    def prepare_objective(self, data: object = None) -> None:
-        """Load what the objective needs, such as a teacher; `setup` does, commands do it earlier.
-
-        Args:
-            data: The data module, whose `mean` and `std` say how images are normalised.
-
-        Raises:
-            ConfigError: A teacher is missing, or fits neither images nor classes.
-        """
-        images = ImageFacts(
-            num_classes=self.num_classes,
-            in_chans=self.space.in_chans,
-            image_size=self.space.image_size,
-            mean=per_channel(getattr(data, "mean", None)),
-            std=per_channel(getattr(data, "std", None)),
-        )
-        if images != self._prepared_for:
-            self.objective.prepare(images)
-            self._prepared_for = images
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One forward pass of all architectures of the step, and the objective's terms."""
-        loss, terms = self.objective(self.run_step(*batch))
-        check_finite(loss, self)
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
-        for name, value in terms.items():
-            self.log(f"train/{name}", value, on_step=False, on_epoch=True)
-        return loss
+            names = ("forward_sync_buffers", "broadcast_buffers")  # now, and in older torch
+            known = inspect.signature(DistributedDataParallel).parameters
+            if not any(name in settings for name in names):
+                settings[next(name for name in names if name in known)] = False
 
     def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
         """Mix a batch and run the step's architectures on it."""
@@ -256,10 +191,6 @@ class SearchableClassifier(pl.LightningModule):
         size = count // len(architectures)
         starts = range(0, count, size)
         return tuple(range(start, start + size) for start in starts), logits, heads
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Tell timm's schedule the number of optimiser steps."""
-        step_schedule(self, scheduler, metric)
 
     # Validation on the search split
 

@@ -45,6 +45,7 @@ class Measurements:
         *,
         search_device: torch.device,
         file: Path | None = None,
+        peak_memory: PeakMemory | None = None,
     ) -> None:
         """Check that the device is there; nothing is measured yet.
 
@@ -54,19 +55,20 @@ class Measurements:
             settings: How to measure.
             search_device: What `device=auto` stands for.
             file: Where numbers are kept; nowhere by default.
+            peak_memory: A helper that is shared; one of its own by default.
 
         Raises:
             ConstraintError: There is no such device.
         """
         self.device = search_device if settings.device == "auto" else torch.device(settings.device)
-        _check_device(self.device)
+        _check_device(self.device, settings.section)
         self._search_device = search_device
         self._space = space
         self._num_classes = num_classes
         self._settings = settings
         self._file = file
         self._values: dict[str, dict[str, float]] | None = None
-        self._peak_memory = PeakMemory()
+        self._peak_memory = PeakMemory() if peak_memory is None else peak_memory
 
     def __enter__(self) -> Measurements:
         return self
@@ -125,7 +127,7 @@ class Measurements:
         if self.device.type != "cpu":
             raise ConstraintError(
                 f"memory_mb cannot be measured on {self.device.type}; "
-                f"constraint.measure.device=cpu measures on the CPU"
+                f"{settings.section}.device=cpu measures on the CPU"
             )
         return self._peak_memory.measure(
             self._space,
@@ -177,11 +179,11 @@ def is_measured(searcher: Searcher, constraint: Constraint) -> bool:
     return bool(constraint.measured_windows()) or not set(minimised).isdisjoint(MEASURED)
 
 
-def _check_device(device: torch.device) -> None:
+def _check_device(device: torch.device, section: str) -> None:
     here = torch.cuda.device_count() if device.type == "cuda" else 1
     missing = device.type == "mps" and not torch.backends.mps.is_available()
     if missing or (device.index or 0) >= here:
         raise ConstraintError(
-            f"constraint.measure.device={device}: there is no such device here; "
+            f"{section}.device={device}: there is no such device here; "
             f"auto measures where the search runs"
         )

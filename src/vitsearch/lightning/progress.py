@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -53,14 +54,25 @@ class EpochLines(ProgressBar):
         seconds = time.monotonic() - self._started
         metrics = trainer.callback_metrics
         parts = [f"loss {metrics['train/loss']:.3f}"] if "train/loss" in metrics else []
-        prefix = "val/top1_"
         parts += [
-            f"{name.removeprefix(prefix)} {100 * value:.1f} %"
+            f"{name.removeprefix('val/').removeprefix('top1_')} {100 * value:.1f} %"
             for name, value in sorted(metrics.items())
-            if name.startswith(prefix)
+            if name.startswith("val/top")
         ]
-        total = trainer.max_epochs or 0
-        if total > 0:
-            left = seconds / max(done - self._first_epoch, 1) * (total - done)
+        total = _epochs(trainer)
+        if total is not None:
+            left = seconds / max(done - self._first_epoch, 1) * max(total - done, 0)
             parts.append(f"{left:.0f} s left")
-        print(f"epoch {done}/{total}: {', '.join(parts)}", flush=True)
+        of_total = "" if total is None else f"/{math.ceil(total)}"
+        print(f"epoch {done}{of_total}: {', '.join(parts)}", flush=True)
+
+
+def _epochs(trainer: pl.Trainer) -> float | None:
+    """How many epochs training has, parts of one included; `None` if nobody knows."""
+    ends: list[float] = []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        ends.append(trainer.max_epochs)
+    if trainer.max_steps >= 0 and trainer.num_training_batches < math.inf:
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        ends.append(trainer.max_steps / per_epoch)
+    return min(ends, default=None)

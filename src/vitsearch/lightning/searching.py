@@ -100,6 +100,10 @@ class EvolutionarySearch(pl.Callback):
                 f"EvolutionarySearch needs a SearchableClassifier, not {type(pl_module).__name__}"
             )
         self.check(pl_module)
+        if getattr(trainer.datamodule, "train_on", None) == "all":  # type: ignore[attr-defined]
+            raise ConfigError(
+                "data.train_on=all leaves no image to score candidates on; it is for retraining"
+            )
 
     def check(self, module: SearchableClassifier) -> None:
         """Refuse settings that this module cannot be searched with.

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vitsearch.errors import NonFiniteLossError
-from vitsearch.lightning.standalone import StandaloneClassifier
+from vitsearch.lightning.network_classifier import Classifier
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import VisionTransformer
 
@@ -30,9 +30,15 @@ class Recipe:
     """
 
     make_trainer: Callable[..., pl.Trainer]
-    make_classifier: Callable[[VisionTransformer], StandaloneClassifier]
+    make_classifier: Callable[[VisionTransformer], Classifier]
     drop_path_rate: float
     settings: Mapping[str, Any]
+
+    @property
+    def length(self) -> str:
+        """How long a training is, in words."""
+        limits = {unit: self.settings["trainer"].get(f"max_{unit}") for unit in ("epochs", "steps")}
+        return " or ".join(f"{n} {unit}" for unit, n in limits.items() if n not in (None, -1))
 
     @property
     def digest(self) -> str:

@@ -1,10 +1,12 @@
 """What people see: panels, tables, progress, an architecture in words."""
 
 from vitsearch.reports.front_table import front_table
+from vitsearch.reports.network_table import NetworkRow, network_table
 from vitsearch.reports.panels import (
     ResultRow,
     architecture_panel,
     end_table,
+    facts_panel,
     make_console,
     start_panel,
 )
@@ -12,12 +14,15 @@ from vitsearch.reports.progress import SearchProgress
 from vitsearch.reports.words import describe_architecture
 
 __all__ = [
+    "NetworkRow",
     "ResultRow",
     "SearchProgress",
     "architecture_panel",
     "describe_architecture",
     "end_table",
+    "facts_panel",
     "front_table",
     "make_console",
+    "network_table",
     "start_panel",
 ]

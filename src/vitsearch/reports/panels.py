@@ -38,16 +38,23 @@ def start_panel(
         constraint: The budget.
         facts: More lines, by name.
     """
+    low, high = reachable_range(space, "macs", num_classes)
+    first = {
+        "space": f"{space.name}, {size_in_words(space.size())} architectures",
+        "MACs": f"{human(low)} to {human(high)}",
+        "budget": str(constraint),
+    }
+    return facts_panel({**first, **facts})
+
+
+def facts_panel(facts: Mapping[str, str], *, title: str = "vitsearch") -> Panel:
+    """Facts by name, a line each."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    low, high = reachable_range(space, "macs", num_classes)
-    table.add_row("space", f"{space.name}, {size_in_words(space.size())} architectures")
-    table.add_row("MACs", f"{human(low)} to {human(high)}")
-    table.add_row("budget", str(constraint))
     for name, fact in facts.items():
-        table.add_row(name, fact)
-    return Panel(table, title="vitsearch", title_align="left", expand=False)
+        table.add_row(name, Text(fact))
+    return Panel(table, title=title, title_align="left", expand=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +89,10 @@ def end_table(rows: Sequence[ResultRow], num_images: int) -> Table:
     return table
 
 
-def architecture_panel(space: SearchSpace, architecture: Architecture) -> Panel:
-    """The found architecture in words."""
+def architecture_panel(
+    space: SearchSpace, architecture: Architecture, *, title: str | None = None
+) -> Panel:
+    """An architecture in words, by default the one that a search has found."""
     lines = describe_architecture(space, architecture)
-    title = f"best architecture {architecture.digest}"
+    title = title or f"best architecture {architecture.digest}"
     return Panel(Text("\n".join(lines)), title=title, title_align="left", expand=False)

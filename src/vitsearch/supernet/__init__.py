@@ -1,9 +1,15 @@
-"""The weight-sharing network of a space, and single architectures taken out of it."""
+"""The weight-sharing network of a space, and single architectures taken out of it.
 
+Importing it makes our networks known to timm: `timm.create_model("vitsearch_glit_tiny")`.
+"""
+
+from vitsearch.supernet import timm_models
 from vitsearch.supernet.build import layer_for, make_layer
 from vitsearch.supernet.checkpoint import load_supernet
-from vitsearch.supernet.importing import load_published_checkpoint, resample_positions
+from vitsearch.supernet.hub import from_pretrained, push_to_hub, save_pretrained
+from vitsearch.supernet.importing import load_published_checkpoint
 from vitsearch.supernet.published import create_model
+from vitsearch.supernet.resample import resample_positions
 from vitsearch.supernet.saving import find_model, load_model, save_model
 from vitsearch.supernet.super_transformer import SuperTransformer
 from vitsearch.supernet.vision_transformer import VisionTransformer
@@ -13,11 +19,15 @@ __all__ = [
     "VisionTransformer",
     "create_model",
     "find_model",
+    "from_pretrained",
     "layer_for",
     "load_model",
     "load_published_checkpoint",
     "load_supernet",
     "make_layer",
+    "push_to_hub",
     "resample_positions",
     "save_model",
+    "save_pretrained",
+    "timm_models",
 ]

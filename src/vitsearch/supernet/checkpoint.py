@@ -14,10 +14,13 @@ from vitsearch.errors import CheckpointError
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.saving import check_state
 from vitsearch.supernet.super_transformer import SuperTransformer
+from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ENTRY = "vitsearch"
 SUPERNET_FILE = "supernet.ckpt"
 NETWORK_PREFIX = "net."
+NETWORK_ENTRY = "vitsearch_network"
+NETWORK_FILE = "network.ckpt"
 
 
 def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
@@ -26,6 +29,15 @@ def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
         "space": network.space.config,
         "num_classes": network.num_classes,
         "sharing": network.sharing,
+    }
+
+
+def network_entry(network: VisionTransformer) -> dict[str, Any]:
+    """What the checkpoint of one network's training must carry to say which network it is."""
+    return {
+        "space": network.space.config,
+        "architecture": network.architecture.to_dict(),
+        "num_classes": network.num_classes,
     }
 
 
@@ -51,15 +63,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or no supernet of this library.
     """
-    file = find_checkpoint(path)
+    return _read(find_checkpoint(path), ENTRY, "supernet")
+
+
+def read_network_entry(file: Path) -> dict[str, Any]:
+    """Which network a `network.ckpt` trains; see `network_entry`.
+
+    Raises:
+        CheckpointError: The file is damaged, or no network of this library.
+    """
+    entry: dict[str, Any] = _read(file, NETWORK_ENTRY, "network")[NETWORK_ENTRY]
+    return entry
+
+
+def _read(file: Path, entry: str, kind: str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling what is no checkpoint raises anything, KeyError too
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"checkpoint {file} cannot be read: {reason}") from error
-    if not isinstance(checkpoint, dict) or ENTRY not in checkpoint:
+    if not isinstance(checkpoint, dict) or entry not in checkpoint:
         raise CheckpointError(
-            f"checkpoint {file} is no supernet of vitsearch: it has no entry {ENTRY!r}"
+            f"checkpoint {file} is no {kind} of vitsearch: it has no entry {entry!r}"
         )
     return checkpoint
 

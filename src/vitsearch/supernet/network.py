@@ -28,6 +28,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces.plan import HeadPlan, Plan, PlanCatalogue, SlotCatalogue, StageCatalogue
 from vitsearch.supernet.build import make_layer
 
+Note = Callable[[int, int, Tensor], None]
 _DECAY_FREE = ("cls_token", "dist_token", "pos_embed", "relative_keys", "relative_values")
 
 
@@ -96,7 +97,8 @@ class ElasticTransformer(nn.Module):
         self._features = Axis([head.embed_dim for head in catalogue.heads])
         self.num_features = self._features.size
         head = catalogue.heads[0]
-        self.norm = ElasticLayerNorm(self._features, head.norm_eps)
+        self.norm: ElasticModule[int] = ElasticLayerNorm(self._features, head.norm_eps)
+        self.head_drop: nn.Module = nn.Identity()
         self.head = self.make_classifier()
         self.head_dist = self.make_classifier() if head.distillation else None
         self.head_patch = self.make_classifier() if patch_head else None
@@ -115,10 +117,36 @@ class ElasticTransformer(nn.Module):
 
     def run_features(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> Tensor:
         """Images (B, C, H, W) to normalised tokens (B, N, C) of the last stage."""
-        x = images
-        for layer, sizes in self.layers(plan):
-            x = self.run_layer(layer, x, sizes, context)
-        return x
+        x = self.run_blocks(images, plan, context)
+        return self.norm(x, plan.head.embed_dim, context)  # type: ignore[no-any-return]
+
+    def run_blocks(
+        self, images: Tensor, plan: Plan, context: Context = PLAIN, note: Note | None = None
+    ) -> Tensor:
+        """Images (B, C, H, W) to tokens (B, N, C) after the last block of a plan.
+
+        Args:
+            images: (B, C, H, W).
+            plan: May end earlier than the network.
+            context: What the call carries besides sizes.
+            note: Told of the tokens at the beginning of each stage and after each block: which
+                stage, how many of its blocks have run, and (B, N, C).
+        """
+        x = self.stem(images, plan.stem, context)
+        for index, stage_plan in enumerate(plan.stages):
+            stage = self.stages[index]
+            assert isinstance(stage, ElasticStage)
+            if stage.transition is not None:
+                x = self.run_layer(stage.transition, x, stage_plan.transition, context)
+            if note is not None:
+                note(index, 0, x)
+            for done, block_plan in enumerate(stage_plan.blocks, start=1):
+                block = stage.blocks[block_plan.slot]
+                assert isinstance(block, ElasticBlock)
+                x = self.run_layer(block, x, block_plan, context)
+                if note is not None:
+                    note(index, done, x)
+        return x  # type: ignore[no-any-return]
 
     def layers(self, plan: Plan) -> Iterator[tuple[ElasticModule[Any], Any]]:
         """Every layer from stem to final norm that a plan uses, in order, with its sizes."""
@@ -186,6 +214,7 @@ class ElasticTransformer(nn.Module):
     def _classify(
         self, head: ElasticLinear | None, features: Tensor, plan: HeadPlan, context: Context
     ) -> Tensor:
+        features = self.head_drop(features)
         if head is None:
             return features
         return head(features, self.classifier_sizes(plan), context)  # type: ignore[no-any-return]

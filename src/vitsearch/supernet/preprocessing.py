@@ -21,6 +21,9 @@ from vitsearch.errors import ConfigError
 PREPROCESSING = ("mean", "std", "interpolation", "crop_pct")
 """The keys that belong to the images that a network has seen, not to its architecture."""
 
+TIMM_NAME = "vitsearch"
+"""timm's name of a network of any space; published ones have names of their own."""
+
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 
@@ -45,7 +48,7 @@ def make_pretrained_cfg(
         classifiers: Names of the classifiers.
     """
     return {
-        "url": "",
+        "architecture": TIMM_NAME,
         "num_classes": num_classes,
         "input_size": (in_chans, image_size, image_size),
         "fixed_input_size": True,

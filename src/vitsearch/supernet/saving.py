@@ -33,8 +33,16 @@ def describe_model(
         class_names: Of its outputs; those that the network knows by default.
 
     Raises:
-        ConfigError: There are not as many class names as classes.
+        ConfigError: There are not as many class names as classes; or the network was cut.
     """
+    if (network.plan, network.global_pool) != (
+        network.space.plan(network.architecture).renumbered(),
+        network.plan.head.pool,
+    ):
+        raise ConfigError(
+            f"the network is no whole architecture of space {network.space.name} any more "
+            f"(its features were cut off, or its pooling removed); its state_dict can be saved"
+        )
     cost = network.cost()
     names = network.class_names if class_names is None else class_names
     if names is not None:
@@ -84,14 +92,22 @@ def save_model(
         class_names: Of its outputs; those that the network knows by default.
 
     Raises:
-        ConfigError: There are not as many class names as classes.
+        ConfigError: There are not as many class names as classes; or the network was cut to its
+            features or has no pooling, and so is no architecture of its space.
     """
     target = Path(folder)
     with atomic_folder(target) as temporary:
-        write_json(temporary / ARCHITECTURE_FILE, describe_model(network, class_names=class_names))
-        state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-        save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_model(network, temporary, class_names=class_names)
     return target
+
+
+def write_model(
+    network: VisionTransformer, folder: Path, *, class_names: Sequence[str] | None = None
+) -> None:
+    """Write a model's two files into a folder that is there; see `save_model`."""
+    write_json(folder / ARCHITECTURE_FILE, describe_model(network, class_names=class_names))
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def find_model(path: str | Path) -> Path:

@@ -5,6 +5,5 @@ source -> flat state dict -> checked in the authors' names -> our names -> Visio
 """
 
 from vitsearch.supernet.importing.load import load_published_checkpoint
-from vitsearch.supernet.importing.resample import resample_positions
 
-__all__ = ["load_published_checkpoint", "resample_positions"]
+__all__ = ["load_published_checkpoint"]

@@ -9,13 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from vitsearch.spaces.published import published, published_entries
+from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.importing.autoformer import AUTOFORMER
 from vitsearch.supernet.importing.glit import GLIT
 from vitsearch.supernet.importing.read import describe_source, read_state
-from vitsearch.supernet.importing.resample import resample_positions
 from vitsearch.supernet.importing.take import Family, Take
 from vitsearch.supernet.importing.vit_resnas import VIT_RESNAS
 from vitsearch.supernet.importing.vitas import VITAS
+from vitsearch.supernet.resample import resample_positions
 from vitsearch.supernet.saving import refuse_misfits
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -50,7 +51,7 @@ def load_published_checkpoint(
             and misshapen ones by the authors' names.
     """
     space, architecture = published(name)
-    target_space = space if image_size is None else space.resized(image_size=image_size)
+    target_space = resized_for(space, architecture, image_size=image_size)
     family = FAMILIES[name.rpartition("_")[0]]
     given = read_state(source)
     num_classes = _num_classes(given.get(family.classifier))

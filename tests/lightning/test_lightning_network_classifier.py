@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.lightning.conftest import quiet_trainer
 from vitsearch.data import FashionMini
 from vitsearch.errors import ConfigError, NonFiniteLossError
-from vitsearch.lightning import SearchableClassifier, StandaloneClassifier
+from vitsearch.lightning import Classifier, SearchableClassifier
 from vitsearch.lightning.scoring import Scorer
 from vitsearch.lightning.training_alone import Recipe, train_alone, with_order
 from vitsearch.spaces import Architecture, SearchSpace, build_space
@@ -34,7 +34,7 @@ def recipe_for(folder: Path, **settings: Any) -> Recipe:
 
     return Recipe(
         make_trainer=make_trainer,
-        make_classifier=lambda network: StandaloneClassifier(network, **(SETTINGS | settings)),
+        make_classifier=lambda network: Classifier(network, **(SETTINGS | settings)),
         drop_path_rate=0.1,
         settings=SETTINGS | settings,
     )
@@ -55,7 +55,7 @@ def test_the_recipe_is_that_of_a_supernet_of_one_architecture(
     pl.seed_everything(1)
     supernet = SearchableClassifier(one, 10, **SETTINGS, **mixing)
     network = supernet.net.extract(one.largest())
-    alone = StandaloneClassifier(copy.deepcopy(network), **SETTINGS, **mixing)
+    alone = Classifier(copy.deepcopy(network), **SETTINGS, **mixing)
     for module in (supernet, alone):
         pl.seed_everything(5)
         trainer = quiet_trainer(tmp_path, max_epochs=2, gradient_clip_val=1.0)
@@ -67,7 +67,7 @@ def test_the_recipe_is_that_of_a_supernet_of_one_architecture(
 def test_validation_counts_the_whole_split(
     space: SearchSpace, data: FashionMini, tmp_path: Path
 ) -> None:
-    module = StandaloneClassifier(VisionTransformer(space, space.smallest(), num_classes=10))
+    module = Classifier(VisionTransformer(space, space.smallest(), num_classes=10))
     trainer = quiet_trainer(tmp_path)
     trainer.fit(module, datamodule=data)
     module.net.eval()
@@ -80,7 +80,7 @@ def test_validation_counts_the_whole_split(
 
 
 def test_hooks_are_for_overriding(space: SearchSpace, data: FashionMini, tmp_path: Path) -> None:
-    class Mine(StandaloneClassifier):
+    class Mine(Classifier):
         def compute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
             return super().compute_loss(logits, targets) * torch.inf
 
@@ -101,7 +101,7 @@ def test_hooks_are_for_overriding(space: SearchSpace, data: FashionMini, tmp_pat
 )
 def test_settings_name_themselves(settings: dict[str, Any], words: str, space: SearchSpace) -> None:
     with pytest.raises(ConfigError, match=words):
-        StandaloneClassifier(VisionTransformer(space, space.smallest(), 10), **settings)
+        Classifier(VisionTransformer(space, space.smallest(), 10), **settings)
 
 
 def test_a_training_depends_on_its_seed_alone(

@@ -1,0 +1,36 @@
+"""One architecture on other images: only its own patch size has to fit them."""
+
+from __future__ import annotations
+
+from vitsearch.errors import SpaceError
+from vitsearch.spaces.architecture import Architecture
+from vitsearch.spaces.space import SearchSpace
+
+PATCH_SIZE = "stem.patch_size"
+
+
+def resized_for(
+    space: SearchSpace,
+    architecture: Architecture,
+    *,
+    image_size: int | None = None,
+    in_chans: int | None = None,
+) -> SearchSpace:
+    """The space for other images; where not all of its patch sizes fit, with this one's alone.
+
+    ViTAS chooses among patches of 14, 16 and 32 pixels, which all divide 224 and few other sizes.
+
+    Args:
+        space: Where the architecture is legal.
+        architecture: What has to be legal in the result.
+        image_size: Side of the images, pixels; as it is where `None`.
+        in_chans: Channels; as they are where `None`.
+
+    Raises:
+        SpaceError: The architecture's patch size does not divide the image size.
+    """
+    try:
+        return space.resized(image_size=image_size, in_chans=in_chans)
+    except SpaceError:
+        own = space.restrict({PATCH_SIZE: architecture[PATCH_SIZE]})
+        return own.resized(image_size=image_size, in_chans=in_chans)

@@ -1,0 +1,208 @@
+"""What a network knows on the way to its logits: maps of features, as timm hands them out.
+
+An index names a block where all blocks see one width and one grid, as in timm's plain vision
+transformers; it names a stage, after its last block, where there are several stages, as in timm's
+hierarchical networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from timm.models._features import feature_take_indices
+from torch import Tensor
+
+from vitsearch.elastic import ElasticModule
+from vitsearch.elastic.base import PLAIN, Context
+from vitsearch.errors import ConfigError
+from vitsearch.spaces.plan import Plan
+from vitsearch.supernet.network import ElasticTransformer
+
+FORMATS = ("NCHW", "NLC")
+Point = tuple[int, int]
+"""A stage, and how many of its blocks have run."""
+
+
+class NoNorm(ElasticModule[int]):
+    """In place of a final norm that was cut off."""
+
+    def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
+        """The tokens as they are."""
+        return x
+
+
+class FeatureNetwork(ElasticTransformer):
+    """A network of one plan whose intermediate features can be asked for.
+
+    Attributes:
+        plan: What the network is, in sizes.
+        features_by_block: Whether an index names a block; if not, a stage.
+    """
+
+    plan: Plan
+    features_by_block: bool
+
+    @property
+    def feature_points(self) -> list[Point]:
+        """Where the features of each index are."""
+        stages = self.plan.stages
+        if self.features_by_block:
+            return [(0, done) for done in range(1, len(stages[0].blocks) + 1)]
+        return [(index, len(stage.blocks)) for index, stage in enumerate(stages)]
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """For each index its channels, its stride in pixels (`reduction`) and its module."""
+        found = []
+        for stage, done in self.feature_points:
+            plan = self.plan.stages[stage]
+            block = f".blocks.{done - 1}" if self.features_by_block else ""
+            found.append(
+                {
+                    "num_chs": plan.embed_dim,
+                    "reduction": self.plan.image_size // plan.grid[0],
+                    "module": f"stages.{stage}{block}",
+                }
+            )
+        return found
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The features of some indices, and the normalised tokens of the last block.
+
+        Args:
+            x: Images (B, C, H, W).
+            indices: The last n if an integer, all if `None`; negative ones count from the end.
+            return_prefix_tokens: Also return the tokens in front of the patches: each feature is
+                then a pair, of the map and of (B, prefix, C).
+            norm: Whether the final norm is applied to features of its width.
+            stop_early: Whether to stop at the last index that is asked for; what is returned
+                beside the features is then taken there.
+            output_fmt: `NCHW` for maps (B, C, rows, columns), `NLC` for tokens (B, N, C).
+            intermediates_only: Whether to return the features alone.
+
+        Returns:
+            A list of features, or the final tokens (B, N, C) and that list.
+
+        Raises:
+            ConfigError: An index or the format is not legal.
+        """
+        if output_fmt not in FORMATS:
+            raise ConfigError(f"output_fmt={output_fmt} is none of {', '.join(FORMATS)}")
+        points = self.feature_points
+        taken, last = self._taken(indices)
+        wanted = {points[index] for index in taken}
+        noted: list[Tensor] = []
+
+        def note(stage: int, done: int, tokens: Tensor) -> None:
+            if (stage, done) in wanted:
+                noted.append(self._normed(tokens) if norm else tokens)
+
+        plan = shortened(self.plan, points[last]) if stop_early else self.plan
+        tokens = self.run_blocks(x, plan, note=note)
+        in_order = sorted(wanted)
+        features = [
+            self._as_feature(tokens, self.plan.stages[stage].grid, output_fmt, return_prefix_tokens)
+            for (stage, _), tokens in zip(in_order, noted, strict=True)
+        ]
+        return features if intermediates_only else (self._normed(tokens), features)
+
+    def get_intermediate_layers(
+        self,
+        x: Tensor,
+        n: int | Sequence[int] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+    ) -> list[Any]:
+        """The features of the last `n` indices, or of those listed, under DINO's name.
+
+        Args:
+            x: Images (B, C, H, W).
+            n: How many, or which.
+            reshape: Whether features are maps (B, C, rows, columns), not tokens (B, N, C).
+            return_prefix_tokens: Also return the tokens in front of the patches.
+            norm: Whether the final norm is applied.
+        """
+        features: list[Any] = self.forward_intermediates(
+            x,
+            n,
+            return_prefix_tokens=return_prefix_tokens,
+            norm=norm,
+            output_fmt="NCHW" if reshape else "NLC",
+            intermediates_only=True,
+        )
+        return features
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Cut off what the features of these indices do not need; returns the indices, counted.
+
+        The final norm goes, too, where it has not the width of what is left. A network that was
+        cut is no architecture of its space any more: it cannot be written by `save_model`.
+
+        Args:
+            indices: As in `forward_intermediates`.
+            prune_norm: Whether the final norm goes.
+            prune_head: Whether the classifiers go.
+
+        Raises:
+            ConfigError: An index is not legal.
+        """
+        taken, last = self._taken(indices)
+        self.plan = shortened(self.plan, self.feature_points[last])
+        self.stages = self.stages[: len(self.plan.stages)]
+        end = self.plan.stages[-1]
+        self.stages[-1].blocks = self.stages[-1].blocks[: len(end.blocks)]  # type: ignore[index]
+        if prune_norm or end.embed_dim != self.plan.head.embed_dim:
+            self.norm = NoNorm()
+        self.num_features = end.embed_dim
+        if prune_head:
+            self.num_classes = 0
+            self.head = self.head_dist = self.head_patch = None
+        return taken
+
+    def _taken(self, indices: int | Sequence[int] | None) -> tuple[list[int], int]:
+        """The indices from 0, and the largest of them."""
+        count = len(self.feature_points)
+        try:
+            found, last = feature_take_indices(count, indices)
+        except AssertionError as error:
+            raise ConfigError(
+                f"indices={indices}: this network has features 0 to {count - 1}"
+            ) from error
+        return list(found), int(last)
+
+    def _normed(self, tokens: Tensor) -> Tensor:
+        width = self.plan.head.embed_dim
+        return self.norm(tokens, width) if tokens.shape[-1] == width else tokens
+
+    def _as_feature(
+        self, tokens: Tensor, grid: tuple[int, int], output_fmt: str, with_prefix: bool
+    ) -> Any:
+        prefix = self.plan.head.num_prefix_tokens
+        patches = tokens[:, prefix:]
+        if output_fmt == "NCHW":
+            patches = patches.transpose(1, 2).reshape(patches.shape[0], -1, *grid)
+        return (patches, tokens[:, :prefix]) if with_prefix else patches
+
+
+def shortened(plan: Plan, end: Point) -> Plan:
+    """The plan up to a point; its head stays."""
+    stage, done = end
+    last = replace(plan.stages[stage], blocks=plan.stages[stage].blocks[:done])
+    return replace(plan, stages=(*plan.stages[:stage], last))

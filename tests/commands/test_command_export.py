@@ -1,0 +1,85 @@
+"""`vitsearch.export`: a finished network for other programs, and how it says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitsearch
+from tests.commands.running import Outcome, files_below, run_here, run_module, run_program
+from tests.commands.test_command_errors import refused
+
+
+@pytest.fixture
+def run(trained: Outcome, tmp_path: Path) -> Path:
+    """A copy of what a run leaves of its best network."""
+    target = tmp_path / "run"
+    shutil.copytree(trained.run / "best", target / "best")
+    shutil.copy(trained.run / "config.yaml", target)
+    return target
+
+
+@pytest.mark.slow
+def test_onnx_in_processes_of_their_own(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    outcome = run_module("vitsearch.export", "model=run", folder=tmp_path).succeeded()
+    assert outcome.err == ""
+    file = run / "export" / "model.onnx"
+    assert files_below(run / "export") == {"model.onnx", "model.onnx.json"}
+    for words in (str(file), "MB", "largest difference", "batches of 1, 3, 8"):
+        assert words in outcome.out
+    snippet = outcome.out[outcome.out.index("session =") :]
+    before = "import numpy, onnxruntime; images = numpy.zeros((2, 1, 28, 28), numpy.float32)\n"
+    shown = run_program([sys.executable, "-c", f"{before}{snippet}\nprint(logits.tolist())"], run)
+    with torch.inference_mode():
+        expected = vitsearch.load_model(run)(torch.zeros(2, 1, 28, 28))
+    torch.testing.assert_close(torch.tensor(json.loads(shown)), expected, rtol=0, atol=1e-4)
+
+
+def test_a_folder_beside_and_elsewhere(run: Path, tmp_path: Path) -> None:
+    outcome = run_here("export", "model=run", "format=safetensors", folder=tmp_path).succeeded()
+    assert files_below(run / "export" / "model") == {"architecture.json", "model.safetensors"}
+    assert "vitsearch.load_model(" in outcome.out
+    assert "0.0e+00" in outcome.out
+    one, other = vitsearch.load_model(run), vitsearch.load_model(run / "export" / "model")
+    assert one.class_names == other.class_names
+    options = ("model=run/export/model", "format=safetensors")
+    run_here("export", *options, folder=tmp_path).succeeded()
+    assert (tmp_path / "outputs" / "export" / "model" / "model").is_dir()  # it lies in no run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((), ("no model", "model=<run folder")),
+        (("model=nowhere",), ("model=nowhere", "no folder", "glit_tiny")),
+        (("model=glit_tiny",), ("model=glit_tiny", "checkpoint=")),
+        (("model={run}", "format=tflite"), ("format=tflite", "onnx, torch_export")),
+        (("model={run}", "format=onnx", "opset=7"), ("opset=7", "18 to")),
+        (("model={run}", "format=safetensors", "opset=20"), ("opset=20", "format=onnx")),
+        (("model={run}", "from_pixels=1"), ("from_pixels=1", "true or false")),
+        (("model={run}", "format=safetensors", "from_pixels=true"), ("from_pixels", "safetensors")),
+        (("model={run}", "run_dir=/proc/here"), ("/proc/here", "cannot be written")),
+        (("model={run}", "nonsense=1"), ("nonsense=1", "format")),
+        (("-m", "model=a,b"), ("--multirun", "one network")),
+    ],
+)
+def test_what_is_refused(
+    overrides: tuple[str, ...], words: tuple[str, ...], trained: Outcome, tmp_path: Path
+) -> None:
+    if "opset=7" in overrides:
+        pytest.importorskip("onnxruntime")
+    named = [text.format(run=trained.run) for text in overrides]
+    refused(run_here("export", *named, folder=tmp_path / "work"), *words)
+    assert not (trained.run / "export").exists()
+
+
+def test_a_missing_extra(trained: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    outcome = run_here("export", f"model={trained.run}", folder=tmp_path / "work")
+    refused(outcome, "onnxruntime", "pip install 'vitsearch[export]'")
