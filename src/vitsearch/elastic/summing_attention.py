@@ -47,7 +47,7 @@ def summing_attention(
 
 # The kernel of the CPU as operators of our own, so that a FLOP counter sees what is computed:
 # channels of 0 and 1 select, they do not multiply.
-_library = torch.library.Library("vitsearch", "DEF")
+_library: Any = torch.library.Library("vitsearch", "DEF")  # type: ignore[no-untyped-call]
 _library.define("summing_attention(Tensor q, Tensor k, Tensor v, int head_dim) -> (Tensor, Tensor)")
 _library.define(
     "summing_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, "
@@ -110,4 +110,4 @@ def _count(q: Any, k: Any, v: Any, head_dim: int, *args: Any, **kwargs: Any) -> 
 def _count_backward(
     grad: Any, q: Any, k: Any, v: Any, out: Any, lse: Any, head_dim: int, *args: Any, **kwargs: Any
 ) -> int:
-    return 5 * _count(q, k, v, head_dim) // 2  # type: ignore[no-any-return]
+    return 5 * _count(q, k, v, head_dim) // 2

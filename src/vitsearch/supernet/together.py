@@ -46,7 +46,8 @@ def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Run]:
             shares = [tensors[users[place]] for place in group]
             x = torch.cat(shares) if len(shares) > 1 else shares[0]
             x = network.run_layer(layer, x, sizes[group[0]], contexts[group[0]])
-            done = x.split([len(share) for share in shares]) if len(shares) > 1 else (x,)
+            lengths = [len(share) for share in shares]
+            done = x.split_with_sizes(lengths) if len(shares) > 1 else [x]
             for place, tensor in zip(group, done, strict=True):
                 tensors[users[place]] = tensor
     return [run._replace(x=x) for run, x in zip(runs, tensors, strict=True)]
