@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TRAIN_ARGS ?= +space=glit
 
-.PHONY: train test lint types bench clean
+.PHONY: train test lint types bench docs clean
 
 train: $(STAMP)
 	$(BIN)/python -m vitsearch.train $(TRAIN_ARGS)
@@ -15,6 +15,11 @@ test: lint types
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# What the pages print is made again, then they are built into site/; warnings are errors.
+docs: $(STAMP)
+	$(BIN)/python docs/outputs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -30,4 +35,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site outputs multirun .pytest_cache .mypy_cache .ruff_cache .hypothesis

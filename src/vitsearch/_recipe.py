@@ -83,8 +83,10 @@ def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
     if epochs is not None:
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise ConfigError(f"epochs={epochs} must be a whole number, 1 or more, or null")
-        trainer.pop("max_steps", None)
+        trainer["max_steps"] = -1  # no limit
         trainer["max_epochs"] = epochs
+    if trainer.get("max_steps") == -1:
+        del trainer["max_steps"]  # the same as none, also in the recipe's digest
     trainer.update(default_root_dir=str(folder), precision=config.trainer.precision)
     model: Any = OmegaConf.to_container(run.model, resolve=True)
     classifier: Any = OmegaConf.to_container(config.classifier, resolve=True)

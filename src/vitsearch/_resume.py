@@ -18,16 +18,20 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsearch.errors import ConfigError
 from vitsearch.files import write_json
+from vitsearch.reports.run_files import REPORT_FILE
 
 CONFIG_FILE = "config.yaml"
 FINISHED_FILE = "finished.json"
 MAY_CHANGE = (
     "callbacks.checkpoint",
     "callbacks.progress",
+    "callbacks.search.report",
+    "callbacks.timing",
     "data.num_workers",
     "data.pin_memory",
     "logger",
     "process_timeout",
+    "report",
     "resume",
     "run_dir",
     "trainer.accelerator",
@@ -49,9 +53,12 @@ _WRITTEN = (
     "metrics.csv",
     "model",
     "network.ckpt",
+    "report",
+    "report.html",
     "result.json",
     "settings.json",
     "supernet.ckpt",
+    "timing.json",
 )
 _SHOWN = 3
 _ABSENT = "not set"
@@ -134,7 +141,9 @@ def finished_line(folder: Path) -> str:
         (f"{words} {folder / name}" for name, words in places.items() if (folder / name).is_dir()),
         f"the supernet is in {folder}",
     )
-    return f"this run is finished, nothing is left to do: {where}"
+    report = folder / REPORT_FILE
+    also = f", the report in {report}" if report.is_file() else ""
+    return f"this run is finished, nothing is left to do: {where}{also}"
 
 
 def mark_finished(folder: Path) -> None:
@@ -157,6 +166,22 @@ def going_on(command: str, folder: Path, launcher: str | None) -> str:
     """The command that goes on with the run in a folder."""
     line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown_path(folder)}')}"
     return line if launcher is None else f"{line} (started by {launcher}, as before)"
+
+
+def command_line(folder: Path, command: str, overrides: Sequence[str]) -> str:
+    """The first line of config.yaml, a comment: what was typed; `resume=` keeps what is there.
+
+    Args:
+        folder: The run folder.
+        command: Name of the command.
+        overrides: What the user wrote behind it.
+    """
+    file = folder / CONFIG_FILE
+    if any(override.startswith("resume=") for override in overrides) and file.is_file():
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        return f"{first}\n" if first.startswith("# ") else ""
+    words = ["python", "-m", f"vitsearch.{command}", *overrides]
+    return f"# {' '.join(shlex.join(words).split())}\n"
 
 
 def shown_path(folder: Path) -> str:

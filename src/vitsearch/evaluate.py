@@ -16,7 +16,7 @@ from vitsearch._command import check_seed, command, fail, quiet_warnings, save_c
 from vitsearch._launch import fit_to_launch
 from vitsearch._model_command import given_model, model_data, spell_out_model
 from vitsearch._supernet_command import launch, make_fabric
-from vitsearch.errors import ConfigError, MissingExtraError
+from vitsearch.errors import ConfigError
 from vitsearch.lightning.evaluating import Evaluation, EvaluationSettings, evaluate
 from vitsearch.lightning.speed import speed_settings
 from vitsearch.reports import make_console
@@ -65,18 +65,13 @@ def read_settings(config: DictConfig) -> EvaluationSettings:
 
 def show(found: Evaluation, folder: Path, console: Console) -> None:
     """Write the files, print what they say."""
-    files = found.write(folder)
-    notes = []
-    try:
-        files += write_evaluation_plots(found.facts, folder)
-    except MissingExtraError as error:
-        notes.append(f"no pictures: {error}")
+    files = [*found.write(folder), *write_evaluation_plots(found.facts, folder)]
     console.print(evaluation_panel(found.facts))
     for table in evaluation_tables(found.facts):
         console.print(table)
     names = ", ".join(file.name for file in files)
-    for line in (*notes, f"written to {folder}: {names}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    line = f"written to {folder}: {names}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from vitsearch.lightning.search_inputs import (
     make_constraint,
     make_searcher,
 )
-from vitsearch.lightning.searching import search_and_report
+from vitsearch.lightning.searching import make_report, search_and_report
 from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import make_console, start_panel
 from vitsearch.spaces import SearchSpace
@@ -61,6 +61,7 @@ def main(config: DictConfig, folder: Path) -> None:
     datamodule = make_datamodule(data, checkpoint, net)
     constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
     halving = check_flag("halving", config.get("halving", False))
+    report = check_flag("report", config.get("report", True))
     fabric = make_fabric(config.trainer)
     measurements = Measurements(
         net.space,
@@ -104,6 +105,8 @@ def main(config: DictConfig, folder: Path) -> None:
             halving=halving,
             measurements=measurements,
         )
+    if report:
+        make_report(folder)
     if fabric.is_global_zero:
         mark_finished(folder)
         step = f"what comes next\n  train it alone:  {retrain_command(folder)}"

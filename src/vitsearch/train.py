@@ -51,6 +51,7 @@ from vitsearch.lightning import (
 from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import make_console, start_panel
+from vitsearch.reports.run_files import REPORT_FILE
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import load_supernet
 
@@ -208,6 +209,8 @@ def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: 
             f"  in Python:       vitsearch.load_model({f'{shown}/best'!r})",
             f"  all candidates:  {shown}/search/history.jsonl",
         ]
+    if (folder / REPORT_FILE).is_file():
+        lines.append(f"  all in pictures: {shown}/{REPORT_FILE}")
     return "\n".join(lines)
 
 

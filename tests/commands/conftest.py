@@ -14,7 +14,8 @@ from tests.commands.running import SMALL_SPACE, TINY, Outcome, run_here
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A tiny run of `vitsearch.train`, to be read and searched, not changed."""
     folder = tmp_path_factory.mktemp("trained")
-    return run_here("train", *SMALL_SPACE, *TINY, folder=folder).succeeded()
+    report = "callbacks.search.report=true"
+    return run_here("train", *SMALL_SPACE, *TINY, report, folder=folder).succeeded()
 
 
 @pytest.fixture

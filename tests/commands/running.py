@@ -41,9 +41,10 @@ FEW_IMAGES = (
     "data.statistics_images=40",
     "++data.search_per_class=5",
     "callbacks.search.use_test_split=false",
+    "callbacks.search.report=false",
 )
 TINY = ("trainer.devices=1", *FEW_STEPS, *FEW_IMAGES, *FEW_CANDIDATES)
-TINY_SEARCH = ("trainer.devices=1", "trainer.accelerator=cpu", *FEW_CANDIDATES)
+TINY_SEARCH = ("trainer.devices=1", "trainer.accelerator=cpu", "report=false", *FEW_CANDIDATES)
 SMALL_SPACE = ("+space=glit", "space.num_blocks=2", "space.embed_dims=[24]")
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import sys
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -279,15 +278,6 @@ def test_the_test_split_is_read_for_the_trained_networks(run: Path, tmp_path: Pa
         assert row["alone_test_top1"] == [correct / len(labels)]
     again = run_here("audit", "checkpoint=run", *FEW, "use_test_split=true", folder=tmp_path)
     assert "4 of 4 trainings are done" in again.succeeded().out
-
-
-def test_without_matplotlib(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    outcome = run_here("audit", "checkpoint=run", *FEW, folder=tmp_path).succeeded()
-    assert "no pictures" in outcome.out
-    assert "pip install 'vitsearch[plots]'" in outcome.out
-    assert "audit/audit.json" in files_below(run)
-    assert not [name for name in files_below(run) if name.endswith(".png")]
 
 
 SETTINGS = [

@@ -56,8 +56,8 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    commands = {"train", "search", "describe", "audit", "evaluate", "export", "retrain"}
-    assert commands == set(FILES) - set(GROUPS)
+    commands = "train search retrain describe audit evaluate export report"
+    assert set(commands.split()) == set(FILES) - set(GROUPS)
     groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
     assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,6 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_by_its_own_data(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     outcome = run_here("evaluate", "model=run", *QUICK, folder=tmp_path).succeeded()
     assert outcome.err == ""
     assert files_below(run / "evaluation") == FILES
@@ -176,13 +174,6 @@ def test_other_classes(
     options = ("data=image_folder", f"data.root={root}", "data.num_workers=0", *QUICK)
     outcome = run_here("evaluate", f"model={trained.run}", *options, folder=tmp_path / "work")
     refused(outcome, "10 classes", "the data has 3")
-
-
-def test_without_matplotlib(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    outcome = run_here("evaluate", "model=run", *QUICK, "split=search", folder=tmp_path)
-    assert "no pictures" in outcome.succeeded().out
-    assert files_below(run / "evaluation") == FILES - {"confusion.png", "calibration.png"}
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ RUN = (
     "callbacks=with_ema",
     "callbacks.checkpoint.every_n_steps=1",
     "callbacks.search.use_test_split=false",
+    "callbacks.search.report=false",
     "data.batch_size=16",
     "++data.search_per_class=5",
     "data.statistics_images=40",

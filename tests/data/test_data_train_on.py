@@ -27,12 +27,19 @@ def test_all_images_but_the_test_split() -> None:
     assert as_numbers(everything.split_indices("train")) == together == set(range(6000))
     assert len(held.split_indices("search")) == 100
     assert len(everything.split_indices("search")) == 0
-    assert as_numbers(everything.split_indices("statistics")) <= together
+    assert torch.equal(everything.split_indices("statistics"), held.split_indices("statistics"))
     assert torch.equal(everything.split_indices("test"), held.split_indices("test"))
     assert everything.val_dataloader() == []
     assert len(list(held.val_dataloader())) == 1
     labels = everything.split_labels("statistics")
     assert labels.bincount().tolist() == [4] * 10
+
+
+def test_no_class_is_too_small_where_nothing_is_held_out() -> None:
+    with pytest.raises(DataError, match="too few to hold out"):
+        FashionMini(search_per_class=600).setup()
+    everything = FashionMini(search_per_class=600, train_on="all")
+    assert len(everything.split_indices("train")) == 6000
 
 
 def test_another_word_is_refused() -> None:

@@ -29,7 +29,7 @@ def test_the_front_of_a_search(
     module: SearchableClassifier, data: FashionMini, tmp_path: Path, capsys: Any
 ) -> None:
     window = {"macs": [500_000, 1_400_000]}
-    search = EvolutionarySearch(window, make_searcher, use_test_split=False)
+    search = EvolutionarySearch(window, make_searcher, use_test_split=False, report=False)
     quiet_trainer(tmp_path, callbacks=[search]).fit(module, datamodule=data)
     history = history_of(tmp_path)
     assert len(history) == 8 + 2 * 6
@@ -54,7 +54,8 @@ def test_the_front_of_a_search(
 def test_other_searches_leave_no_front(
     module: SearchableClassifier, data: FashionMini, tmp_path: Path
 ) -> None:
-    search = EvolutionarySearch(searcher={"population": 4, "generations": 1}, use_test_split=False)
+    settings = {"population": 4, "generations": 1}
+    search = EvolutionarySearch(searcher=settings, use_test_split=False, report=False)
     quiet_trainer(tmp_path, callbacks=[search]).fit(module, datamodule=data)
     assert not (tmp_path / "search" / "front.json").exists()
     assert search.result is not None

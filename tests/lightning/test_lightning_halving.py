@@ -179,7 +179,7 @@ def test_a_search_with_halving(
     module: SearchableClassifier, data: FashionMini, tmp_path: Path
 ) -> None:
     settings = {**TINY, "population": 8, "mutations": 3, "crossovers": 3}
-    search = EvolutionarySearch(searcher=settings, use_test_split=False, halving=True)
+    search = EvolutionarySearch(searcher=settings, use_test_split=False, halving=True, report=False)
     quiet_trainer(tmp_path, callbacks=[search]).fit(module, datamodule=data)
     history = history_of(tmp_path)
     totals = Counter((record["generation"], record["total"]) for record in history)

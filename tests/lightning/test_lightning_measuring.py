@@ -170,7 +170,7 @@ def test_a_search_inside_measured_windows(
     windows = {"latency_ms": [0.2, 0.8], "memory_mb": [None, 1.9], "measure": {"batch_size": 4}}
     for name in ("first", "second"):
         (tmp_path / "search" / "history.jsonl").unlink(missing_ok=True)
-        search = EvolutionarySearch(windows, TINY, use_test_split=False)
+        search = EvolutionarySearch(windows, TINY, use_test_split=False, report=False)
         trainer = quiet_trainer(tmp_path, max_epochs=1, limit_train_batches=0, callbacks=[search])
         trainer.fit(module, datamodule=data)
         history = history_of(tmp_path)

@@ -119,7 +119,7 @@ def test_earlier_layers_learn_more_slowly(
     space = build_space("glit", num_blocks=3, embed_dims=[24])
     module = Classifier(
         VisionTransformer(space, space.smallest(), 10),
-        optimizer={"opt": "sgd", "lr": 0.1, "momentum": 0, "layer_decay": 0.5},
+        optimizer={"opt": "sgd", "lr": 0.1, "momentum": 0.9, "layer_decay": 0.5},
         scheduler=scheduler,
     )
     trainer = quiet_trainer(tmp_path, limit_train_batches=1)

@@ -69,19 +69,28 @@ def test_search_runs_in_a_plain_trainer_and_leaves_its_files(
     printed = capsys.readouterr().out
     assert "median of 6 random architectures" in printed
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
+        "accuracy_macs.png",
         "architecture.json",
+        "architecture.png",
         "best.json",
         "history.jsonl",
         "model.safetensors",
+        "options.png",
+        "progress.png",
+        "report.html",
+        "result.json",
         "settings.json",
+        "timing.json",
     ]
+    assert f"report: {tmp_path / 'report.html'}" in printed
 
 
 def test_the_model_that_is_shipped_has_the_score_that_was_found(
     module: SearchableClassifier, data: FashionMini, tmp_path: Path
 ) -> None:
     trainer = quiet_trainer(
-        tmp_path, callbacks=[MultiArchitectureSampling(), EvolutionarySearch(searcher=TINY)]
+        tmp_path,
+        callbacks=[MultiArchitectureSampling(), EvolutionarySearch(searcher=TINY, report=False)],
     )
     trainer.fit(module, datamodule=data)
     best = json.loads((tmp_path / "search" / "best.json").read_text())
@@ -118,7 +127,7 @@ def test_the_same_seed_gives_the_same_history_twice(
     for name in ("a", "b"):
         pl.seed_everything(7)
         module = SearchableClassifier(space, 10)
-        search = EvolutionarySearch(searcher=TINY, use_test_split=False)
+        search = EvolutionarySearch(searcher=TINY, use_test_split=False, report=False)
         quiet_trainer(tmp_path / name, callbacks=[MultiArchitectureSampling(), search]).fit(
             module, datamodule=data
         )
@@ -133,7 +142,7 @@ def test_without_a_data_module_the_validation_loader_is_searched(
     images = torch.randn(40, 1, 28, 28, generator=generator)
     labels = torch.arange(40) % 10
     loader = DataLoader(TensorDataset(images, labels), batch_size=8, drop_last=True)
-    search = EvolutionarySearch(searcher=TINY)
+    search = EvolutionarySearch(searcher=TINY, report=False)
     quiet_trainer(tmp_path, callbacks=[MultiArchitectureSampling(), search]).fit(
         module, loader, loader
     )
@@ -147,10 +156,10 @@ def test_the_search_split_is_not_the_test_split(
     monkeypatch.setattr(
         data, "test_dataloader", lambda **_: reads.append("test") or data.search_dataloader()
     )
-    search = EvolutionarySearch(searcher=TINY)
+    search = EvolutionarySearch(searcher=TINY, report=False)
     quiet_trainer(tmp_path / "with", callbacks=[search]).fit(module, datamodule=data)
     assert reads == ["test"]  # once, at the end
-    search = EvolutionarySearch(searcher=TINY, use_test_split=False)
+    search = EvolutionarySearch(searcher=TINY, use_test_split=False, report=False)
     quiet_trainer(tmp_path / "without", callbacks=[search]).fit(module, datamodule=data)
     assert reads == ["test"]
 

@@ -70,7 +70,9 @@ def search(
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    found = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+    found.pop("timing.json", None)
+    return {name: path.read_bytes() for name, path in found.items()}
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_a_new_training_does_not_touch_the_search_of_another(
     space: SearchSpace, data: FashionMini, tmp_path: Path
 ) -> None:
     def fit() -> pl.Trainer:
-        callback = EvolutionarySearch(searcher=TINY, use_test_split=False)
+        callback = EvolutionarySearch(searcher=TINY, use_test_split=False, report=False)
         trainer = quiet_trainer(tmp_path, limit_train_batches=1, callbacks=[callback])
         trainer.fit(SearchableClassifier(space, 10), datamodule=data)
         return trainer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vitsearch.errors import MissingExtraError
 from vitsearch.reports.agreement import kendall_tau_b, spearman_rho
 from vitsearch.reports.audit_facts import AuditedNetwork, audit_facts
 from vitsearch.reports.audit_plots import write_plots
@@ -166,17 +164,9 @@ def test_tables_show_every_network_and_figure() -> None:
 
 
 def test_pictures(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     assert write_plots(facts_of(ten()), tmp_path) == [tmp_path / "agreement.png"]
     constant = facts_of(ten([0.5] * 10), searches=SEARCHES)
     files = write_plots(constant, tmp_path)
     assert [file.name for file in files] == ["agreement.png", "searches.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
     assert sorted(tmp_path.iterdir()) == files
-
-
-def test_pictures_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'vitsearch\[plots\]'"):
-        write_plots(facts_of(ten()), tmp_path)
-    assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from vitsearch.errors import MissingExtraError
 from vitsearch.reports.evaluation_plots import write_evaluation_plots
 from vitsearch.reports.evaluation_table import evaluation_panel, evaluation_tables
 
@@ -101,7 +99,6 @@ def test_tables_of_few_and_of_many_classes() -> None:
 
 @pytest.mark.parametrize("num_classes", [2, 45, 450])
 def test_pictures(num_classes: int, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     files = write_evaluation_plots(facts_of(num_classes), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibration.png", "confusion.png"]
     for file in files:
@@ -109,10 +106,3 @@ def test_pictures(num_classes: int, tmp_path: Path) -> None:
             assert min(image.size) >= 600
             assert max(image.size) < 3000
             assert len(image.convert("L").getcolors()) > 20  # something is drawn
-
-
-def test_pictures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match="pip install"):
-        write_evaluation_plots(facts_of(2), tmp_path)
-    assert not list(tmp_path.iterdir())

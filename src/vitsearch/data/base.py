@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, get_args
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vitsearch.data.datasets import EpochDataset, as_is
@@ -175,19 +176,12 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         train, test = self.load()
         self._check_classes("training", train)
         self._check_classes("test", test)
-        held_out = np.zeros(len(train), dtype=np.bool_)
-        if self.train_on == "train":
-            held_out = hold_out(
-                train,
-                class_names=self.class_names,
-                split="search",
-                purpose=Purpose.SEARCH,
-                seed=self.seed,
-                fraction=self.search_fraction,
-                per_class=self.search_per_class,
-            )
+        held_out = self._held_out(train)
         kept, held = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        # Of the same images whatever trains, so that scores of one network agree.
         mixed = mixed_order(train, kept, purpose=Purpose.STATISTICS, seed=self.seed)
+        if self.train_on == "all":
+            kept, held = np.arange(len(train)), held[:0]
         self._tables = {"train": train, "test": test}
         self._check_batch(len(kept), 1)
         self._indices = {
@@ -196,6 +190,23 @@ class SearchDataModule(pl.LightningDataModule, ABC):
             "test": np.arange(len(test)),
             "statistics": mixed[: self.statistics_images],
         }
+
+    def _held_out(self, train: ImageTable) -> NDArray[np.bool_]:
+        """What a search holds out; `train_on=all` leaves it out of the statistics alone."""
+        try:
+            return hold_out(
+                train,
+                class_names=self.class_names,
+                split="search",
+                purpose=Purpose.SEARCH,
+                seed=self.seed,
+                fraction=self.search_fraction,
+                per_class=self.search_per_class,
+            )
+        except DataError:
+            if self.train_on == "train":
+                raise
+            return np.zeros(len(train), dtype=np.bool_)
 
     def split_indices(self, split: Split) -> torch.Tensor:
         """The images of a split: (N,) indices of the training images, or of the test images.

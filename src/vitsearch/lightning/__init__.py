@@ -8,6 +8,7 @@ from vitsearch.lightning.rewiring import Rewiring
 from vitsearch.lightning.sampling import MultiArchitectureSampling
 from vitsearch.lightning.saving_network import SaveNetwork
 from vitsearch.lightning.searching import EvolutionarySearch
+from vitsearch.lightning.timing import TrainingTime
 
 __all__ = [
     "Classifier",
@@ -19,4 +20,5 @@ __all__ = [
     "SaveNetwork",
     "SearchableClassifier",
     "SupernetCheckpoint",
+    "TrainingTime",
 ]

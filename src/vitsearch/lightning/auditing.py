@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from vitsearch.errors import MissingExtraError
 from vitsearch.files import write_json
 from vitsearch.lightning.audit_plan import AuditPlan
 from vitsearch.lightning.audit_trainings import AuditTrainings
@@ -166,10 +165,7 @@ def audited_networks(
 
 
 def _show(facts: dict[str, Any], folder: Path, console: Console | None) -> None:
-    try:
-        write_plots(facts, folder)
-    except MissingExtraError as error:
-        _say(console, f"no pictures: {error}")
+    write_plots(facts, folder)
     if console is None:
         return
     for table in audit_tables(facts):

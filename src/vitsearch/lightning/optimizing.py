@@ -71,7 +71,8 @@ def training_length(trainer: pl.Trainer, scheduler: Mapping[str, Any]) -> tuple[
         )
     if trainer.train_dataloader is None:
         trainer.fit_loop.setup_data()
-    batches = trainer.num_training_batches
+    nothing = trainer.limit_train_batches == 0  # then Lightning sets no loader up
+    batches = 0 if nothing else trainer.num_training_batches
     if batches == math.inf:
         raise ConfigError(
             f"{_shown('scheduler', scheduler)}: a schedule counts in epochs, but the training "

@@ -34,6 +34,7 @@ from vitsearch.lightning.search_result import (
     write_result,
 )
 from vitsearch.lightning.search_settings import search_settings
+from vitsearch.lightning.timing import Stopwatch
 from vitsearch.reports.progress import SearchProgress
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.spaces import Architecture
@@ -102,6 +103,9 @@ def run_search(
     file = History.open(folder, settings)
     known = list(file.lines)
     progress.skip(len(known))
+    watch = Stopwatch(
+        folder, "search", scorer.device, goes_on=bool(known), first_candidate=len(known)
+    )
     history: list[Scored] = []
     started = time.monotonic()
     with progress, stopping.deferred():
@@ -117,6 +121,7 @@ def run_search(
                 best = max(one.score.top1 for one in history if rungs.is_whole(one.score))
                 progress.update(candidates[0].generation, len(history), best)
             for start in range(0, len(todo) if rungs is None else 0, world):
+                watch.lap_at_times(last_candidate=len(history))
                 leave_if_wished(scorer.device)
                 turn = todo[start : start + world]
                 scores = score_in_turn(scorer, [candidate.architecture for candidate in turn])
@@ -132,6 +137,7 @@ def run_search(
             searcher.tell(top1 if rungs is None else rungs.told([s.score for s in history[done:]]))
             if todo:
                 progress.generation_done(candidates[0].generation, top1)
+                watch.lap(last_candidate=len(history))
     if len(known) > len(history):
         raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
     first = [one.score.top1 for one in history if one.candidate.generation == 0]

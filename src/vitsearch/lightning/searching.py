@@ -13,6 +13,7 @@ from rich.console import Console
 from vitsearch.costs import Constraint
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.files import write_json
 from vitsearch.lightning.classifier import SearchableClassifier
 from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.history import refuse_old_history
@@ -41,7 +42,9 @@ from vitsearch.reports import (
     end_table,
     front_table,
     make_console,
+    result_record,
 )
+from vitsearch.reports.run_files import RESULT_FILE
 from vitsearch.searchers import Searcher
 
 
@@ -63,6 +66,7 @@ class EvolutionarySearch(pl.Callback):
         dirpath: str | Path | None = None,
         use_test_split: bool = True,
         halving: bool = False,
+        report: bool = True,
     ) -> None:
         """Set up a search.
 
@@ -76,12 +80,14 @@ class EvolutionarySearch(pl.Callback):
                 once and at the very end.
             halving: Whether the worse half of each generation is given up on a part of the search
                 split, see `vitsearch.lightning.halving`.
+            report: Whether `report.html` is made at the end.
 
         Raises:
-            ConfigError: `halving` is neither true nor false.
+            ConfigError: `halving` or `report` is neither true nor false.
             ConstraintError: A window is malformed.
         """
         self.halving = check_flag("halving", halving)
+        self.report = check_flag("report", report)
         self.constraint = make_constraint(constraint)
         self.searcher = searcher
         self.dirpath = None if dirpath is None else Path(dirpath)
@@ -179,6 +185,9 @@ class EvolutionarySearch(pl.Callback):
         best = {"search/best_top1": self.result.best.score.top1}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
+            logger.save()
+        if self.report:
+            make_report(folder)
 
     def folder(self, trainer: pl.Trainer) -> Path:
         """The run folder."""
@@ -197,7 +206,7 @@ def search_and_report(
     halving: bool = False,
     measurements: Measurements | None = None,
 ) -> SearchResult:
-    """Run a search, score its best and the largest network on the test split, print both.
+    """Run a search, score its best and the largest network on the test split, note and print both.
 
     Args:
         scorer: Says how good an architecture is.
@@ -234,6 +243,7 @@ def search_and_report(
         rows = [
             ResultRow(
                 name=name,
+                digest=architecture.digest,
                 cost=scorer.net.cost(architecture),
                 search_top1=search.top1,
                 test_top1=test_top1,
@@ -242,6 +252,7 @@ def search_and_report(
                 networks.items(), search_scores, test_scores, strict=True
             )
         ]
+        write_json(folder / RESULT_FILE, result_record(rows, scorer.num_images))
         if result.minimise:
             records = [scored.record() for scored in result.front]
             console.print(front_table(records, result.minimise, scorer.num_images))
@@ -250,6 +261,19 @@ def search_and_report(
         if measured:
             console.print(f"measured on the best: {measured_in_words(measured, constraint)}")
     return result
+
+
+def make_report(folder: Path) -> None:
+    """Make the report of a run on the first process, and say where; never at the run's expense."""
+    if rank_and_world()[0] != 0:
+        return
+    try:
+        from vitsearch.reports.report import write_report  # takes time, and matplotlib
+
+        line = f"report: {write_report([folder], folder)}"
+    except Exception as error:  # a finished search is worth more than its pictures
+        line = f"no report: {' '.join(str(error).split()) or type(error).__name__}"
+    make_console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def measured_in_words(measured: Mapping[str, float], constraint: Constraint) -> str:

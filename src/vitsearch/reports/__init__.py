@@ -2,12 +2,14 @@
 
 from vitsearch.reports.front_table import front_table
 from vitsearch.reports.network_table import NetworkRow, network_table
+from vitsearch.reports.optuna_study import to_optuna
 from vitsearch.reports.panels import (
     ResultRow,
     architecture_panel,
     end_table,
     facts_panel,
     make_console,
+    result_record,
     start_panel,
 )
 from vitsearch.reports.progress import SearchProgress
@@ -24,5 +26,7 @@ __all__ = [
     "front_table",
     "make_console",
     "network_table",
+    "result_record",
     "start_panel",
+    "to_optuna",
 ]

@@ -1,4 +1,4 @@
-"""The facts of an audit as pictures; needs the extra `vitsearch[plots]`."""
+"""The facts of an audit as pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vitsearch.errors import MissingExtraError
 from vitsearch.files import atomic_path
 from vitsearch.reports.audit_words import interval
 
@@ -16,16 +15,9 @@ def write_plots(facts: dict[str, Any], folder: Path) -> list[Path]:
 
     Returns:
         The files.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed; nothing is written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "plots need a package that is not installed: pip install 'vitsearch[plots]'"
-        ) from error
+    from matplotlib.figure import Figure  # takes time: only where something is drawn
+
     plots: dict[str, Callable[[Any, dict[str, Any]], None]] = {"agreement": _draw_agreement}
     if facts["searches"] is not None:
         plots["searches"] = _draw_searches

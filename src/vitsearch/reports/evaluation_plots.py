@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vitsearch.errors import MissingExtraError
 from vitsearch.files import atomic_path
 
 MOST_NAMES = 40
@@ -27,16 +26,9 @@ def write_evaluation_plots(facts: Mapping[str, Any], folder: Path) -> list[Path]
 
     Returns:
         The files.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed; nothing is written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "plots need a package that is not installed: pip install 'vitsearch[plots]'"
-        ) from error
+    from matplotlib.figure import Figure  # takes time: only where something is drawn
+
     few = len(facts["classes"]) <= MOST_NAMES
     side = 4.5 + 0.26 * len(facts["classes"])
     drawings = {

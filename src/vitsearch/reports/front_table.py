@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.table import Table
 
@@ -16,6 +16,7 @@ _COLUMNS = {
     "memory_mb": "memory, MB",
 }
 _MOST_ROWS = 20
+Record = TypeVar("Record")
 
 
 def front_table(
@@ -28,7 +29,7 @@ def front_table(
         minimise: The costs that were minimised.
         num_images: How many images the accuracy rests on.
     """
-    shown = _evenly(records)
+    shown = evenly(records)
     hidden = len(records) - len(shown)
     table = Table(
         title=f"front of top-1 and {', '.join(minimise)}: {len(records)} networks",
@@ -48,7 +49,8 @@ def front_table(
     return table
 
 
-def _evenly(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def evenly(records: Sequence[Record]) -> list[Record]:
+    """All of them, or of many 20 that are evenly spaced, both ends among them."""
     if len(records) <= _MOST_ROWS:
         return list(records)
     last = len(records) - 1

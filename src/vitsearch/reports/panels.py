@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -62,6 +63,7 @@ class ResultRow:
     """One network of the end table; accuracies in [0, 1]."""
 
     name: str
+    digest: str
     cost: Cost
     search_top1: float
     test_top1: float | None
@@ -87,6 +89,22 @@ def end_table(rows: Sequence[ResultRow], num_images: int) -> Table:
             "-" if row.test_top1 is None else f"{100 * row.test_top1:.1f} %",
         )
     return table
+
+
+def result_record(rows: Sequence[ResultRow], num_images: int) -> dict[str, Any]:
+    """The same as plain data."""
+    networks = [
+        {
+            "name": row.name,
+            "digest": row.digest,
+            "macs": row.cost.macs,
+            "params": row.cost.params,
+            "search_top1": row.search_top1,
+            "test_top1": row.test_top1,
+        }
+        for row in rows
+    ]
+    return {"num_images": num_images, "networks": networks}
 
 
 def architecture_panel(

@@ -41,22 +41,31 @@ def describe_block(block: BlockPlan) -> str:
     """The mixer and the MLP of one block."""
     hidden = getattr(block.mlp, "hidden_dim", None)
     ratio = "" if hidden is None else f", MLP x{hidden / block.embed_dim:.3g}"
-    return f"{_describe_mixer(block.mixer)}{ratio}"
+    return f"{describe_mixer(block.mixer)}{ratio}"
 
 
-def _describe_mixer(mixer: object) -> str:
+def describe_mlp(block: BlockPlan) -> str:
+    """The width of the MLP of one block: `192 (x4)`."""
+    hidden = getattr(block.mlp, "hidden_dim", None)
+    if hidden is None:
+        return type(block.mlp).__name__.removesuffix("Plan")
+    return f"{hidden} (x{hidden / block.embed_dim:.3g})"
+
+
+def describe_mixer(mixer: object, *, short: bool = False) -> str:
+    """What mixes tokens; `short` where room is scarce."""
     if isinstance(mixer, AttentionPlan | RelativeAttentionPlan | VitasAttentionPlan):
         return _heads(mixer.num_heads, mixer.head_dim)
     if not isinstance(mixer, GlitMixerPlan):
         return type(mixer).__name__.removesuffix("Plan")
     halves = []
+    kind = "" if short else "global "
     if mixer.global_dim:
-        halves.append(_heads(mixer.num_heads, mixer.head_dim, "global "))
+        halves.append(_heads(mixer.num_heads, mixer.head_dim, kind))
     if mixer.local_dim:
-        halves.append(
-            f"local on {mixer.local_dim} channels (kernel {mixer.kernel_size}, "
-            f"x{mixer.local_inner / mixer.local_dim:.3g})"
-        )
+        inner = f"x{mixer.local_inner / mixer.local_dim:.3g}"
+        long = f"local on {mixer.local_dim} channels (kernel {mixer.kernel_size}, {inner})"
+        halves.append(f"local {inner}" if short else long)
     return " + ".join(halves)
 
 

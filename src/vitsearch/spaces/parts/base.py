@@ -1,13 +1,15 @@
 """What a part of a space is: it declares its choices, turns values into sizes, and costs itself.
 
 A new part is one class here (pure Python) and one elastic module registered for its plan; see
-`vitsearch.supernet.build`.
+`vitsearch.supernet.build`. Another package names the module that registers its part by an entry
+point of the group `vitsearch.parts`, under the part's kind, and it is imported when a space asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar
 
 from vitsearch.errors import SpaceError
@@ -15,6 +17,7 @@ from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import Settings
 
+ENTRY_POINT_GROUP = "vitsearch.parts"
 Values = Mapping[str, Value | None]
 
 
@@ -137,6 +140,8 @@ class PartRegistry:
                 f"not {section!r}"
             )
         kind = section.get("kind")
+        if isinstance(kind, str) and kind not in self._factories:
+            _import_offered(kind)
         if not isinstance(kind, str) or kind not in self._factories:
             raise SpaceError(
                 f"space.{self.role}.kind={kind} is unknown; legal: {', '.join(self._factories)}"
@@ -147,6 +152,19 @@ class PartRegistry:
         part = self._factories[kind](settings, context)
         settings.finish()
         return part
+
+
+def _import_offered(kind: str) -> None:
+    """Import what other packages offer under this name; that registers it.
+
+    Raises:
+        SpaceError: It cannot be imported.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=kind):
+        try:
+            point.load()
+        except Exception as error:
+            raise SpaceError(f"part {kind} ({point.value}) cannot be loaded: {error}") from error
 
 
 STEMS = PartRegistry("stem")

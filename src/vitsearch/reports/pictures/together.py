@@ -1,0 +1,107 @@
+"""Several runs in one picture: how fast each found its best, and accuracy against MACs of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vitsearch.costs import human
+from vitsearch.reports import style
+from vitsearch.reports.pictures.accuracy_cost import front_by
+from vitsearch.reports.pictures.base import MANY, Picture, cost_axis, dot_size
+from vitsearch.reports.pictures.progress import best_so_far
+from vitsearch.reports.run_record import RunRecord
+
+_MARKERS = "os^Dv*"
+
+
+def best_picture(records: Sequence[RunRecord]) -> Picture | None:
+    """The best so far of every run; `None` without any."""
+    if not records:
+        return None
+    ends = [f"{record.name} {100 * record.best.top1:.1f}" for record in records if record.best]
+    return Picture(
+        name="progress",
+        title="Search progress",
+        caption="The best accuracy so far, over the candidates that each search has scored.",
+        label=f"The best so far of {len(records)} runs; they end at {', '.join(ends)} percent.",
+        draw=lambda: _draw_best(records),
+    )
+
+
+def accuracy_picture(records: Sequence[RunRecord]) -> Picture | None:
+    """All candidates and fronts against MACs; `None` without any."""
+    if not records:
+        return None
+    ends = [f"{r.name} at {human(r.best.costs['macs'])}" for r in records if r.best]
+    return Picture(
+        name="accuracy_macs",
+        title="Accuracy against MACs",
+        caption=(
+            "Dots are candidates; each line joins those of a run that no other one of it betters."
+        ),
+        label=f"Top-1 against MACs of {len(records)} runs; the best ones: {', '.join(ends)} MACs.",
+        draw=lambda: _draw_accuracy(records),
+    )
+
+
+def _draw_best(records: Sequence[RunRecord]) -> Any:
+    figure = style.new_figure(3.0 + 0.2 * len(records))
+    axes = figure.subplots()
+    for number, record in enumerate(records):
+        best = best_so_far(record)
+        axes.step(
+            [place for place, _ in best],
+            [100 * top1 for _, top1 in best],
+            where="post",
+            label=record.name,
+            **_line(number),
+        )
+    axes.set_xlabel("candidates, in the order of scoring")
+    axes.set_ylabel("best top-1 so far (%)")
+    _name_runs(figure, axes)
+    return figure
+
+
+def _draw_accuracy(records: Sequence[RunRecord]) -> Any:
+    figure = style.new_figure(3.0 + 0.2 * len(records))
+    axes = figure.subplots()
+    count = sum(len(record.whole) for record in records)
+    for number, record in enumerate(records):
+        line = _line(number)
+        axes.scatter(
+            [trial.costs["macs"] for trial in record.whole],
+            [100 * trial.top1 for trial in record.whole],
+            s=dot_size(count),
+            c=line["color"],
+            marker=_MARKERS[number % len(_MARKERS)],
+            alpha=0.35,
+            linewidths=0,
+            rasterized=count > MANY,
+        )
+        front = front_by(record.whole, "macs")
+        axes.step(
+            [trial.costs["macs"] for trial in front],
+            [100 * trial.top1 for trial in front],
+            where="post",
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=4,
+            label=record.name,
+            **line,
+        )
+    axes.set_xlabel("MACs")
+    axes.set_ylabel("top-1, search split (%)")
+    cost_axis(axes.xaxis)
+    _name_runs(figure, axes)
+    return figure
+
+
+def _line(number: int) -> dict[str, Any]:
+    colour, rounds = number % len(style.SERIES), number // len(style.SERIES)
+    dashes = style.DASHES[(colour + rounds) % len(style.DASHES)]  # no pair comes twice
+    return {"color": style.SERIES[colour], "linestyle": dashes}
+
+
+def _name_runs(figure: Any, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=1, handlelength=3)
