@@ -1,7 +1,10 @@
-"""`python -m benchmarks`: what a multi-architecture training step costs beside plain networks.
+"""`python -m benchmarks`: what vitsearch costs, each thing beside its peers, in one process.
 
-Everything runs in one process, in interleaved rounds; ratios are taken round by round. Prints a
-table, and with `--json FILE` writes the figures with machine and versions.
+Parts: steps (a training step of several architectures), extracted (a network taken out beside
+timm's), search (a candidate beside its forward pass; two processes beside one), balance (how uneven
+steps are over processes), sampling (architectures without networks), startup. Every part
+interleaves its candidates in rounds and takes ratios round by round: median, lowest and highest.
+Use an idle machine, or `--clock cpu`.
 """
 
 from __future__ import annotations
@@ -9,87 +12,91 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-import vitsearch
-from benchmarks.timing import Timing, side_by_side
-from vitsearch import SuperTransformer
+from benchmarks import balance, extracted, sampling, search, startup, steps
+from benchmarks.tables import Section
+from benchmarks.timing import CLOCKS, Settings
+
+PARTS: dict[str, Callable[[Settings], Iterator[Section]]] = {
+    "startup": startup.measure,
+    "sampling": sampling.measure,
+    "search": search.measure,
+    "balance": balance.measure,
+    "extracted": extracted.measure,
+    "steps": steps.measure,
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def training_step(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
-    """Forward and backward."""
-    network(images).square().mean().backward()
+def machine(settings: Settings) -> str:
+    """What the figures belong to."""
+    libraries = ", ".join(f"{n} {version(n)}" for n in ("torch", "timm", "pytorch-lightning"))
+    place = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    if settings.device.type == "cuda":
+        place = torch.cuda.get_device_name(settings.device)
+    return f"{place}, Python {platform.python_version()}, {libraries}, {settings.clock} time"
 
 
-def measure(name: str, *, batch: int, count: int, rounds: int) -> dict[str, Timing]:
-    """Steps on the same images: `count` architectures at once, and its peers."""
-    torch.manual_seed(0)
-    space = vitsearch.build_space(name)
-    rng = random.Random(0)
-    chosen = [space.sample(rng) for _ in range(count)]
-    net = SuperTransformer(space, num_classes=1000).train()
-    networks = [net.extract(architecture).train() for architecture in chosen]
-    images = torch.randn(batch, space.in_chans, space.image_size, space.image_size)
-    shares = images.chunk(count)
-
-    def extracted() -> None:
-        for network, share in zip(networks, shares, strict=True):
-            training_step(network, share)
-
-    return side_by_side(
-        {
-            "largest architecture, whole batch": lambda: training_step(net, images),
-            f"{count} architectures in one step": lambda: training_step(
-                lambda x: net(x, chosen), images
-            ),
-            f"{count} extracted networks, a share each": extracted,
-        },
-        rounds=rounds,
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="demo sizes, three rounds")
+    parser.add_argument("--spaces", nargs="+", help="by name, whatever the part's own are")
+    parser.add_argument("--rounds", type=int, help="5, or 3 if quick")
+    parser.add_argument("--batch", type=int, help="images of a step")
+    parser.add_argument("--image-size", type=int, help="pixels, for every space")
+    parser.add_argument(
+        "--architectures", type=int, nargs="+", help="of a step; the first has peers"
     )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of autocast")
+    parser.add_argument("--threads", type=int, help="of torch")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time")
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    found = parser.parse_args(arguments)
+    unknown = [part for part in found.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")
+    return found
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spaces", nargs="+", default=["glit", "glit_tiny"])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--architectures", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    console = Console(width=120)
-    machine = (
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python "
-        f"{platform.python_version()}, torch {torch.__version__}"
+    arguments = parse()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    settings = Settings(
+        device=torch.device(arguments.device),
+        rounds=arguments.rounds or (3 if arguments.quick else 5),
+        batch=arguments.batch,
+        image_size=arguments.image_size,
+        architectures=tuple(arguments.architectures) if arguments.architectures else None,
+        spaces=tuple(arguments.spaces) if arguments.spaces else None,
+        dtype=DTYPES[arguments.dtype],
+        clock=arguments.clock,
+        quick=arguments.quick,
     )
-    console.print(machine, highlight=False)
-    report: dict[str, object] = {"machine": machine}
-    for name in arguments.spaces:
-        timings = measure(
-            name,
-            batch=arguments.batch,
-            count=arguments.architectures,
-            rounds=arguments.rounds,
-        )
-        table = Table(title=f"{name}, batch {arguments.batch}, {arguments.rounds} rounds")
-        for heading in ("training step", "median ms", "ratio", "lowest", "highest"):
-            table.add_column(heading, justify="left" if heading == "training step" else "right")
-        for label, timing in timings.items():
-            figures = (timing.ratio, timing.ratio_low, timing.ratio_high)
-            table.add_row(label, f"{1000 * timing.median:.1f}", *(f"{f:.3f}" for f in figures))
-        console.print(table)
-        report[name] = {
-            label: {"seconds": t.median, "ratio": t.ratio, "range": [t.ratio_low, t.ratio_high]}
-            for label, t in timings.items()
-        }
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    console = Console(width=140)
+    began = time.perf_counter()
+    report: dict[str, object] = {"machine": machine(settings)}
+    console.print(machine(settings), highlight=False)
+    for part in arguments.parts or PARTS:
+        sections = []
+        for section in PARTS[part](settings):
+            section.print_on(console)
+            sections.append(section.to_dict())
+            report[part] = sections
+            if arguments.json is not None:
+                arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    console.print(f"{time.perf_counter() - began:.0f} s in all", highlight=False)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from vitsearch.elastic.attention import AttentionSizes, ElasticAttention
 from vitsearch.elastic.axis import Alignment, Axis
-from vitsearch.elastic.base import Context, ElasticModule, TiedAxis, active_state
+from vitsearch.elastic.base import Context, ElasticModule, TiedAxis, active_state, take_together
 from vitsearch.elastic.block import ElasticBlock
 from vitsearch.elastic.conv import ConvSizes, ElasticConv2d
 from vitsearch.elastic.conv_stem import ElasticConvStem
@@ -48,4 +48,5 @@ __all__ = [
     "TiedAxis",
     "active_state",
     "rewire",
+    "take_together",
 ]

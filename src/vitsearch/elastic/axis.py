@@ -6,7 +6,7 @@ A sub-network's share of a weight is cut out here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,42 @@ Alignment = Literal["prefix", "suffix", "cyclic"]
 coupled" (BCNet, 2021, section 3; ViTAS, section 3). `cyclic`: those that follow on the ones of the
 next smaller width, around the end, so that each channel is in equally many widths (ViTAS).
 """
+
+
+class Range(NamedTuple):
+    """Channels that are taken along one dimension; past the end they go on from the start.
+
+    Attributes:
+        dim: Which dimension.
+        size: How many channels there are.
+        start: The first one taken.
+        width: How many are taken.
+    """
+
+    dim: int
+    size: int
+    start: int
+    width: int
+
+    def cut(self, tensor: Tensor) -> Tensor:
+        """What is taken of a tensor, as a view; a copy where it wraps around."""
+        if self.width == self.size:
+            return tensor
+        if self.start + self.width <= self.size:
+            return tensor.narrow(self.dim, self.start, self.width)
+        first = self.size - self.start
+        pieces = (
+            tensor.narrow(self.dim, self.start, first),
+            tensor.narrow(self.dim, 0, self.width - first),
+        )
+        return torch.cat(pieces, self.dim)
+
+    def pieces(self) -> tuple[tuple[int, int, int], ...]:
+        """Runs side by side: start in the whole, start in what is taken, length."""
+        first = min(self.width, self.size - self.start)
+        if first == self.width:
+            return ((self.start, 0, first),)
+        return (self.start, 0, first), (0, first, self.width - first)
 
 
 class Axis:
@@ -44,6 +80,10 @@ class Axis:
             return 0
         return self.size - width if alignment == "suffix" else self._starts[width]
 
+    def range(self, dim: int, width: int, alignment: Alignment) -> Range:
+        """The channels of a width along a dimension."""
+        return Range(dim, self.size, self.start(width, alignment), width)
+
 
 AxisLike = int | Axis
 
@@ -55,13 +95,7 @@ def as_axis(axis: AxisLike) -> Axis:
 
 def cut(tensor: Tensor, dim: int, axis: Axis, width: int, alignment: Alignment) -> Tensor:
     """The channels of a width along one dimension, as a view; a copy where they wrap around."""
-    if width == axis.size:
-        return tensor
-    start = axis.start(width, alignment)
-    if start + width <= axis.size:
-        return tensor.narrow(dim, start, width)
-    first = axis.size - start
-    return torch.cat([tensor.narrow(dim, start, first), tensor.narrow(dim, 0, width - first)], dim)
+    return axis.range(dim, width, alignment).cut(tensor)
 
 
 def paste(tensor: Tensor, axis: Axis, width: int, alignment: Alignment, values: Tensor) -> None:

@@ -1,23 +1,25 @@
 """What an elastic module is: its sizes are arguments of the call, nothing is stored between calls.
 
 Every elastic module answers two questions about given sizes, and both forward and extraction ask
-them: which part of my own tensors is active (`active`), and which sizes do my children get
+them: which part of my own tensors is active (`regions`), and which sizes do my children get
 (`children_sizes`). So there is one path from sizes to weights, and an extracted network cannot
 differ from the supernet that it came from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment
+from vitsearch.elastic.region import Region, cut_together
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
 
 SizesT = TypeVar("SizesT")
+Taken = Mapping[tuple[nn.Module, Any, Alignment], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,14 @@ class Context:
         estimator: Collects BatchNorm statistics; layers then normalise by the batch.
         recomputing: The call repeats one that was counted; running statistics stay as they are.
         alignment: Which channels a width gets.
+        taken: Active tensors that are at hand, of all sub-networks of a step; see `take_together`.
     """
 
     statistics: NormStatistics | None = None
     estimator: NormEstimator | None = None
     recomputing: bool = False
     alignment: Alignment = "prefix"
+    taken: Taken | None = None
 
     def norm_key(self, path: str) -> str:
         """What a BatchNorm layer's statistics are filed under: other channels have others."""
@@ -64,9 +68,27 @@ class TiedAxis:
 class ElasticModule(nn.Module, Generic[SizesT]):
     """A module whose `forward(x, sizes, context)` uses the weights that `sizes` names."""
 
-    def active(self, sizes: SizesT, alignment: Alignment = "prefix") -> dict[str, Tensor]:
-        """Own tensors (parameters and buffers) under `sizes`, as views where possible."""
+    def regions(self, sizes: SizesT, alignment: Alignment = "prefix") -> dict[str, Region]:
+        """What `sizes` take of own tensors (parameters and buffers), by name."""
         return {}
+
+    def active(self, sizes: SizesT, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+        """Own tensors under `sizes`, as views where possible."""
+        return {
+            name: region.cut(_tensor(self, name))
+            for name, region in self.regions(sizes, alignment).items()
+        }
+
+    def tensors(self, sizes: SizesT, context: Context) -> dict[str, Tensor]:
+        """The same for a call: their gradients go straight into those of the whole tensors."""
+        if context.taken is not None:
+            found = context.taken.get((self, sizes, context.alignment))
+            if found is not None:
+                return found
+        return {
+            name: cut_together(_tensor(self, name), [region])[0]
+            for name, region in self.regions(sizes, context.alignment).items()
+        }
 
     def children_sizes(self, sizes: SizesT) -> dict[str, Any]:
         """The sizes that each active child gets, by the child's name (a dotted path)."""
@@ -75,6 +97,57 @@ class ElasticModule(nn.Module, Generic[SizesT]):
     def tied_axes(self) -> tuple[TiedAxis, ...]:
         """Units inside this module that can trade places without changing its function."""
         return ()
+
+
+def take_together(
+    module: ElasticModule[Any], calls: Iterable[tuple[Any, Alignment]]
+) -> dict[tuple[nn.Module, Any, Alignment], dict[str, Tensor]]:
+    """The active tensors of a module and its children for several calls, each cut once.
+
+    Args:
+        module: What will be called.
+        calls: The sizes and the alignment of each call.
+    """
+    wanted: dict[ElasticModule[Any], dict[tuple[Any, Alignment], None]] = {}
+    for sizes, alignment in dict.fromkeys(calls):
+        _collect(module, sizes, alignment, wanted)
+    taken: dict[tuple[nn.Module, Any, Alignment], dict[str, Tensor]] = {}
+    for owner, keys in wanted.items():
+        regions = {key: owner.regions(*key) for key in keys}
+        by_name: dict[str, list[tuple[Any, Alignment]]] = {}
+        for key, own in regions.items():
+            for name in own:
+                by_name.setdefault(name, []).append(key)
+        for name, users in by_name.items():
+            parts = cut_together(_tensor(owner, name), [regions[key][name] for key in users])
+            for key, part in zip(users, parts, strict=True):
+                taken.setdefault((owner, *key), {})[name] = part
+    return taken
+
+
+def _collect(
+    module: ElasticModule[Any],
+    sizes: Any,
+    alignment: Alignment,
+    wanted: dict[ElasticModule[Any], dict[tuple[Any, Alignment], None]],
+) -> None:
+    if type(module).regions is not ElasticModule.regions:
+        wanted.setdefault(module, {})[sizes, alignment] = None
+    for name, child_sizes in module.children_sizes(sizes).items():
+        _collect(_child(module, name), child_sizes, alignment, wanted)
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor:
+    path, _, own = name.rpartition(".")
+    found = getattr(module.get_submodule(path) if path else module, own)
+    assert isinstance(found, Tensor), name
+    return found
+
+
+def _child(module: nn.Module, name: str) -> ElasticModule[Any]:
+    child = module.get_submodule(name)
+    assert isinstance(child, ElasticModule), name
+    return child
 
 
 def active_state(
@@ -90,6 +163,4 @@ def _walk(
     for name, tensor in module.active(sizes, alignment).items():
         yield prefix + name, tensor
     for name, child_sizes in module.children_sizes(sizes).items():
-        child = module.get_submodule(name)
-        assert isinstance(child, ElasticModule), name
-        yield from _walk(child, child_sizes, f"{prefix}{name}.", alignment)
+        yield from _walk(_child(module, name), child_sizes, f"{prefix}{name}.", alignment)

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.region import Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,16 @@ class ElasticConv2d(ElasticModule[ConvSizes]):
         self.bias = nn.Parameter(torch.zeros(self._out_axis.size)) if bias else None
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
-    def active(self, sizes: ConvSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: ConvSizes, alignment: Alignment = "prefix") -> dict[str, Region]:
         """The channels in and out."""
-        weight = cut(self.weight, 0, self._out_axis, sizes.out_chans, alignment)
-        weight = cut(weight, 1, self._in_axis, sizes.in_chans, alignment)
-        if self.bias is None:
-            return {"weight": weight}
-        bias = cut(self.bias, 0, self._out_axis, sizes.out_chans, alignment)
-        return {"weight": weight, "bias": bias}
+        rows = self._out_axis.range(0, sizes.out_chans, alignment)
+        columns = self._in_axis.range(1, sizes.in_chans, alignment)
+        own = {"weight": Region((rows, columns))}
+        return own if self.bias is None else own | {"bias": Region((rows,))}
 
     def forward(self, x: Tensor, sizes: ConvSizes, context: Context = PLAIN) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H / stride, W / stride), rounded up."""
-        tensors = self.active(sizes, context.alignment)
+        tensors = self.tensors(sizes, context)
         padding = self.weight.shape[-1] // 2
         return F.conv2d(
             x, tensors["weight"], tensors.get("bias"), stride=self.stride, padding=padding

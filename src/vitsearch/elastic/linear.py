@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.axis import Alignment, Axis, AxisLike, as_axis, cut
+from vitsearch.elastic.axis import Alignment, Axis, AxisLike, Range, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.region import Region
 
 Shape = tuple[int, ...]
 
@@ -54,21 +55,17 @@ class ElasticLinear(ElasticModule[LinearSizes]):
         self.bias = nn.Parameter(torch.zeros(self.out_features)) if bias else None
         nn.init.xavier_uniform_(self.weight)
 
-    def active(self, sizes: LinearSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: LinearSizes, alignment: Alignment = "prefix") -> dict[str, Region]:
         """The rows and columns of weight and bias."""
-        weight: Tensor = self.weight
-        bias: Tensor | None = self.bias
-        if (sizes.in_shape, sizes.out_shape) != (self.in_shape, self.out_shape):
-            rows = sizes.out_alignment or alignment
-            columns = sizes.in_alignment or alignment
-            corner = weight.view(*self.out_shape, *self.in_shape)
-            corner = _cut_axes(corner, 0, self._out_axes, sizes.out_shape, rows)
-            corner = _cut_axes(corner, len(self.out_shape), self._in_axes, sizes.in_shape, columns)
-            weight = corner.reshape(prod(sizes.out_shape), prod(sizes.in_shape))
-            if bias is not None:
-                bias = bias.view(self.out_shape)
-                bias = _cut_axes(bias, 0, self._out_axes, sizes.out_shape, rows).reshape(-1)
-        return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        rows = _ranges(0, self._out_axes, sizes.out_shape, sizes.out_alignment or alignment)
+        first = len(self.out_shape)
+        columns = _ranges(first, self._in_axes, sizes.in_shape, sizes.in_alignment or alignment)
+        num_rows, num_columns = prod(sizes.out_shape), prod(sizes.in_shape)
+        whole = (*self.out_shape, *self.in_shape)
+        own = {"weight": Region((*rows, *columns), whole, (num_rows, num_columns))}
+        if self.bias is not None:
+            own["bias"] = Region(rows, self.out_shape, (num_rows,))
+        return own
 
     def places_of(
         self, name: str, *, rows: int | None = None, columns: int | None = None
@@ -83,7 +80,7 @@ class ElasticLinear(ElasticModule[LinearSizes]):
 
     def forward(self, x: Tensor, sizes: LinearSizes, context: Context = PLAIN) -> Tensor:
         """(B, ..., in) to (B, ..., out)."""
-        tensors = self.active(sizes, context.alignment)
+        tensors = self.tensors(sizes, context)
         return F.linear(x, tensors["weight"], tensors.get("bias"))
 
     def extra_repr(self) -> str:
@@ -96,9 +93,10 @@ def _axes(shape: AxisLike | tuple[AxisLike, ...]) -> tuple[Axis, ...]:
     return tuple(as_axis(axis) for axis in listed)
 
 
-def _cut_axes(
-    tensor: Tensor, first: int, axes: tuple[Axis, ...], shape: Shape, alignment: Alignment
-) -> Tensor:
-    for dim, (axis, width) in enumerate(zip(axes, shape, strict=True), start=first):
-        tensor = cut(tensor, dim, axis, width, alignment)
-    return tensor
+def _ranges(
+    first: int, axes: tuple[Axis, ...], shape: Shape, alignment: Alignment
+) -> tuple[Range, ...]:
+    return tuple(
+        axis.range(dim, width, alignment)
+        for dim, (axis, width) in enumerate(zip(axes, shape, strict=True), start=first)
+    )

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.axis import Alignment, AxisLike, Range, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.norm import ElasticBatchNorm
+from vitsearch.elastic.region import Region
 
 Grid = tuple[int, int]
 
@@ -49,22 +50,24 @@ class ElasticDepthwise(ElasticModule[DepthwiseSizes]):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     @property
+    def _kernel_dims(self) -> range:
+        return range(2, self.weight.dim())
+
+    @property
     def num_dims(self) -> int:
         """1 or 2."""
         return self.weight.dim() - 2
 
-    def active(self, sizes: DepthwiseSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: DepthwiseSizes, alignment: Alignment = "prefix") -> dict[str, Region]:
         """The channels of a width, the middle of the kernel."""
-        weight = cut(self.weight, 0, self._axis, sizes.channels, alignment)
-        for dim in range(2, weight.dim()):
-            margin = (weight.shape[dim] - sizes.kernel_size) // 2
-            if margin:
-                weight = weight.narrow(dim, margin, sizes.kernel_size)
-        return {"weight": weight, "bias": cut(self.bias, 0, self._axis, sizes.channels, alignment)}
+        rows = self._axis.range(0, sizes.channels, alignment)
+        largest, width = self.weight.shape[-1], sizes.kernel_size
+        middle = (Range(dim, largest, (largest - width) // 2, width) for dim in self._kernel_dims)
+        return {"weight": Region((rows, *middle)), "bias": Region((rows,))}
 
     def forward(self, x: Tensor, sizes: DepthwiseSizes, context: Context = PLAIN) -> Tensor:
         """(B, C, N) or (B, C, H, W) to the same shape."""
-        tensors = self.active(sizes, context.alignment)
+        tensors = self.tensors(sizes, context)
         weight, margin = tensors["weight"], sizes.kernel_size // 2
         if self.num_dims == 2:
             return F.conv2d(x, weight, tensors["bias"], padding=margin, groups=sizes.channels)

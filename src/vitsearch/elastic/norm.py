@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut, paste
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, paste
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.region import Region
 
 
 class ElasticLayerNorm(ElasticModule[int]):
@@ -20,16 +21,13 @@ class ElasticLayerNorm(ElasticModule[int]):
         self.weight = nn.Parameter(torch.ones(self._axis.size))
         self.bias = nn.Parameter(torch.zeros(self._axis.size))
 
-    def active(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Region]:
         """C entries."""
-        return {
-            "weight": cut(self.weight, 0, self._axis, sizes, alignment),
-            "bias": cut(self.bias, 0, self._axis, sizes, alignment),
-        }
+        return dict.fromkeys(("weight", "bias"), Region((self._axis.range(0, sizes, alignment),)))
 
     def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
-        tensors = self.active(sizes, context.alignment)
+        tensors = self.tensors(sizes, context)
         return F.layer_norm(x, (sizes,), tensors["weight"], tensors["bias"], self.eps)
 
     def extra_repr(self) -> str:
@@ -62,19 +60,14 @@ class ElasticBatchNorm(ElasticModule[int]):
         self.register_buffer("running_mean", torch.zeros(self._axis.size))
         self.register_buffer("running_var", torch.ones(self._axis.size))
 
-    def active(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Region]:
         """C entries, statistics included."""
-        own = {
-            "weight": self.weight,
-            "bias": self.bias,
-            "running_mean": self.running_mean,
-            "running_var": self.running_var,
-        }
-        return {name: cut(own[name], 0, self._axis, sizes, alignment) for name in own}
+        names = ("weight", "bias", "running_mean", "running_var")
+        return dict.fromkeys(names, Region((self._axis.range(0, sizes, alignment),)))
 
     def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """(B, C, ...) to the same shape."""
-        tensors = self.active(sizes, context.alignment)
+        tensors = self.tensors(sizes, context)
         mean, var = tensors["running_mean"], tensors["running_var"]
         training, key = self.training, context.norm_key(self.path)
         if context.estimator is not None:

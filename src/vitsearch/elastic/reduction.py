@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.conv import ConvSizes, ElasticConv2d
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.norm import ElasticLayerNorm
+from vitsearch.elastic.region import Region
 
 Grid = tuple[int, int]
 
@@ -69,11 +70,10 @@ class ElasticReduction(ElasticModule[ReductionSizes]):
         for positions in self.pos_embed.values():
             nn.init.trunc_normal_(positions, std=0.02)
 
-    def active(self, sizes: ReductionSizes, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: ReductionSizes, alignment: Alignment = "prefix") -> dict[str, Region]:
         """The position embedding of the patches that come out, private to their grid."""
-        name = _name(sizes.grid)
-        positions = cut(self.pos_embed[name], 2, self._axis, sizes.embed_dim, alignment)
-        return {f"pos_embed.{name}": positions}
+        channels = self._axis.range(2, sizes.embed_dim, alignment)
+        return {f"pos_embed.{_name(sizes.grid)}": Region((channels,))}
 
     def children_sizes(self, sizes: ReductionSizes) -> dict[str, Any]:
         """Both widths."""
@@ -86,7 +86,7 @@ class ElasticReduction(ElasticModule[ReductionSizes]):
     def forward(self, x: Tensor, sizes: ReductionSizes, context: Context = PLAIN) -> Tensor:
         """(B, prefix + patches, C_in) to (B, prefix + patches / 4, C)."""
         of = self.children_sizes(sizes)
-        (positions,) = self.active(sizes, context.alignment).values()
+        (positions,) = self.tensors(sizes, context).values()
         prefix = sizes.num_prefix_tokens
         normed = self.norm(x, of["norm"], context)
         tokens = self.token(normed[:, :prefix], of["token"], context)

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.elastic.attention import AttentionLike, ElasticHeads
 from vitsearch.elastic.axis import Alignment, AxisLike
+from vitsearch.elastic.region import Region
+from vitsearch.elastic.summing_attention import summing_attention
 
 
 class RelativeAttentionSizes(AttentionLike, Protocol):
@@ -33,8 +36,8 @@ class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
     The embedding r of a query and a key patch is an entry of the table of rows plus one of the
     table of columns, by their distances, which are clamped to `max_distance`; entry 0 of both
     wherever one of the two is no patch. There are two forms with the same result. *Dense*: r for
-    each pair of tokens. *Tables*: products with the entries, which are then looked up; many pairs
-    share an entry, so it is cheaper where tokens are many.
+    each pair of tokens. *Tables*: products with the entries, looked up for rows and columns of
+    keys; many pairs share an entry, so it is cheaper where tokens are many.
     """
 
     def __init__(
@@ -48,15 +51,14 @@ class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
         for table in (self.relative_keys, self.relative_values):
             nn.init.trunc_normal_(table, std=0.02)
 
-    def active(
+    def regions(
         self, sizes: RelativeAttentionSizes, alignment: Alignment = "prefix"
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Region]:
         """The tables whole: all heads share them."""
-        return {"relative_keys": self.relative_keys, "relative_values": self.relative_values}
+        return dict.fromkeys(("relative_keys", "relative_values"), Region(()))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: RelativeAttentionSizes) -> Tensor:
         """In the cheaper of the two forms."""
-        q = q * sizes.head_dim**-0.5
         places = self._places(sizes.grid, q.device)
         form = self._dense if sizes.dense else self._by_tables
         return form(q, k, v, sizes.grid, places)
@@ -77,9 +79,10 @@ class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
         prefix = q.shape[2] - grid[0] * grid[1]
         rows = places[0][:, None, :, None].expand(*grid, *grid).reshape(grid[0] * grid[1], -1)
         columns = places[1][None, :, None, :].expand(*grid, *grid).reshape(grid[0] * grid[1], -1)
-        index = nn.functional.pad(torch.stack([rows, columns]), (prefix, 0, prefix, 0))
+        index = F.pad(torch.stack([rows, columns]), (prefix, 0, prefix, 0))
         keys = self.relative_keys[0][index[0]] + self.relative_keys[1][index[1]]  # (N, N, head_dim)
         values = self.relative_values[0][index[0]] + self.relative_values[1][index[1]]
+        q = q * q.shape[-1] ** -0.5
         scores = q @ k.transpose(-2, -1) + torch.einsum("bhnd,nmd->bhnm", q, keys)
         weights = scores.softmax(dim=-1)
         return weights @ v + torch.einsum("bhnm,nmd->bhnd", weights, values)
@@ -87,43 +90,56 @@ class ElasticRelativeAttention(ElasticHeads[RelativeAttentionSizes]):
     def _by_tables(
         self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], places: tuple[Tensor, Tensor]
     ) -> Tensor:
-        entries = self.relative_keys.shape[1]
-        met = q @ self.relative_keys.flatten(0, 1).T  # (B, heads, N, 2 * entries)
-        weights = (q @ k.transpose(-2, -1) + _looked_up(met, grid, places)).softmax(dim=-1)
-        gathered = _gathered(weights, entries, grid, places)
-        return weights @ v + gathered @ self.relative_values.flatten(0, 1)
+        """With attention's scores and weights by rows and columns of keys, never by pairs.
+
+        What all keys of a query have in common does not change its weights, and these add up to 1.
+        So entry 0, which prefix tokens get, is taken off the keys' tables, and given as a whole to
+        every value.
+        """
+        prefix = q.shape[2] - grid[0] * grid[1]
+        keys, _ = _apart(self.relative_keys)
+        values, beside = _apart(self.relative_values)
+        scores = _looked_up(q @ keys.T, grid, places)
+        attended, sums = summing_attention(q, k, v, scores, _lines(grid, prefix, q.device))
+        gathered = _gathered(sums, len(values), grid, places)
+        return attended + F.linear(gathered, values.T, beside)
+
+
+def _apart(table: Tensor) -> tuple[Tensor, Tensor]:
+    """A table (2, entries, head_dim) as (2 * entries, head_dim) without what entry 0 is: that."""
+    beside = table[0, 0] + table[1, 0]
+    return torch.cat([table[0] - beside, table[1]]), beside
+
+
+def _lines(grid: tuple[int, int], prefix: int, device: torch.device) -> Tensor:
+    """(N, rows + columns) which row and column a token is in; none for a prefix token."""
+    rows, columns = (torch.eye(count, device=device) for count in grid)
+    of_rows, of_columns = rows.repeat_interleave(grid[1], 0), columns.repeat(grid[0], 1)
+    return F.pad(torch.cat([of_rows, of_columns], dim=1), (0, 0, prefix, 0))
 
 
 def _looked_up(met: Tensor, grid: tuple[int, int], places: tuple[Tensor, Tensor]) -> Tensor:
-    """Products with the entries (B, heads, N, 2 * entries) to scores of pairs (B, heads, N, N)."""
+    """Products with entries (B, heads, N, 2 * entries) by line (B, heads, N, rows + columns)."""
     batch, heads, tokens, both = met.shape
     prefix = tokens - grid[0] * grid[1]
-    rows, columns = met[:, :, prefix:].reshape(batch, heads, *grid, both).chunk(2, dim=-1)
-    # A row's score is the same for all keys of a row: look it up once, spread it out.
+    _, patches = met.split_with_sizes([prefix, tokens - prefix], dim=2)
+    rows, columns = patches.reshape(batch, heads, *grid, both).chunk(2, dim=-1)
     by_row = rows.gather(-1, places[0][:, None].expand(batch, heads, *grid, grid[0]))
     by_column = columns.gather(-1, places[1].expand(batch, heads, *grid, grid[1]))
-    patches = (by_row[..., :, None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
-    beside = met[..., 0] + met[..., both // 2]  # (B, heads, N): a prefix token on either side
-    first = beside[:, :, prefix:, None].expand(-1, -1, -1, prefix)
-    top = beside[:, :, :prefix, None].expand(-1, -1, -1, tokens)
-    return torch.cat([top, torch.cat([first, patches], dim=-1)], dim=2)
+    return F.pad(torch.cat([by_row, by_column], dim=-1).flatten(2, 3), (0, 0, prefix, 0))
 
 
 def _gathered(
-    weights: Tensor, entries: int, grid: tuple[int, int], places: tuple[Tensor, Tensor]
+    sums: Tensor, entries: int, grid: tuple[int, int], places: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Attention of pairs (B, heads, N, N), added up by entry (B, heads, N, 2 * entries)."""
-    batch, heads, tokens, _ = weights.shape
+    """Attention by line (B, heads, N, rows + columns), added up by entry (B, heads, N, entries)."""
+    batch, heads, tokens, _ = sums.shape
     prefix = tokens - grid[0] * grid[1]
-    patches = weights[:, :, prefix:, prefix:].reshape(batch, heads, *grid, *grid)
-    zeros = weights.new_zeros(batch, heads, *grid, entries)
+    _, patches = sums.split_with_sizes([prefix, tokens - prefix], dim=2)
+    patches = patches.reshape(batch, heads, *grid, -1)
+    rows, columns = patches.split_with_sizes(list(grid), dim=-1)
+    zeros = sums.new_zeros(batch, heads, *grid, entries // 2)
     row_places = places[0][:, None].expand(batch, heads, *grid, grid[0])
-    column_places = places[1].expand(batch, heads, *grid, grid[1])
-    by_row = zeros.scatter_add(-1, row_places, patches.sum(dim=-1)).flatten(2, 3)
-    by_column = zeros.scatter_add(-1, column_places, patches.sum(dim=-2)).flatten(2, 3)
-    beside = weights[:, :, prefix:, :prefix].sum(dim=-1, keepdim=True)
-    of_patches = torch.cat([beside, by_row[..., 1:], beside, by_column[..., 1:]], dim=-1)
-    total = weights[:, :, :prefix].sum(dim=-1, keepdim=True)
-    blank = total.new_zeros(batch, heads, prefix, entries - 1)
-    of_prefix = torch.cat([total, blank, total, blank], dim=-1)
-    return torch.cat([of_prefix, of_patches], dim=2)
+    by_row = zeros.scatter_add(-1, row_places, rows)
+    by_column = zeros.scatter_add(-1, places[1].expand(batch, heads, *grid, grid[1]), columns)
+    return F.pad(torch.cat([by_row, by_column], dim=-1).flatten(2, 3), (0, 0, prefix, 0))

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, cut
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.region import Region
 
 
 class PatchStemSizes(Protocol):
@@ -57,21 +58,16 @@ class ElasticPatchEmbed(ElasticModule[int]):
         else:
             self.register_parameter("dist_token", None)
 
-    def active(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Tensor]:
+    def regions(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Region]:
         """C channels."""
-        own = {
-            "weight": cut(self.weight, 0, self._axis, sizes, alignment),
-            "bias": cut(self.bias, 0, self._axis, sizes, alignment),
-            "cls_token": cut(self.cls_token, 2, self._axis, sizes, alignment),
-            "pos_embed": cut(self.pos_embed, 2, self._axis, sizes, alignment),
-        }
-        if self.dist_token is not None:
-            own["dist_token"] = cut(self.dist_token, 2, self._axis, sizes, alignment)
-        return own
+        rows = Region((self._axis.range(0, sizes, alignment),))
+        channels = Region((self._axis.range(2, sizes, alignment),))
+        own = {"weight": rows, "bias": rows, "cls_token": channels, "pos_embed": channels}
+        return own if self.dist_token is None else own | {"dist_token": channels}
 
     def forward(self, images: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """Project, put the prefix tokens in front, add positions."""
-        tensors = self.active(sizes, context.alignment)
+        tensors = self.tensors(sizes, context)
         x = F.conv2d(images, tensors["weight"], tensors["bias"], stride=self.patch_size)
         x = x.flatten(2).transpose(1, 2)  # (B, patches, C)
         prefix = [tensors[name] for name in ("cls_token", "dist_token") if name in tensors]

@@ -137,19 +137,40 @@ class ElasticTransformer(nn.Module):
             stage = self.stages[index]
             assert isinstance(stage, ElasticStage)
             if stage.transition is not None:
-                x = self._run_layer(stage.transition, x, stage_plan.transition, context)
+                x = self.run_layer(stage.transition, x, stage_plan.transition, context)
             if note is not None:
                 note(index, 0, x)
             for done, block_plan in enumerate(stage_plan.blocks, start=1):
-                x = self._run_layer(stage.blocks[block_plan.slot], x, block_plan, context)
+                block = stage.blocks[block_plan.slot]
+                assert isinstance(block, ElasticBlock)
+                x = self.run_layer(block, x, block_plan, context)
                 if note is not None:
                     note(index, done, x)
         return x  # type: ignore[no-any-return]
 
-    def _run_layer(self, layer: nn.Module, x: Tensor, plan: Any, context: Context) -> Tensor:
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return _run_checkpointed(layer, x, plan, context)
-        return layer(x, plan, context)  # type: ignore[no-any-return]
+    def layers(self, plan: Plan) -> Iterator[tuple[ElasticModule[Any], Any]]:
+        """Every layer from stem to final norm that a plan uses, in order, with its sizes."""
+        for layer, sizes, _, _ in self._parts(plan):
+            yield layer, sizes
+
+    def all_layers(self) -> Iterator[ElasticModule[Any]]:
+        """Every layer from stem to final norm, in order."""
+        yield self.stem
+        for stage in self.stages:
+            assert isinstance(stage, ElasticStage)
+            if stage.transition is not None:
+                yield stage.transition
+            yield from (block for block in stage.blocks if isinstance(block, ElasticBlock))
+        yield self.norm
+
+    def run_layer(
+        self, layer: ElasticModule[Any], x: Tensor, sizes: Any, context: Context
+    ) -> Tensor:
+        """One layer; of transitions and blocks what they compute may be forgotten in between."""
+        recompute = self.grad_checkpointing and torch.is_grad_enabled()
+        if recompute and layer is not self.stem and layer is not self.norm:
+            return _run_checkpointed(layer, x, sizes, context)
+        return layer(x, sizes, context)  # type: ignore[no-any-return]
 
     def run_norms(self, images: Tensor, plan: Plan, context: Context) -> None:
         """Pass images through as much of the network as has BatchNorm."""
@@ -166,7 +187,10 @@ class ElasticTransformer(nn.Module):
 
     def run_heads(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> HeadOutputs:
         """Images (B, C, H, W) to what each classifier says, those for training included."""
-        tokens = self.run_features(images, plan, context)
+        return self.heads_of(self.run_features(images, plan, context), plan, context)
+
+    def heads_of(self, tokens: Tensor, plan: Plan, context: Context = PLAIN) -> HeadOutputs:
+        """Normalised tokens (B, N, C) to what each classifier says."""
         distillation = patches = None
         if self.head_dist is not None:
             distillation = self._classify(self.head_dist, tokens[:, 1], plan.head, context)
@@ -193,9 +217,16 @@ class ElasticTransformer(nn.Module):
         features = self.head_drop(features)
         if head is None:
             return features
-        return head(features, self._classifier_sizes(plan), context)  # type: ignore[no-any-return]
+        return head(features, self.classifier_sizes(plan), context)  # type: ignore[no-any-return]
 
-    def _classifier_sizes(self, plan: HeadPlan) -> LinearSizes:
+    def classifiers(self) -> Iterator[ElasticLinear]:
+        """Every classifier there is, those for training included."""
+        for head in (self.head, self.head_dist, self.head_patch):
+            if head is not None:
+                yield head
+
+    def classifier_sizes(self, plan: HeadPlan) -> LinearSizes:
+        """The sizes of each classifier."""
         return LinearSizes((plan.embed_dim,), (self.num_classes,))
 
     def run(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> Tensor:
@@ -203,7 +234,7 @@ class ElasticTransformer(nn.Module):
         return self.run_classifier(self.run_features(images, plan, context), plan.head, context)
 
     def _parts(self, plan: Plan) -> Iterator[tuple[ElasticModule[Any], Any, str, str]]:
-        """Every layer that a plan uses: layer, sizes, its name here, its name when extracted."""
+        """Stem to final norm, as a plan uses them: layer, sizes, name here, name extracted."""
         yield self.stem, plan.stem, "stem", "stem"
         for index, stage_plan in enumerate(plan.stages):
             stage, name = self.stages[index], f"stages.{index}"
@@ -221,15 +252,16 @@ class ElasticTransformer(nn.Module):
                     f"{name}.blocks.{position}",
                 )
         yield self.norm, plan.head.embed_dim, "norm", "norm"
-        for head, name in ((self.head, "head"), (self.head_dist, "head_dist")):
-            if head is not None:
-                yield head, self._classifier_sizes(plan.head), name, name
 
     def active_state(self, plan: Plan, alignment: Alignment = "prefix") -> dict[str, Tensor]:
         """The weights that a plan uses, named as in the network extracted for it."""
         state: dict[str, Tensor] = {}
         for layer, sizes, _, name in self._parts(plan):
             state |= active_state(layer, sizes, f"{name}.", alignment)
+        for head, name in ((self.head, "head"), (self.head_dist, "head_dist")):
+            if head is not None:
+                sizes = self.classifier_sizes(plan.head)
+                state |= active_state(head, sizes, f"{name}.", alignment)
         return state
 
     def norm_paths(self, plan: Plan) -> dict[str, str]:

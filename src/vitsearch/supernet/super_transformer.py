@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch import Tensor
 from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
-from vitsearch.spaces.plan import Plan
+from vitsearch.supernet import together
 from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
+from vitsearch.supernet.together import Run
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
@@ -22,6 +24,8 @@ ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
     "cyclic": ("cyclic",),
 }
 """How a step runs an architecture under each rule of sharing."""
+
+FoundT = TypeVar("FoundT")
 
 
 class SuperTransformer(ElasticTransformer):
@@ -96,9 +100,8 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        logits = [
-            self._run_shared(*share) for share in self._shares(images, architectures, statistics)
-        ]
+        found = together.run(self, self._runs(images, architectures, statistics))
+        logits = [self._added(ways) for ways in self._by_share(found)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
     def forward_heads(
@@ -117,15 +120,16 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        return [self._heads_shared(*share) for share in self._shares(images, architectures, None)]
+        found = together.run_heads(self, self._runs(images, architectures, None))
+        return [self._added_heads(ways) for ways in self._by_share(found)]
 
-    def _shares(
+    def _runs(
         self,
         images: Tensor,
         architectures: Architecture | Sequence[Architecture] | None,
         statistics: Sequence[NormStatistics | None] | None,
-    ) -> list[tuple[Tensor, Plan, Context]]:
-        """Images, sizes and statistics of each architecture."""
+    ) -> list[Run]:
+        """Images, sizes and statistics of each architecture, once for each way it is run."""
         chosen = self._listed(architectures)
         if images.shape[0] % len(chosen):
             raise ConfigError(
@@ -135,13 +139,18 @@ class SuperTransformer(ElasticTransformer):
         contexts = [Context(given) for given in statistics or [None] * len(chosen)]
         shares = images.chunk(len(chosen)) if len(chosen) > 1 else (images,)
         plans = [self.space.plan(architecture) for architecture in chosen]
-        return list(zip(shares, plans, contexts, strict=True))
+        return [
+            Run(share, plan, way)
+            for share, plan, context in zip(shares, plans, contexts, strict=True)
+            for way in self._ways(context)
+        ]
 
-    def _run_shared(self, images: Tensor, plan: Plan, context: Context) -> Tensor:
-        return self._added([self.run(images, plan, way) for way in self._ways(context)])
+    def _by_share(self, found: Sequence[FoundT]) -> list[Sequence[FoundT]]:
+        """Results of all runs, those of one architecture together."""
+        ways = len(ALIGNMENTS[self.sharing])
+        return [found[start : start + ways] for start in range(0, len(found), ways)]
 
-    def _heads_shared(self, images: Tensor, plan: Plan, context: Context) -> HeadOutputs:
-        ways = [self.run_heads(images, plan, way) for way in self._ways(context)]
+    def _added_heads(self, ways: Sequence[HeadOutputs]) -> HeadOutputs:
         distillation = [way.distillation for way in ways if way.distillation is not None]
         patches = [way.patches for way in ways if way.patches is not None]
         return HeadOutputs(
@@ -154,7 +163,7 @@ class SuperTransformer(ElasticTransformer):
     def _ways(self, context: Context) -> list[Context]:
         return [replace(context, alignment=way) for way in ALIGNMENTS[self.sharing]]
 
-    def _added(self, ways: list[Tensor]) -> Tensor:
+    def _added(self, ways: Sequence[Tensor]) -> Tensor:
         if len(ways) == 1:
             return ways[0]
         both = ways[0] + ways[1]

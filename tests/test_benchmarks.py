@@ -1,0 +1,63 @@
+"""The benchmarks run, at sizes that mean nothing; no time is judged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmarks import __main__ as command
+from benchmarks import extracted, sampling, search, steps
+from benchmarks.tables import Section
+from benchmarks.timing import Settings
+from benchmarks.timm_blocks import timm_twin
+from rich.console import Console
+
+from vitsearch import build_space
+
+TINY = Settings(rounds=1, clock="cpu", quick=True)
+
+
+def printed(section: Section) -> str:
+    json.dumps(section.to_dict())
+    console = Console(width=140, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    section.print_on(console)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("name", ["autoformer", "vit_resnas"])
+def test_steps_have_their_peers(name):
+    section = steps.measure_case(steps.Case(name, 4, (2, 1), steps.ALL), TINY)
+    labels = [row.label for row in section.rows]
+    plain = [steps.PLAIN] if name == "autoformer" else []
+    ends = ["masked", "1 architectures"]
+    assert labels == ["2 architectures", "largest", "extracted", *plain, *ends]
+    assert all(row.milliseconds > 0 for row in section.rows)
+    assert "x largest" in printed(section)
+
+
+def test_search_and_networks_taken_out():
+    section = search.measure_candidate("glit", TINY, images=4, batch=2)
+    assert [row.label for row in section.rows] == ["bare forward", "candidate", "its statistics"]
+    space = build_space("glit", mixer="attention", num_blocks=2)
+    section = extracted.measure_pair(space, 2, TINY, compiled=False)
+    assert len(section.rows) == 4
+    assert [bool(row.ratios) for row in section.rows] == [False, True] * 2
+
+
+def test_architectures_without_networks():
+    rows = sampling.measure_space("glit", TINY, scale=100)
+    assert len(rows) == 6
+    assert "within" in printed(Section("sampling", rows))
+
+
+def test_twins_have_the_sizes_of_ours():
+    space = build_space("glit", mixer="attention")
+    twin = timm_twin(space, space.largest())
+    expected = space.plan(space.largest()).cost(1000).params
+    assert sum(p.numel() for p in twin.parameters()) == expected
+
+
+def test_an_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.parse(["steps", "speed"])
+    assert "speed is no part; there are startup" in capsys.readouterr().err
