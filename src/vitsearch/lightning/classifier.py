@@ -197,7 +197,8 @@ class SearchableClassifier(TrainingModule):
     def on_validation_epoch_start(self) -> None:
         """Estimate the BatchNorm statistics of the reference architectures."""
         if self.net.has_batch_norm:
-            batches = [x.to(self.device, self.dtype) for x in statistics_batches(self.trainer)]
+            like = next(self.parameters())
+            batches = [images.to(like) for images in statistics_batches(self.trainer)]
             for name, architecture in self.references.items():
                 self._statistics[name] = self.net.estimate_statistics(architecture, batches)
 
