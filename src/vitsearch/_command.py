@@ -281,15 +281,17 @@ def refuse_distributed_multirun(config: DictConfig) -> None:
 
 
 def save_config(config: DictConfig, folder: Path) -> None:
-    """Write the run's configuration, resolved, as config.yaml; its first line is the command.
+    """Write the resolved configuration as config.yaml; its first line is the command, if any.
 
     Raises:
         ConfigError: The run folder cannot be written.
     """
     plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    hydra = HydraConfig.get()
-    given = list(hydra.overrides.task)
-    first = _resume.command_line(folder, str(hydra.job.config_name), given)
+    first = ""
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        given = list(hydra.overrides.task)
+        first = _resume.command_line(folder, str(hydra.job.config_name), given)
     try:
         _resume.sweep(folder)
         write_text(folder / _resume.CONFIG_FILE, first + OmegaConf.to_yaml(plain))

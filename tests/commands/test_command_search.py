@@ -26,9 +26,11 @@ from tests.commands.running import (
 FILES = {
     "config.yaml",
     "finished.json",
+    "timing.json",
     "search/settings.json",
     "search/history.jsonl",
     "search/best.json",
+    "search/result.json",
     "best/architecture.json",
     "best/model.safetensors",
 }
