@@ -148,6 +148,8 @@ def test_a_run_folder_stands_for_its_model(extracted, tmp_path, damaged):
 
 def test_folder_can_be_read_by_others(folder):
     assert folder.stat().st_mode & 0o777 == 0o755
+    modes = {file.stat().st_mode for file in folder.iterdir()}
+    assert len(modes) == 1  # what new files get here
 
 
 def test_folder_is_replaced_whole(extracted, folder):

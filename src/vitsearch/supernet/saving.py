@@ -108,6 +108,8 @@ def write_model(
     write_json(folder / ARCHITECTURE_FILE, describe_model(network, class_names=class_names))
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    # safetensors writes files that only their owner can read.
+    (folder / WEIGHTS_FILE).chmod((folder / ARCHITECTURE_FILE).stat().st_mode)
 
 
 def find_model(path: str | Path) -> Path:
