@@ -2,7 +2,8 @@
 
 A layer's weights are cut for all sub-networks by one operation, so that its backward pass returns
 one gradient for a weight, as soon as the layer is done. Sub-networks that have the same sizes in a
-layer run through it as one batch, unless each share of it has statistics of its own there.
+layer run through it as one batch, but not before a layer that normalises each share by itself: its
+running statistics stay, to the bit, what the sub-networks one after the other would leave.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Run]:
     """Images to normalised tokens (B, N, C), for each sub-network."""
     sizes_of = [dict(network.layers(run.plan)) for run in runs]
     tensors = [run.x for run in runs]
-    for layer in network.all_layers():
+    layers = list(network.all_layers())
+    apart = max((n for n, layer in enumerate(layers) if _has_own_statistics(layer)), default=-1)
+    for number, layer in enumerate(layers):
         users = [index for index, sizes in enumerate(sizes_of) if layer in sizes]
         sizes = [sizes_of[index][layer] for index in users]
         contexts = _taken(layer, sizes, [runs[index].context for index in users])
         shapes = [tensors[index].shape[1:] for index in users]
-        for group in _alike(layer, sizes, contexts, shapes):
+        alone = [[place] for place in range(len(users))]
+        for group in alone if number <= apart else _alike(sizes, contexts, shapes):
             shares = [tensors[users[place]] for place in group]
             x = torch.cat(shares) if len(shares) > 1 else shares[0]
             x = network.run_layer(layer, x, sizes[group[0]], contexts[group[0]])
@@ -66,18 +70,13 @@ def run(network: ElasticTransformer, runs: Sequence[Run]) -> list[Tensor]:
 
 
 def _alike(
-    layer: ElasticModule[Any],
-    sizes: Sequence[Any],
-    contexts: Sequence[Context],
-    shapes: Sequence[torch.Size],
+    sizes: Sequence[Any], contexts: Sequence[Context], shapes: Sequence[torch.Size]
 ) -> list[list[int]]:
     """Which calls of a layer can be one: their positions."""
     groups: dict[Any, list[int]] = {}
     for place, (own, context, shape) in enumerate(zip(sizes, contexts, shapes, strict=True)):
         key = own, context.alignment, id(context.statistics), shape
         groups.setdefault(key, []).append(place)
-    if len(groups) < len(sizes) and _has_own_statistics(layer):
-        return [[place] for place in range(len(sizes))]
     return list(groups.values())
 
 
