@@ -20,6 +20,7 @@ from typing import Any
 
 from vitsearch._launch import is_first_process, launch_id
 from vitsearch.errors import ConfigError
+from vitsearch.files import read_json_or_empty
 
 try:
     import fcntl
@@ -75,7 +76,7 @@ def _take(file: Path, folder: Path) -> int | None:
         try:
             _lock(descriptor)
         except BlockingIOError:
-            holder = _read(file)
+            holder = read_json_or_empty(file)
             os.close(descriptor)
             raise _taken(folder, holder) from None
         except OSError as error:
@@ -111,15 +112,6 @@ def _say_who(descriptor: int, command: str) -> None:
         os.pwrite(descriptor, (json.dumps(who) + "\n").encode(), 0)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Who holds, or held, the folder; empty where that is not known."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _taken(folder: Path, holder: dict[str, Any]) -> ConfigError:
     known = {"command", "host", "pid"} <= set(holder)
     who = f" ({holder['command']}, process {holder['pid']} on {holder['host']})" if known else ""
@@ -138,7 +130,7 @@ def _follow_the_first(file: Path, folder: Path) -> None:
     own = launch_id()
     deadline = time.monotonic() + _FIRST_SECONDS
     while own is not None:
-        holder = _read(file)
+        holder = read_json_or_empty(file)
         if holder.get("launch", own) == own:  # or nobody's: the first one is yet to come
             return
         if time.monotonic() > deadline:

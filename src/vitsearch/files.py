@@ -42,6 +42,15 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=2) + "\n")
 
 
+def read_json_or_empty(file: Path) -> dict[str, Any]:
+    """An object of JSON; empty where there is none, or none that can be read."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target`; takes its place if the block succeeds, or goes."""

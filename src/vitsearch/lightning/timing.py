@@ -5,7 +5,6 @@ It lies apart from the history and the metrics, which are the same for the same 
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from vitsearch.files import write_json
+from vitsearch.files import read_json_or_empty, write_json
 from vitsearch.lightning.processes import rank_and_world
 from vitsearch.reports.run_files import TIMING_FILE
 
@@ -46,7 +45,7 @@ class Stopwatch:
         rank, world = rank_and_world()
         self._writes = rank == 0
         self._started = self._lapped = time.monotonic()
-        self._earlier = [] if not goes_on else _read(self._file).get(part, [])
+        self._earlier = [] if not goes_on else read_json_or_empty(self._file).get(part, [])
         self._entry = {
             "seconds": 0.0,
             "device": device_name(device),
@@ -61,7 +60,10 @@ class Stopwatch:
             return
         self._lapped = time.monotonic()
         self._entry |= {"seconds": round(self._lapped - self._started, 3), **facts}
-        write_json(self._file, {**_read(self._file), self._part: [*self._earlier, self._entry]})
+        write_json(
+            self._file,
+            {**read_json_or_empty(self._file), self._part: [*self._earlier, self._entry]},
+        )
 
     def lap_at_times(self, **facts: Any) -> None:
         """The same where this is called often: writes now and then."""
@@ -130,12 +132,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from the sources
             continue
     return found
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """What is there; a file that cannot be read is no reason to end a run."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
