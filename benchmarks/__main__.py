@@ -2,9 +2,9 @@
 
 Parts: steps (a training step of several architectures), extracted (a network taken out beside
 timm's), search (a candidate beside its forward pass; two processes beside one), balance (how uneven
-steps are over processes), sampling (architectures without networks), startup. Every part
-interleaves its candidates in rounds and takes ratios round by round: median, lowest and highest.
-Use an idle machine, or `--clock cpu`.
+steps are over processes), processes (a training step on two processes beside one), sampling
+(architectures without networks), startup. Every part interleaves its candidates in rounds and takes
+ratios round by round: median, lowest and highest. Use an idle machine, or `--clock cpu`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks import balance, extracted, sampling, search, startup, steps
+from benchmarks import balance, extracted, processes, sampling, search, startup, steps
 from benchmarks.tables import Section
 from benchmarks.timing import CLOCKS, Settings
 
@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Section]]] = {
     "sampling": sampling.measure,
     "search": search.measure,
     "balance": balance.measure,
+    "processes": processes.measure,
     "extracted": extracted.measure,
     "steps": steps.measure,
 }

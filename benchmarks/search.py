@@ -20,8 +20,8 @@ import vitsearch
 from benchmarks.tables import Row, Section, rows_of
 from benchmarks.timing import Rounds, Settings, side_by_side
 from vitsearch import SuperTransformer
-from vitsearch.lightning.run_search import score_in_turn
 from vitsearch.lightning.scoring import Scorer
+from vitsearch.lightning.scoring_together import score_together
 
 BARE, CANDIDATE, STATISTICS = "bare forward", "candidate", "its statistics"
 
@@ -109,7 +109,7 @@ def _work(rank: int, folder: str, name: str, settings: Settings, images: int, co
             distributed.barrier()
             start = time.perf_counter()
             if both:
-                score_in_turn(scorer, chosen)
+                score_together(scorer, chosen)
             elif rank == 0:
                 for architecture in chosen:
                     scorer.score(architecture)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,17 @@ LARGEST, EXTRACTED, PLAIN, MASKED = "largest", "extracted", "plain timm", "maske
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A space, its batch, how many architectures, and which peers."""
+    """A space, its batch, how many architectures, and which peers.
+
+    Attributes:
+        share: The MACs of the architectures beside the largest one's; `None` for the space's mean.
+    """
 
     space: str
     batch: int
     counts: tuple[int, ...]
     peers: tuple[str, ...]
+    share: float | None = None
 
 
 ALL = (LARGEST, EXTRACTED, PLAIN, MASKED)
@@ -39,7 +44,7 @@ DEMOS = tuple(
     Case(name, 32, (4, 1, 2, 8, 16), ALL) for name in ("glit", "vit_resnas", "vitas", "autoformer")
 )
 PAPERS = (
-    Case("vit_resnas_tiny", 32, (4,), (LARGEST, EXTRACTED, MASKED)),
+    Case("vit_resnas_tiny", 32, (4,), (LARGEST, EXTRACTED, MASKED), share=0.406),
     Case("glit_tiny", 32, (4,), (EXTRACTED,)),
     Case("vitas_small", 32, (4,), (EXTRACTED,)),
     Case("autoformer_tiny", 32, (4,), (EXTRACTED, PLAIN)),
@@ -54,7 +59,7 @@ def cases(settings: Settings) -> Iterator[Case]:
         chosen = tuple(known.get(n, Case(n, 32, (4,), ALL)) for n in settings.spaces)
     for case in chosen:
         counts = settings.architectures or case.counts
-        yield Case(case.space, settings.batch or case.batch, counts, case.peers)
+        yield replace(case, batch=settings.batch or case.batch, counts=counts)
 
 
 def measure(settings: Settings) -> Iterator[Section]:
@@ -73,7 +78,7 @@ def measure_case(case: Case, settings: Settings) -> Section:
     shape = (case.batch, space.in_chans, space.image_size, space.image_size)
     images = torch.randn(shape, device=settings.device)
     first = case.counts[0]
-    chosen = usual_architectures(space, first)
+    chosen = usual_architectures(space, first, case.share)
     steps = _Steps(net, images, settings)
     candidates: dict[str, Callable[[], object]] = {f"{first} architectures": steps.of(chosen)}
     if LARGEST in case.peers:
@@ -99,13 +104,19 @@ def measure_case(case: Case, settings: Settings) -> Section:
     return Section(title, rows)
 
 
-def usual_architectures(space: SearchSpace, count: int) -> list[Architecture]:
-    """Random ones whose mean MACs are near the space's: the closest of 32 draws."""
+def usual_architectures(
+    space: SearchSpace, count: int, share: float | None = None
+) -> list[Architecture]:
+    """Random ones whose mean MACs are near the space's, or that share of the largest one's.
+
+    They are the closest of some draws.
+    """
     rng = random.Random(0)
-    draws = [[space.sample(rng) for _ in range(count)] for _ in range(32)]
+    draws = [[space.sample(rng) for _ in range(count)] for _ in range(32 if share is None else 512)]
     model = vitsearch.costs.CostModel(space)
     means = [sum(model.cost(one).macs for one in draw) / count for draw in draws]
-    usual = sum(means) / len(means)
+    largest = model.cost(space.largest()).macs
+    usual = sum(means) / len(means) if share is None else share * largest
     return draws[min(range(len(draws)), key=lambda index: abs(means[index] - usual))]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -64,5 +65,6 @@ class ElasticConvStem(ElasticModule[ConvStemSizes]):
             x = self.get_submodule(conv)(x, of[conv], context)
             return F.relu(self.get_submodule(norm)(x, of[norm], context))
 
-        y = unit(1, images)
+        # Channels last: convolutions of few channels are faster, and patches come out as tokens.
+        y = unit(1, images.contiguous(memory_format=torch.channels_last))
         return self.patch(y + unit(3, unit(2, y)), of["patch"], context)  # type: ignore[no-any-return]

@@ -19,8 +19,8 @@ from vitsearch.lightning.audit_plan import AuditPlan
 from vitsearch.lightning.audit_trainings import AuditTrainings
 from vitsearch.lightning.presence import Presence
 from vitsearch.lightning.processes import rank_and_world, wait_for_processes
-from vitsearch.lightning.run_search import score_in_turn
 from vitsearch.lightning.scoring import Batch, Score, Scorer
+from vitsearch.lightning.scoring_together import score_together
 from vitsearch.lightning.training_alone import Recipe
 from vitsearch.lightning.training_log import TrainingLog
 from vitsearch.reports.audit_facts import AuditedNetwork, audit_facts
@@ -115,7 +115,7 @@ class InheritedScores:
     def __call__(self, architectures: Sequence[Architecture]) -> list[Score]:
         """The scores of architectures; all processes must ask for the same ones."""
         unknown = {a.digest: a for a in architectures if a.digest not in self._known}
-        found = score_in_turn(self._scorer, list(unknown.values()))
+        found = score_together(self._scorer, list(unknown.values()))
         self._known.update(zip(unknown, found, strict=True))
         return [self._known[architecture.digest] for architecture in architectures]
 

@@ -122,7 +122,10 @@ class SearchableClassifier(TrainingModule):
             "random": self.search_space.sample(random.Random(reference_seed)),
         }
         self._accuracies = nn.ModuleDict(
-            {name: MulticlassAccuracy(num_classes, average="micro") for name in self.references}
+            {
+                f"top1_{name}": MulticlassAccuracy(num_classes, average="micro")
+                for name in self.references
+            }
         )
         self._statistics: dict[str, NormStatistics] = {}
 
@@ -207,15 +210,7 @@ class SearchableClassifier(TrainingModule):
         images, targets = batch
         for name, architecture in self.references.items():
             logits = self.net(images, architecture, statistics=[self._statistics.get(name)])
-            self._accuracies[name].update(logits, targets)  # type: ignore[operator]
-
-    def on_validation_epoch_end(self) -> None:
-        """Log top-1 of the smallest, the largest and a random architecture."""
-        for name, accuracy in self._accuracies.items():
-            assert isinstance(accuracy, MulticlassAccuracy)
-            # `compute` adds up the counts of all processes, so that all log the same number.
-            self.log(f"val/top1_{name}", accuracy.compute(), prog_bar=True)
-            accuracy.reset()
+            self._accuracies[f"top1_{name}"].update(logits, targets)  # type: ignore[operator]
 
     # Checkpoints
 

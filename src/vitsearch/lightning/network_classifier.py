@@ -148,14 +148,6 @@ class Classifier(TrainingModule):
         for accuracy in self._accuracies.values():
             accuracy.update(logits, targets)  # type: ignore[operator]
 
-    def on_validation_epoch_end(self) -> None:
-        """Log top-1, and top-5 where there are more classes."""
-        for name, accuracy in self._accuracies.items():
-            assert isinstance(accuracy, MulticlassAccuracy)
-            # `compute` adds up the counts of all processes, so that all log the same number.
-            self.log(f"val/{name}", accuracy.compute(), prog_bar=True)
-            accuracy.reset()
-
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

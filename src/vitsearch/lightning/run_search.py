@@ -1,8 +1,8 @@
 """A search from the first candidate to the files it leaves: history, best architecture, model.
 
 The callback `EvolutionarySearch` runs it after training, `python -m vitsearch.search` from a
-checkpoint. Every process runs the same searcher; the candidates of a generation are scored by the
-processes in turn, and the counts are added up, so the history does not depend on their number.
+checkpoint. Every process runs the same searcher; the candidates of a generation are shared by the
+processes, and counts are added up, so the history does not depend on their number.
 
 A search that was interrupted goes on: the searcher is asked again from the start and told the
 scores that the history holds, and only the others are computed.
@@ -17,15 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from vitsearch import stopping
 from vitsearch.costs import Constraint, Cost, CostModel
 from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.history import History
 from vitsearch.lightning.measuring import Measurements, is_measured
-from vitsearch.lightning.processes import leave_if_wished, rank_and_world, sum_over_processes
+from vitsearch.lightning.processes import leave_if_wished, rank_and_world
 from vitsearch.lightning.scoring import Score, Scorer
+from vitsearch.lightning.scoring_together import TurnLength, score_together
 from vitsearch.lightning.search_result import (
     Scored,
     SearchResult,
@@ -37,22 +36,8 @@ from vitsearch.lightning.search_settings import search_settings
 from vitsearch.lightning.timing import Stopwatch
 from vitsearch.reports.progress import SearchProgress
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
-from vitsearch.spaces import Architecture
 from vitsearch.supernet.preprocessing import checked_preprocessing
 from vitsearch.supernet.saving import checked_class_names
-
-
-def score_in_turn(scorer: Scorer, architectures: Sequence[Architecture]) -> list[Score]:
-    """The scores of architectures, each computed by one process, known to all.
-
-    Process r of n scores architectures r, r + n, r + 2n, ...
-    """
-    rank, world = rank_and_world()
-    correct = torch.zeros(len(architectures), dtype=torch.int64, device=scorer.device)
-    for index in range(rank, len(architectures), world):
-        correct[index] = scorer.score(architectures[index]).correct
-    counts = sum_over_processes(correct).tolist()
-    return [Score(correct=count, total=scorer.num_images) for count in counts]
 
 
 def run_search(
@@ -92,7 +77,7 @@ def run_search(
         class_names = checked_class_names(class_names, net.num_classes)
     preprocessing = checked_preprocessing(preprocessing or {}, net.space.in_chans)
     model = CostModel(net.space, net.num_classes)
-    world = rank_and_world()[1]
+    turns = TurnLength()
     rungs = Halving(scorer, searcher) if halving else None
     settings = search_settings(scorer, searcher)
     if rungs is not None:
@@ -120,11 +105,13 @@ def run_search(
                 history[done:] = _halved(rungs, candidates, history[done:], model, file)
                 best = max(one.score.top1 for one in history if rungs.is_whole(one.score))
                 progress.update(candidates[0].generation, len(history), best)
-            for start in range(0, len(todo) if rungs is None else 0, world):
+            left = list(todo) if rungs is None else []
+            while left:
                 watch.lap_at_times(last_candidate=len(history))
                 leave_if_wished(scorer.device)
-                turn = todo[start : start + world]
-                scores = score_in_turn(scorer, [candidate.architecture for candidate in turn])
+                length = turns.next()
+                turn, left = left[:length], left[length:]
+                scores = score_together(scorer, [candidate.architecture for candidate in turn])
                 scored = [
                     Scored(candidate=c, score=s, cost=model.cost(c.architecture))
                     for c, s in zip(turn, scores, strict=True)

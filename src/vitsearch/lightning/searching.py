@@ -19,7 +19,7 @@ from vitsearch.lightning.halving import Halving
 from vitsearch.lightning.history import refuse_old_history
 from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
 from vitsearch.lightning.processes import rank_and_world
-from vitsearch.lightning.run_search import run_search, score_in_turn
+from vitsearch.lightning.run_search import run_search
 from vitsearch.lightning.scoring import (
     Batch,
     Scorer,
@@ -27,6 +27,7 @@ from vitsearch.lightning.scoring import (
     statistics_batches,
     test_batches,
 )
+from vitsearch.lightning.scoring_together import score_together
 from vitsearch.lightning.search_inputs import (
     SearcherFactory,
     Settings,
@@ -233,12 +234,12 @@ def search_and_report(
         measurements=measurements,
     )
     networks = {"best": result.best.candidate.architecture, "largest": scorer.net.space.largest()}
-    search_scores = score_in_turn(scorer, list(networks.values()))
+    search_scores = score_together(scorer, list(networks.values()))
     batches = None if test is None else test()
     test_scores: list[float | None] = [None] * len(networks)
     if batches is not None:
         on_test = scorer.on(batches)
-        test_scores = [score.top1 for score in score_in_turn(on_test, list(networks.values()))]
+        test_scores = [score.top1 for score in score_together(on_test, list(networks.values()))]
     if console is not None:
         rows = [
             ResultRow(

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.mixing import BatchMixer
@@ -33,7 +34,7 @@ from vitsearch.supernet import SuperTransformer, VisionTransformer
 class TrainingModule(pl.LightningModule):
     """Trains a network by objectives, with timm's optimisers and schedules.
 
-    A subclass sets `net`, and says in `run_step` how it runs.
+    A subclass sets `net`, says in `run_step` how it runs, and names what it validates.
 
     Attributes:
         net: What is trained.
@@ -71,6 +72,7 @@ class TrainingModule(pl.LightningModule):
         self._mixer = BatchMixer(
             mixup=mixup, cutmix=cutmix, label_smoothing=label_smoothing, num_classes=num_classes
         )
+        self._accuracies = nn.ModuleDict()
         self._prepared_for: ImageFacts | None = None
 
     @property
@@ -143,3 +145,11 @@ class TrainingModule(pl.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell timm's schedule the number of optimiser steps."""
         step_schedule(self, scheduler, metric)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what `validation_step` has counted."""
+        for name, accuracy in self._accuracies.items():
+            assert isinstance(accuracy, MulticlassAccuracy)
+            # `compute` adds up the counts of all processes, so that all log the same number.
+            self.log(f"val/{name}", accuracy.compute(), prog_bar=True)
+            accuracy.reset()
