@@ -86,3 +86,12 @@ def test_while_widths_warm_up(images):
     assert part.size() < network.space.size()
     chosen = BalancedSampler().sample(part, num_architectures=COUNT, step=0)
     check(network, images(network, 2 * COUNT), chosen)
+
+
+@pytest.mark.parametrize("sharing", ["bilateral", "cyclic"])
+def test_with_batch_norm(sharing, images):
+    network = make_supernet("glit", sharing)
+    for seed in range(3):
+        chosen = SandwichSampler(seed=seed).sample(network.space, num_architectures=COUNT, step=0)
+        network.zero_grad()
+        check(network, images(network, 2 * COUNT), chosen)

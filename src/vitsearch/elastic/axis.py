@@ -99,6 +99,10 @@ def cut(tensor: Tensor, dim: int, axis: Axis, width: int, alignment: Alignment) 
 
 
 def paste(tensor: Tensor, axis: Axis, width: int, alignment: Alignment, values: Tensor) -> None:
-    """Write the channels of a width back along dimension 0, where `cut` gave a copy of them."""
+    """Write the channels of a width back along dimension 0, where `cut` gave a copy of them.
+
+    Autograd does not hear of it: BatchNorm of another share has saved its running statistics for
+    the backward pass, which does not read them in training.
+    """
     places = torch.arange(width, device=tensor.device) + axis.start(width, alignment)
-    tensor[places % axis.size] = values
+    tensor.data[places % axis.size] = values
