@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tests.every_space import SMALL, perturbed, space_named
@@ -91,7 +93,13 @@ def test_while_widths_warm_up(images):
 @pytest.mark.parametrize("sharing", ["bilateral", "cyclic"])
 def test_with_batch_norm(sharing, images):
     network = make_supernet("glit", sharing)
+    x = images(network, 2 * COUNT)
     for seed in range(3):
         chosen = SandwichSampler(seed=seed).sample(network.space, num_architectures=COUNT, step=0)
         network.zero_grad()
-        check(network, images(network, 2 * COUNT), chosen)
+        apart = copy.deepcopy(network)
+        check(network, x, chosen)
+        for share, architecture in zip(x.chunk(COUNT), chosen, strict=True):
+            apart(share, architecture)
+        for name, buffer in network.named_buffers():
+            assert torch.equal(buffer, apart.get_buffer(name)), name

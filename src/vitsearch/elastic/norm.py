@@ -68,7 +68,9 @@ class ElasticBatchNorm(ElasticModule[int]):
     def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """(B, C, ...) to the same shape."""
         tensors = self.tensors(sizes, context)
-        mean, var = tensors["running_mean"], tensors["running_var"]
+        region = self.regions(sizes, context.alignment)["running_mean"]
+        # Cut now: an earlier share of the same step may have moved them.
+        mean, var = region.cut(self.running_mean), region.cut(self.running_var)
         training, key = self.training, context.norm_key(self.path)
         if context.estimator is not None:
             mean, var = context.estimator.update(key, x)
