@@ -74,6 +74,11 @@ class Axis:
             self._starts[width] = end % self.size
             end += width
 
+    @property
+    def is_elastic(self) -> bool:
+        """Whether there is more than one width."""
+        return len(self._starts) > 1
+
     def start(self, width: int, alignment: Alignment) -> int:
         """The first channel of a width."""
         if alignment == "prefix" or width == self.size:
