@@ -1,7 +1,8 @@
 """A training step of several architectures beside its peers: the same images, forward and backward.
 
 Peers: the largest architecture on the whole batch; the same architectures as networks of their own,
-a share each; the peer's masked step (`masked.py`); plain timm networks of the same sizes.
+a share each; the same step in masked execution, at the sizes of the largest; plain timm networks of
+the same sizes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 import vitsearch
-from benchmarks.masked import MaskedStep
 from benchmarks.memory import peak_megabytes
 from benchmarks.tables import Section, rows_of
 from benchmarks.timing import Settings, side_by_side
@@ -74,7 +74,7 @@ def measure_case(case: Case, settings: Settings) -> Section:
     space = vitsearch.build_space(case.space)
     if settings.image_size is not None:
         space = space.resized(image_size=settings.image_size)
-    net = SuperTransformer(space, num_classes=1000).to(settings.device).train()
+    net = SuperTransformer(space, num_classes=1000, execution="sliced").to(settings.device).train()
     shape = (case.batch, space.in_chans, space.image_size, space.image_size)
     images = torch.randn(shape, device=settings.device)
     first = case.counts[0]
@@ -140,8 +140,16 @@ class _Steps:
         return lambda: self._step(net, lambda x: net(x, architectures), self._images)
 
     def masked(self, architectures: Sequence[Architecture]) -> Callable[[], None]:
-        run = MaskedStep(self._net, architectures)
-        return lambda: self._step(self._net, run, self._images)
+        net = self._net
+
+        def run(images: Tensor) -> Tensor:
+            net.execution = "masked"
+            try:
+                return net(images, architectures)
+            finally:
+                net.execution = "sliced"
+
+        return lambda: self._step(net, run, self._images)
 
     def apart(self, networks: Sequence[nn.Module]) -> Callable[[], None]:
         for network in networks:

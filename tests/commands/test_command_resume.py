@@ -157,7 +157,13 @@ def test_other_settings_are_another_run(
 
 @pytest.mark.parametrize(
     "override",
-    ["trainer.devices=2", "logger=tensorboard", "callbacks.progress=null", "data.num_workers=1"],
+    [
+        "trainer.devices=2",
+        "logger=tensorboard",
+        "callbacks.progress=null",
+        "data.num_workers=1",
+        "model.execution=masked",
+    ],
 )
 def test_settings_of_where_and_how_may_change(
     override: str, straight: Path, tmp_path: Path

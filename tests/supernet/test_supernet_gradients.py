@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tests.every_space import SMALL, perturbed, space_named
@@ -86,3 +88,18 @@ def test_while_widths_warm_up(images):
     assert part.size() < network.space.size()
     chosen = BalancedSampler().sample(part, num_architectures=COUNT, step=0)
     check(network, images(network, 2 * COUNT), chosen)
+
+
+@pytest.mark.parametrize("sharing", ["bilateral", "cyclic"])
+def test_with_batch_norm(sharing, images):
+    network = make_supernet("glit", sharing)
+    x = images(network, 2 * COUNT)
+    for seed in range(3):
+        chosen = SandwichSampler(seed=seed).sample(network.space, num_architectures=COUNT, step=0)
+        network.zero_grad()
+        apart = copy.deepcopy(network)
+        check(network, x, chosen)
+        for share, architecture in zip(x.chunk(COUNT), chosen, strict=True):
+            apart(share, architecture)
+        for name, buffer in network.named_buffers():
+            assert torch.equal(buffer, apart.get_buffer(name)), name

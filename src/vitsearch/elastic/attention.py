@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
-from vitsearch.elastic.axis import Alignment, AxisLike
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.linear import ElasticLinear, LinearSizes
 
@@ -49,7 +49,11 @@ SizesT = TypeVar("SizesT", bound=AttentionLike)
 
 
 class ElasticHeads(ElasticModule[SizesT]):
-    """Projections to q, k, v and back, around whatever attends; rows q, k, v, then by head."""
+    """Projections to q, k, v and back, around whatever attends; rows q, k, v, then by head.
+
+    Attributes:
+        elastic_head_dim: Whether the channels of a head are an argument, too.
+    """
 
     def __init__(
         self, dim: AxisLike, num_heads: AxisLike, head_dim: AxisLike, qkv_bias: bool = True
@@ -57,6 +61,7 @@ class ElasticHeads(ElasticModule[SizesT]):
         super().__init__()
         self.qkv = ElasticLinear(dim, (3, num_heads, head_dim), bias=qkv_bias)
         self.proj = ElasticLinear((num_heads, head_dim), dim)
+        self.elastic_head_dim = as_axis(head_dim).is_elastic
 
     def children_sizes(self, sizes: SizesT) -> dict[str, LinearSizes]:
         """The heads and, of each, the channels."""

@@ -74,6 +74,11 @@ class Axis:
             self._starts[width] = end % self.size
             end += width
 
+    @property
+    def is_elastic(self) -> bool:
+        """Whether there is more than one width."""
+        return len(self._starts) > 1
+
     def start(self, width: int, alignment: Alignment) -> int:
         """The first channel of a width."""
         if alignment == "prefix" or width == self.size:
@@ -99,6 +104,10 @@ def cut(tensor: Tensor, dim: int, axis: Axis, width: int, alignment: Alignment) 
 
 
 def paste(tensor: Tensor, axis: Axis, width: int, alignment: Alignment, values: Tensor) -> None:
-    """Write the channels of a width back along dimension 0, where `cut` gave a copy of them."""
+    """Write the channels of a width back along dimension 0, where `cut` gave a copy of them.
+
+    Autograd does not hear of it: BatchNorm of another share has saved its running statistics for
+    the backward pass, which does not read them in training.
+    """
     places = torch.arange(width, device=tensor.device) + axis.start(width, alignment)
-    tensor[places % axis.size] = values
+    tensor.data[places % axis.size] = values

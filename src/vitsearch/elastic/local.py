@@ -5,6 +5,7 @@ Source: GLiT (ICCV 2021), section 3.1, after the convolution module of Conformer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from vitsearch.elastic.norm import ElasticBatchNorm
 from vitsearch.elastic.region import Region
 
 Grid = tuple[int, int]
+Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +70,27 @@ class ElasticDepthwise(ElasticModule[DepthwiseSizes]):
     def forward(self, x: Tensor, sizes: DepthwiseSizes, context: Context = PLAIN) -> Tensor:
         """(B, C, N) or (B, C, H, W) to the same shape."""
         tensors = self.tensors(sizes, context)
-        weight, margin = tensors["weight"], sizes.kernel_size // 2
-        if self.num_dims == 2:
-            return F.conv2d(x, weight, tensors["bias"], padding=margin, groups=sizes.channels)
-        # A 2-D convolution over one row: on a CPU twice as fast as conv1d, and the same numbers.
-        # Over one column in half precision: oneDNN never returns from a row of at most 16 channels
-        # in bfloat16.
-        dim = 2 if x.dtype in (torch.float32, torch.float64) else 3
-        line = F.conv2d(
-            x.unsqueeze(dim),
-            weight.unsqueeze(dim),
-            tensors["bias"],
-            padding=(0, margin) if dim == 2 else (margin, 0),
-            groups=sizes.channels,
-        )
-        return line.squeeze(dim)
+        return depthwise(x, tensors["weight"], tensors["bias"])
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve each channel of (B, C, N) or (B, C, H, W) by itself, to the same shape.
+
+    Args:
+        x: The tokens in a row, or the patches in their places.
+        weight: (C, 1, kernel_size) or (C, 1, kernel_size, kernel_size); odd.
+        bias: (C,).
+    """
+    margin, channels = weight.shape[-1] // 2, len(weight)
+    if x.dim() == 4:
+        return F.conv2d(x, weight, bias, padding=margin, groups=channels)
+    # A 2-D convolution over one row: on a CPU twice as fast as conv1d, and the same numbers.
+    # Over one column in half precision: oneDNN never returns from a row of at most 16 channels
+    # in bfloat16.
+    dim = 2 if x.dtype in (torch.float32, torch.float64) else 3
+    padding = (0, margin) if dim == 2 else (margin, 0)
+    line = F.conv2d(x.unsqueeze(dim), weight.unsqueeze(dim), bias, padding=padding, groups=channels)
+    return line.squeeze(dim)
 
 
 class ElasticLocal(ElasticModule[LocalSizes]):
@@ -124,14 +132,28 @@ class ElasticLocal(ElasticModule[LocalSizes]):
     def forward(self, x: Tensor, sizes: LocalSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)
-        x = F.glu(self.expand(x, children["expand"], context), dim=-1).transpose(1, 2)  # (B, C, N)
+        x = F.glu(self.expand(x, children["expand"], context), dim=-1)
+        x = self.mix(
+            x.transpose(1, 2),
+            sizes.grid,
+            lambda x: self.conv(x, children["conv"], context),
+            lambda x: self.norm(x, children["norm"], context),
+        )
+        return self.project(x.transpose(1, 2), children["project"], context)  # type: ignore[no-any-return]
+
+    def mix(self, x: Tensor, grid: Grid, conv: Step, norm: Step) -> Tensor:
+        """What is between the pointwise layers: (B, C, N) to the same shape.
+
+        Args:
+            x: (B, C, N).
+            grid: Rows and columns of patches.
+            conv: The depthwise convolution, of (B, C, N) or (B, C, rows, columns).
+            norm: The norm, of (B, C, N).
+        """
         if self.on_grid:
-            prefix = x.shape[2] - sizes.grid[0] * sizes.grid[1]
-            rows, columns = sizes.grid
-            patches = x[:, :, prefix:].reshape(*x.shape[:2], rows, columns)
-            patches = self.conv(patches, children["conv"], context)
+            prefix = x.shape[2] - grid[0] * grid[1]
+            patches = conv(x[:, :, prefix:].reshape(*x.shape[:2], *grid))
             x = torch.cat([x[:, :, :prefix], patches.flatten(2)], dim=2)
         else:
-            x = self.conv(x, children["conv"], context)
-        x = F.silu(self.norm(x, children["norm"], context)).transpose(1, 2)
-        return self.project(x, children["project"], context)  # type: ignore[no-any-return]
+            x = conv(x)
+        return F.silu(norm(x))

@@ -68,7 +68,9 @@ class ElasticBatchNorm(ElasticModule[int]):
     def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
         """(B, C, ...) to the same shape."""
         tensors = self.tensors(sizes, context)
-        mean, var = tensors["running_mean"], tensors["running_var"]
+        region = self.regions(sizes, context.alignment)["running_mean"]
+        # Cut now: an earlier share of the same step may have moved them.
+        mean, var = region.cut(self.running_mean), region.cut(self.running_var)
         training, key = self.training, context.norm_key(self.path)
         if context.estimator is not None:
             mean, var = context.estimator.update(key, x)
@@ -78,27 +80,55 @@ class ElasticBatchNorm(ElasticModule[int]):
         if mean.dtype != self.running_mean.dtype:  # statistics are collected in float32
             mean, var = mean.to(self.running_mean.dtype), var.to(self.running_var.dtype)
         momentum = 0.0 if context.recomputing else self.momentum
-        # Tokens as an image of one row: BatchNorm keeps the layout of images, but makes a row of
-        # tokens contiguous, which costs a copy, and which torch.compile does not expect.
-        row = x.dim() == 3
-        x = F.batch_norm(
-            x.unsqueeze(2) if row else x,
-            mean,
-            var,
-            tensors["weight"],
-            tensors["bias"],
-            training,
-            momentum,
-            self.eps,
+        x = batch_norm(
+            x, mean, var, tensors["weight"], tensors["bias"], training, momentum, self.eps
         )
-        if row:
-            x = x.squeeze(2)
         if training and mean._base is None and mean is not self.running_mean:
             # The channels wrap around: what was updated is a copy.
             paste(self.running_mean, self._axis, sizes, context.alignment, mean)
             paste(self.running_var, self._axis, sizes, context.alignment, var)
         return x
 
+    @torch.no_grad()
+    def track(self, mean: Tensor, var: Tensor, sizes: int, context: Context = PLAIN) -> None:
+        """Move the running statistics as a batch does that was normalised elsewhere.
+
+        Args:
+            mean: (C,) of the batch.
+            var: (C,) of the batch, unbiased.
+            sizes: C.
+            context: What the call carried.
+        """
+        if context.recomputing:
+            return
+        region = self.regions(sizes, context.alignment)["running_mean"]
+        for running, seen in ((self.running_mean.data, mean), (self.running_var.data, var)):
+            own = region.cut(running)
+            own.mul_(1 - self.momentum).add_(seen, alpha=self.momentum)
+            if own._base is None and own is not running:
+                paste(running, self._axis, sizes, context.alignment, own)
+
     def extra_repr(self) -> str:
         """The largest size."""
         return f"{self.weight.numel()}, eps={self.eps}"
+
+
+def batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """BatchNorm of images (B, C, H, W) or tokens (B, C, N), running statistics in place.
+
+    Tokens go in as an image of one row: BatchNorm keeps the layout of images, but makes a row of
+    tokens contiguous, which costs a copy, and which torch.compile does not expect.
+    """
+    row = x.dim() == 3
+    x = x.unsqueeze(2) if row else x
+    x = F.batch_norm(x, mean, var, weight, bias, training, momentum, eps)
+    return x.squeeze(2) if row else x

@@ -40,6 +40,10 @@ class ElasticPrivateAttention(ElasticModule[PrivateAttentionSizes]):
     A width takes its channels of q, of k and of v, which then divide into heads; so a channel's
     head differs with the number of heads. That is why each number has projections of its own:
     to q and k (`private="qk"`), to v (`"v"`) or none (`"none"`).
+
+    Attributes:
+        private: What each number of heads has projections of its own for.
+        num_heads: The numbers of heads.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ElasticPrivateAttention(ElasticModule[PrivateAttentionSizes]):
         super().__init__()
         names = [str(heads) for heads in num_heads]
         self.private = private
+        self.num_heads = tuple(num_heads)
         self.qk = nn.ModuleDict(
             {
                 name: ElasticLinear(dim, (2, inner_dim))

@@ -59,6 +59,7 @@ class SearchableClassifier(TrainingModule):
         cutmix: float = 0.0,
         drop_path_rate: float = 0.0,
         sharing: str = "prefix",
+        execution: str = "auto",
         reference_seed: int = 0,
         search_space: SearchSpace | None = None,
     ) -> None:
@@ -78,6 +79,7 @@ class SearchableClassifier(TrainingModule):
             drop_path_rate: Stochastic depth of the last block.
             sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
                 `SuperTransformer`.
+            execution: How the architectures of a step are computed: `auto`, `sliced` or `masked`.
             reference_seed: Draws the random architecture of validation.
             search_space: The part of the space that is trained and searched; all by default.
 
@@ -110,7 +112,11 @@ class SearchableClassifier(TrainingModule):
             }
         )
         self.net = SuperTransformer(
-            space, num_classes, drop_path_rate=drop_path_rate, sharing=sharing
+            space,
+            num_classes,
+            drop_path_rate=drop_path_rate,
+            sharing=sharing,
+            execution=execution,
         )
         self.objective.check(self.net)
         self.step_architectures: Sequence[Architecture] | None = None

@@ -29,6 +29,7 @@ from vitsearch.spaces.plan import HeadPlan, Plan, PlanCatalogue, SlotCatalogue, 
 from vitsearch.supernet.build import make_layer
 
 Note = Callable[[int, int, Tensor], None]
+Classify = Callable[[ElasticLinear, Tensor], Tensor]
 _DECAY_FREE = ("cls_token", "dist_token", "pos_embed", "relative_keys", "relative_values")
 
 
@@ -167,10 +168,17 @@ class ElasticTransformer(nn.Module):
         self, layer: ElasticModule[Any], x: Tensor, sizes: Any, context: Context
     ) -> Tensor:
         """One layer; of transitions and blocks what they compute may be forgotten in between."""
-        recompute = self.grad_checkpointing and torch.is_grad_enabled()
-        if recompute and layer is not self.stem and layer is not self.norm:
-            return _run_checkpointed(layer, x, sizes, context)
-        return layer(x, sizes, context)  # type: ignore[no-any-return]
+        if not self.recomputes(layer):
+            return layer(x, sizes, context)  # type: ignore[no-any-return]
+        return run_twice(
+            lambda x, again: layer(x, sizes, replace(context, recomputing=again)),
+            x,
+        )
+
+    def recomputes(self, layer: ElasticModule[Any]) -> bool:
+        """Whether the backward pass computes a layer again instead of remembering it."""
+        at_all = self.grad_checkpointing and torch.is_grad_enabled()
+        return at_all and layer is not self.stem and layer is not self.norm
 
     def run_norms(self, images: Tensor, plan: Plan, context: Context) -> None:
         """Pass images through as much of the network as has BatchNorm."""
@@ -189,34 +197,63 @@ class ElasticTransformer(nn.Module):
         """Images (B, C, H, W) to what each classifier says, those for training included."""
         return self.heads_of(self.run_features(images, plan, context), plan, context)
 
-    def heads_of(self, tokens: Tensor, plan: Plan, context: Context = PLAIN) -> HeadOutputs:
-        """Normalised tokens (B, N, C) to what each classifier says."""
+    def heads_of(
+        self,
+        tokens: Tensor,
+        plan: Plan,
+        context: Context = PLAIN,
+        classify: Classify | None = None,
+    ) -> HeadOutputs:
+        """Normalised tokens (B, N, C) to what each classifier says.
+
+        Args:
+            tokens: (B, N, C).
+            plan: Its sizes.
+            context: What the call carries besides sizes.
+            classify: Calls a classifier; by default at the sizes of the plan.
+        """
         distillation = patches = None
         if self.head_dist is not None:
-            distillation = self._classify(self.head_dist, tokens[:, 1], plan.head, context)
+            distillation = self._classify(
+                self.head_dist, tokens[:, 1], plan.head, context, classify
+            )
         if self.head_patch is not None:
             after = tokens[:, plan.head.num_prefix_tokens :]
-            patches = self._classify(self.head_patch, after, plan.head, context)
+            patches = self._classify(self.head_patch, after, plan.head, context, classify)
         pooled = self.run_pool(tokens, plan.head)
-        logits = self._classify(self.head, pooled, plan.head, context)
+        logits = self._classify(self.head, pooled, plan.head, context, classify)
         return HeadOutputs(logits, distillation, patches, plan.stages[-1].grid)
 
-    def run_classifier(self, tokens: Tensor, plan: HeadPlan, context: Context = PLAIN) -> Tensor:
+    def run_classifier(
+        self,
+        tokens: Tensor,
+        plan: HeadPlan,
+        context: Context = PLAIN,
+        classify: Classify | None = None,
+    ) -> Tensor:
         """Normalised tokens (B, N, C) to logits (B, num_classes); (B, C) without a classifier.
 
         With a distillation token they are the mean of both classifiers' (DeiT, section 4).
         """
-        logits = self._classify(self.head, self.run_pool(tokens, plan), plan, context)
+        logits = self._classify(self.head, self.run_pool(tokens, plan), plan, context, classify)
         if self.head_dist is None:
             return logits
-        return (logits + self._classify(self.head_dist, tokens[:, 1], plan, context)) / 2
+        other = self._classify(self.head_dist, tokens[:, 1], plan, context, classify)
+        return (logits + other) / 2
 
     def _classify(
-        self, head: ElasticLinear | None, features: Tensor, plan: HeadPlan, context: Context
+        self,
+        head: ElasticLinear | None,
+        features: Tensor,
+        plan: HeadPlan,
+        context: Context,
+        classify: Classify | None = None,
     ) -> Tensor:
         features = self.head_drop(features)
         if head is None:
             return features
+        if classify is not None:
+            return classify(head, features)
         return head(features, self.classifier_sizes(plan), context)  # type: ignore[no-any-return]
 
     def classifiers(self) -> Iterator[ElasticLinear]:
@@ -286,15 +323,15 @@ class ElasticTransformer(nn.Module):
         self.grad_checkpointing = enable
 
 
-def _run_checkpointed(layer: Callable[..., Any], x: Tensor, plan: Any, context: Context) -> Tensor:
-    """Run a layer that is run again in the backward pass, where statistics must not move again."""
+def run_twice(call: Callable[[Tensor, bool], Tensor], x: Tensor) -> Tensor:
+    """Call something now and again in the backward pass, so that its insides can be forgotten.
+
+    Args:
+        call: Told whether it is called again: then statistics must not move again.
+        x: What it is called with.
+    """
     runs = count()
-
-    def run(x: Tensor) -> Tensor:
-        again = next(runs) > 0
-        return layer(x, plan, replace(context, recomputing=again))  # type: ignore[no-any-return]
-
-    return checkpoint(run, x, use_reentrant=False)
+    return checkpoint(lambda x: call(x, next(runs) > 0), x, use_reentrant=False)
 
 
 def _make_stage(stage: StageCatalogue, rates: Iterator[float]) -> ElasticStage:
