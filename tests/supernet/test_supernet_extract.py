@@ -15,14 +15,14 @@ CHUNKS = [(name, seed) for name in ("glit", "grid", "tiny", "tiny grid") for see
 FEW = ["avg", "widths and patches", "stages", "attention"]
 
 
-def check(network, architecture, images, atol):
-    """Both ways: with the supernet's running statistics, and with the architecture's own."""
+def check(network, architecture, images, atol, *, both=True):
+    """With the supernet's running statistics and, if both, with the architecture's own."""
     x = images(network)
     expected = network(x, architecture)
     extracted = network.extract(architecture)
     assert not extracted.training
     torch.testing.assert_close(extracted(x), expected, rtol=0, atol=atol)
-    if not network.has_batch_norm:
+    if not network.has_batch_norm or not both:
         return
     statistics = network.estimate_statistics(
         architecture, [images(network, 3, seed=1), images(network, 1, seed=2)]
@@ -40,8 +40,8 @@ def check(network, architecture, images, atol):
 def test_equals_the_supernet(name, seed, supernet, images):
     network, rng = supernet(name), random.Random(seed)
     chosen = [network.space.sample(rng) for _ in range(50)]
-    for architecture in chosen:
-        check(network, architecture, images, atol=1e-12)
+    for number, architecture in enumerate(chosen):
+        check(network, architecture, images, atol=1e-12, both=number % 3 == 0)
     x = images(network, 5)
     for start in range(0, 50, 5):
         group = chosen[start : start + 5]
