@@ -70,3 +70,12 @@ def test_overfit_batches(recorder, trainer):
     trainer(**options).fit(model, datamodule=FashionMini(batch_size=500))
     totals = [total for _, _, total in model.batches]
     assert totals[:2] == totals[2:]
+
+
+def test_no_more_workers_than_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    module = FashionMini(batch_size=500, num_workers=8)
+    module.setup("fit")
+    assert module.num_workers == 8
+    assert module.train_dataloader().num_workers == 3
+    assert FashionMini(batch_size=500).num_workers == 0

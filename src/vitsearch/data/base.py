@@ -7,6 +7,7 @@ images (`load`, `make_dataset`); everything else is here.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, get_args
@@ -65,7 +66,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         train_on: `train`, or `all` for networks that are trained when the search is over: nothing
             is held out, the search split is empty, and there is no validation.
         seed: Seed of the splits, of the training order and of the augmentation.
-        num_workers: Worker processes of each loader.
+        num_workers: Worker processes of each loader; at most as many as there are cores.
         pin_memory: Whether batches are page-locked; None means if CUDA is available.
         statistics_images: Number of training images for re-estimating BatchNorm statistics.
 
@@ -298,14 +299,15 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         batch_size: int,
         drop_last: bool = False,
     ) -> DataLoader[Any]:
+        num_workers = min(self.num_workers, _usable_cores())
         return loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             pin_memory=self.pin_memory,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=num_workers > 0,
             collate_fn=as_is if isinstance(dataset, EpochDataset) else default_collate,
             # Without a generator of its own every pass of a loader draws from the global one.
             generator=torch.Generator().manual_seed(self.seed),
@@ -374,3 +376,10 @@ def check_fraction(name: str, value: float) -> float:
 
 def _part(split: Split) -> Part:
     return "test" if split == "test" else "train"
+
+
+def _usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
