@@ -11,7 +11,7 @@ train: $(STAMP)
 	$(BIN)/python -m vitsearch.train $(TRAIN_ARGS)
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
