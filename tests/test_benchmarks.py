@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import extracted, sampling, search, steps
+from benchmarks import extracted, processes, sampling, search, steps
 from benchmarks.tables import Section
 from benchmarks.timing import Settings
 from benchmarks.timm_blocks import timm_twin
@@ -42,6 +43,19 @@ def test_search_and_networks_taken_out():
     section = extracted.measure_pair(space, 2, TINY, compiled=False)
     assert len(section.rows) == 4
     assert [bool(row.ratios) for row in section.rows] == [False, True] * 2
+
+
+@pytest.mark.slow
+def test_two_processes_beside_one():
+    section = processes.measure_space("vit_resnas", replace(TINY, batch=4))
+    assert [row.label for row in section.rows] == [
+        processes.ALONE,
+        processes.APART,
+        processes.EXCHANGE,
+        processes.SAME,
+        processes.OWN,
+    ]
+    assert "model, ms" in printed(section)
 
 
 def test_architectures_without_networks():
