@@ -7,14 +7,12 @@ without an exchange, and the exchange of all gradients without a step.
 
 from __future__ import annotations
 
-import inspect
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
@@ -25,6 +23,7 @@ from benchmarks.steps import usual_architectures
 from benchmarks.tables import Row, Section
 from benchmarks.timing import Rounds, Settings
 from vitsearch import Architecture, SuperTransformer
+from vitsearch.lightning.processes import data_parallel_settings
 
 WORLD, SHARES = 2, 4
 ALONE = "1 process"
@@ -88,7 +87,7 @@ def _work(rank: int, folder: str, name: str, settings: Settings) -> None:
     images = torch.randn(batch, space.in_chans, space.image_size, space.image_size)
     distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=WORLD)
     net = SuperTransformer(space, num_classes=10).train()
-    together = _data_parallel(net)
+    together = DistributedDataParallel(net, **data_parallel_settings({}))
     gradients = torch.zeros(sum(weight.numel() for weight in net.parameters()))
     usual = usual_architectures(space, SHARES)
     draws = [
@@ -131,11 +130,3 @@ def _work(rank: int, folder: str, name: str, settings: Settings) -> None:
         uneven = statistics.mean(max(each) / mean for each in costs)
         torch.save({"seconds": seconds, "uneven": uneven}, Path(folder) / "found")
     distributed.destroy_process_group()
-
-
-def _data_parallel(net: nn.Module) -> nn.Module:
-    """As `SearchableClassifier` sets it up."""
-    known = inspect.signature(DistributedDataParallel).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    settings: dict[str, Any] = {"find_unused_parameters": True, buffers: False}
-    return DistributedDataParallel(net, **settings)

@@ -80,6 +80,13 @@ def train_by(config: DictConfig, folder: Path) -> None:
     train.train_part(config, folder, part)
 
 
+def drawn_from(config: DictConfig, count: int) -> list[Architecture]:
+    """Random architectures of a run's space, the same for all runs of it."""
+    plain: Any = OmegaConf.to_container(config.space)
+    space, rng = SearchSpace(plain), random.Random(0)
+    return [space.sample(rng) for _ in range(count)]
+
+
 def trained_alone(audit: Path) -> dict[Architecture, tuple[float, float]]:
     """MACs and top-1 (mean of the seeds) of the architectures that an audit trained alone."""
     if not (audit / TRAININGS_FILE).is_file():
@@ -157,6 +164,9 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--drawn", type=int, default=50, help="random architectures to score")
     parser.add_argument("--audit", type=Path, help="folder of an audit; <run>/audit if not given")
     parser.add_argument("--folder", type=Path, help="<run>/training_rules if not given")
+    parser.add_argument(
+        "--also", type=Path, nargs="+", default=[], help="runs of the space, scored as they are"
+    )
     arguments = parser.parse_args(given)
     folder = (arguments.folder or arguments.run / "training_rules").absolute()
     alone = trained_alone(arguments.audit or arguments.run / "audit")
@@ -169,12 +179,17 @@ def main(given: Sequence[str] | None = None) -> None:
                 own = folder / f"{rule.replace(' ', '_')}-{seed}"
                 config = recipe_of(arguments.run, rule, own, seed, arguments.epochs)
                 train_by(config, own)
-                space: Any = OmegaConf.to_container(config.space)
-                rng = random.Random(0)
-                drawn = [SearchSpace(space).sample(rng) for _ in range(arguments.drawn)]
+                drawn = drawn_from(config, arguments.drawn)
                 facts = {"rule": rule, "architectures": RULES[rule][1], "seed": seed}
                 found.append(facts | scored(own, drawn, alone))
                 write_json(folder / "training_rules.json", found)
+    for run in arguments.also:
+        saved = read_run(find_checkpoint(str(run)))
+        drawn = drawn_from(saved, arguments.drawn)
+        count = saved.callbacks.sampling.num_architectures
+        facts = {"rule": run.name, "architectures": count, "seed": saved.seed}
+        found.append(facts | scored(run, drawn, alone))
+        write_json(folder / "training_rules.json", found)
     console.print(table_of(found, len(alone)))
 
 

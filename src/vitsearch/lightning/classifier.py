@@ -8,7 +8,6 @@ override: `compute_loss`, `mix`, `configure_optimizers`.
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +15,13 @@ from typing import Any
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.mixing import MixedBatch
 from vitsearch.lightning.objectives import StepOutputs
+from vitsearch.lightning.processes import data_parallel_settings
 from vitsearch.lightning.scoring import statistics_batches
 from vitsearch.lightning.settings import plain
 from vitsearch.lightning.training_module import TrainingModule
@@ -148,20 +147,13 @@ class SearchableClassifier(TrainingModule):
         super().setup(stage)
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
-            # A sub-network uses a part of the parameters: DDP must look which, or it waits for (or
-            # silently skips) the others. Its running statistics need no broadcast: they are never
-            # trusted, see `vitsearch.elastic.statistics`.
             settings = strategy._ddp_kwargs
             if settings.get("static_graph"):
                 raise ConfigError(
                     "trainer.strategy: static_graph=true cannot train sampled architectures, "
                     "whose graph changes every step; leave it out"
                 )
-            settings["find_unused_parameters"] = True
-            names = ("forward_sync_buffers", "broadcast_buffers")  # now, and in older torch
-            known = inspect.signature(DistributedDataParallel).parameters
-            if not any(name in settings for name in names):
-                settings[next(name for name in names if name in known)] = False
+            settings.update(data_parallel_settings(settings))
 
     def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
         """Mix a batch and run the step's architectures on it."""

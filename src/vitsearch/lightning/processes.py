@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from vitsearch import stopping
 from vitsearch.errors import VitSearchError
@@ -80,6 +82,24 @@ def made_by_first(make: Callable[[], Value]) -> Value:
     if problem is not None:
         raise VitSearchError(f"the first process failed: {problem}")
     return made  # type: ignore[return-value]
+
+
+def data_parallel_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with which DDP trains sampled architectures.
+
+    A sub-network uses a part of the parameters: DDP must look which, or it waits for (or silently
+    skips) the others. Its running statistics need no broadcast: they are never trusted, see
+    `vitsearch.elastic.statistics`.
+
+    Args:
+        given: What is set; whether buffers are sent stays as it is.
+    """
+    names = ("forward_sync_buffers", "broadcast_buffers")  # now, and in older torch
+    settings = {**given, "find_unused_parameters": True}
+    known = inspect.signature(DistributedDataParallel).parameters
+    if not any(name in given for name in names):
+        settings[next(name for name in names if name in known)] = False
+    return settings
 
 
 def leave_if_wished(device: torch.device) -> None:

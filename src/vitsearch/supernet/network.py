@@ -224,22 +224,15 @@ class ElasticTransformer(nn.Module):
         logits = self._classify(self.head, pooled, plan.head, context, classify)
         return HeadOutputs(logits, distillation, patches, plan.stages[-1].grid)
 
-    def run_classifier(
-        self,
-        tokens: Tensor,
-        plan: HeadPlan,
-        context: Context = PLAIN,
-        classify: Classify | None = None,
-    ) -> Tensor:
+    def run_classifier(self, tokens: Tensor, plan: HeadPlan, context: Context = PLAIN) -> Tensor:
         """Normalised tokens (B, N, C) to logits (B, num_classes); (B, C) without a classifier.
 
         With a distillation token they are the mean of both classifiers' (DeiT, section 4).
         """
-        logits = self._classify(self.head, self.run_pool(tokens, plan), plan, context, classify)
+        logits = self._classify(self.head, self.run_pool(tokens, plan), plan, context)
         if self.head_dist is None:
             return logits
-        other = self._classify(self.head_dist, tokens[:, 1], plan, context, classify)
-        return (logits + other) / 2
+        return (logits + self._classify(self.head_dist, tokens[:, 1], plan, context)) / 2
 
     def _classify(
         self,
