@@ -170,7 +170,7 @@ class SaveNetwork(pl.Callback):
                 "epochs": trainer.current_epoch,
                 "steps": trainer.global_step,
                 "processes": trainer.world_size,
-                "training_seconds": round(self.seconds, 1),
+                "training_seconds": round(self.seconds, 3),
             },
         )
 
