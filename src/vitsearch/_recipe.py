@@ -99,15 +99,18 @@ def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
         return instantiate(trainer | settings, callbacks=callbacks)  # type: ignore[no-any-return]
 
     drop_path_rate = model.get("drop_path_rate", 0.0)
+    zero_init = model.get("zero_init_residual", False)
     return Recipe(
         make_trainer=make_trainer,
         make_classifier=lambda network: make_classifier(classifier, network, "classifier"),
         drop_path_rate=drop_path_rate,
+        zero_init_residual=zero_init,
         settings={
             "epochs": trainer.get("max_epochs"),
             "trainer": {n: v for n, v in trainer.items() if n not in _NO_PART_OF_THE_RESULT},
             "classifier": classifier,
             "drop_path_rate": drop_path_rate,
+            **({"zero_init_residual": zero_init} if zero_init else {}),  # older digests have none
             "averaging": [OmegaConf.to_container(section, resolve=True) for section in averaging],
             "data": {n: v for n, v in data.items() if n not in _NO_PART_OF_THE_RESULT},
             "space": OmegaConf.to_container(config.space, resolve=True),

@@ -214,6 +214,7 @@ def make_network(
         drop_path_rate=settings.pop("drop_path_rate", 0.0),
         patch_head=PATCHES in WeightedObjectives(settings.get("objective")).uses,
     )
+    network.zero_init_residual(settings.pop("zero_init_residual", False))
     if inherits is None:
         return network, ()
     if found.space.head.distillation and not inherits.space.head.distillation:

@@ -210,6 +210,7 @@ def test_the_recipe_is_the_run_s(run: Path, tmp_path: Path) -> None:
     assert recipe["classifier"]["mixup"] == 0.3
     assert recipe["classifier"]["optimizer"]["lr"] == 0.02
     assert recipe["drop_path_rate"] == 0.1
+    assert recipe["zero_init_residual"] == "auto"
     assert [section["decay"] for section in recipe["averaging"]] == [0.5]
     assert recipe["trainer"]["limit_train_batches"] == 3
     assert recipe["data"]["batch_size"] == 16

@@ -244,6 +244,7 @@ def test_what_retrains_is_made(callbacks: str, composed: Composer) -> None:
     space = build_space("glit", num_blocks=1)
     settings = plain(config.model)
     assert settings.pop("drop_path_rate") == 0
+    assert settings.pop("zero_init_residual") == "auto"
     module = instantiate(settings, _partial_=True)(VisionTransformer(space, space.smallest(), 10))
     assert isinstance(module, Classifier)
     assert module.optimizer_settings == plain(config.optimizer)

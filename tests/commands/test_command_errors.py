@@ -84,6 +84,7 @@ SETTINGS = [
     ("+trainer.nope=1", ("trainer", "'nope'")),
     ("model.label_smoothing=2", ("label_smoothing=2", "[0, 1)")),
     ("model.drop_path_rate=1", ("drop_path_rate=1", "[0, 1)")),
+    ("model.zero_init_residual=perhaps", ("zero_init_residual=perhaps", "true, false, auto")),
     ("model._target_=nope.Nope", ("model", "nope.Nope")),
     ("callbacks.sampling.num_architectures=0", ("num_architectures=0", "1 or more")),
     ("searcher.population=0", ("searcher.population=0", "1 or more")),

@@ -167,6 +167,19 @@ def test_inherited_weights_with_every_piece_of_a_recipe(trained: Outcome, tmp_pa
     assert (config.data.erase_prob, config.data.seed, config.seed) == (0.25, 0, 3)
 
 
+@pytest.mark.parametrize("zero", [True, False])
+def test_blocks_begin_as_the_identity(zero: bool, trained: Outcome, tmp_path: Path) -> None:
+    """Where nothing is learnt, the last layers of a block are as they began."""
+    still = ("optimizer=sgd", "optimizer.lr=0.0", "scheduler=constant")
+    chosen = f"model.zero_init_residual={str(zero).lower()}"
+    outcome = retrain(trained.run, *still, chosen, folder=tmp_path)
+    weights = vitsearch.load_model(outcome.run).state_dict()
+    last = [w for name, w in weights.items() if name.endswith(("proj.weight", "fc2.weight"))]
+    blocks = [w for w in last if w.dim() == 2]
+    assert blocks
+    assert all(w.any().item() != zero for w in blocks)
+
+
 def test_nothing_to_learn_ends_with_the_inherited_network(trained: Outcome, tmp_path: Path) -> None:
     """The weights that a training begins with are the supernet's, statistics included."""
     outcome = retrain(

@@ -75,7 +75,7 @@ def test_validation_logs_smallest_largest_and_random_on_the_search_split(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"label_smoothing": 0.1, "drop_path_rate": 0.2},
+        {"label_smoothing": 0.1, "drop_path_rate": 0.2, "zero_init_residual": True},
         {"mixup": 0.3, "cutmix": 1.0, "label_smoothing": 0.1},
         {"optimizer": {"opt": "lamb", "lr": 1e-3}, "scheduler": {}},
         {"optimizer": {"opt": "sgd", "lr": 0.1, "momentum": 0.9}},

@@ -77,6 +77,10 @@ class ElasticHeads(ElasticModule[SizesT]):
         made = self.qkv.places_of("qkv", rows=1)
         return (TiedAxis((*made, *self.proj.places_of("proj", columns=0))),)
 
+    def last_layers(self) -> tuple[ElasticLinear, ...]:
+        """The projection of the joined heads."""
+        return (self.proj,)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: SizesT) -> Tensor:
         """Queries, keys and values (B, heads, N, head_dim) to the same shape."""
         raise NotImplementedError

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment
 from vitsearch.elastic.region import Region, cut_together
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
+
+if TYPE_CHECKING:
+    from vitsearch.elastic.linear import ElasticLinear
 
 SizesT = TypeVar("SizesT")
 Taken = Mapping[tuple[nn.Module, Any, Alignment], dict[str, Tensor]]
@@ -96,6 +99,10 @@ class ElasticModule(nn.Module, Generic[SizesT]):
 
     def tied_axes(self) -> tuple[TiedAxis, ...]:
         """Units inside this module that can trade places without changing its function."""
+        return ()
+
+    def last_layers(self) -> tuple[ElasticLinear, ...]:
+        """The layers that make what the module returns; none are known by default."""
         return ()
 
 

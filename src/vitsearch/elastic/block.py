@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
@@ -46,6 +47,16 @@ class ElasticBlock(ElasticModule[BlockSizes]):
         self.norm2 = ElasticLayerNorm(dim, norm_eps)
         self.mlp = mlp
         self.drop_path: nn.Module = DropPath(drop_path) if drop_path else nn.Identity()
+
+    @torch.no_grad()
+    def zero_init_residual(self) -> None:
+        """Let the block begin as the identity: zeros in the last layers of both halves.
+
+        Source: Accurate, Large Minibatch SGD (2017), section 5.1, for residual networks.
+        """
+        for half in (self.mixer, self.mlp):
+            for layer in half.last_layers():
+                layer.weight.zero_()
 
     def children_sizes(self, sizes: BlockSizes) -> dict[str, Any]:
         """Norms see C, the halves their own sizes."""

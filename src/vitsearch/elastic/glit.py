@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vitsearch.elastic.attention import AttentionSizes, ElasticAttention
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.linear import ElasticLinear
 from vitsearch.elastic.local import ElasticLocal, LocalSizes
 
 
@@ -48,6 +49,15 @@ class ElasticGlitMixer(ElasticModule[GlitMixerSizes]):
                 sizes.local_dim, sizes.local_inner, sizes.kernel_size, sizes.grid
             )
         return children
+
+    def last_layers(self) -> tuple[ElasticLinear, ...]:
+        """Those of both halves."""
+        return tuple(
+            layer
+            for half in (self.attn, self.local)
+            if half is not None
+            for layer in half.last_layers()
+        )
 
     def forward(self, x: Tensor, sizes: GlitMixerSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""

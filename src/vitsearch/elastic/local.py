@@ -129,6 +129,10 @@ class ElasticLocal(ElasticModule[LocalSizes]):
         used = self.project.places_of("project", columns=0)
         return (TiedAxis((*made, *of_conv, *of_norm, *used)),)
 
+    def last_layers(self) -> tuple[ElasticLinear, ...]:
+        """The second pointwise one."""
+        return (self.project,)
+
     def forward(self, x: Tensor, sizes: LocalSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)

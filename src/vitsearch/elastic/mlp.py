@@ -42,6 +42,10 @@ class ElasticMlp(ElasticModule[MlpSizes]):
         made = self.fc1.places_of("fc1", rows=0)
         return (TiedAxis((*made, *self.fc2.places_of("fc2", columns=0))),)
 
+    def last_layers(self) -> tuple[ElasticLinear, ...]:
+        """The second."""
+        return (self.fc2,)
+
     def forward(self, x: Tensor, sizes: MlpSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         children = self.children_sizes(sizes)

@@ -81,6 +81,10 @@ class ElasticPrivateAttention(ElasticModule[PrivateAttentionSizes]):
             "proj": LinearSizes(inner, dim),
         }
 
+    def last_layers(self) -> tuple[ElasticLinear, ...]:
+        """The projection of the joined heads."""
+        return (self.proj,)
+
     def forward(self, x: Tensor, sizes: PrivateAttentionSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         batch, tokens, _ = x.shape

@@ -57,6 +57,7 @@ class SearchableClassifier(TrainingModule):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         drop_path_rate: float = 0.0,
+        zero_init_residual: bool | str = False,
         sharing: str = "prefix",
         execution: str = "auto",
         reference_seed: int = 0,
@@ -76,6 +77,8 @@ class SearchableClassifier(TrainingModule):
             mixup: Alpha of mixup; 0 for none.
             cutmix: Alpha of cutmix; 0 for none.
             drop_path_rate: Stochastic depth of the last block.
+            zero_init_residual: Whether every block begins as the identity; `auto`: behind a
+                convolutional stem.
             sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
                 `SuperTransformer`.
             execution: How the architectures of a step are computed: `auto`, `sliced` or `masked`.
@@ -117,6 +120,7 @@ class SearchableClassifier(TrainingModule):
             sharing=sharing,
             execution=execution,
         )
+        self.net.zero_init_residual(zero_init_residual)
         self.objective.check(self.net)
         self.step_architectures: Sequence[Architecture] | None = None
         self.step_whole_batch = False

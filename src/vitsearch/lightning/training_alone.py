@@ -26,12 +26,14 @@ class Recipe:
         make_trainer: A `Trainer` from settings that take precedence over the run's.
         make_classifier: The module that trains a network.
         drop_path_rate: Stochastic depth.
+        zero_init_residual: Whether every block begins as the identity, or `auto`.
         settings: All that the result depends on, as plain data.
     """
 
     make_trainer: Callable[..., pl.Trainer]
     make_classifier: Callable[[VisionTransformer], Classifier]
     drop_path_rate: float
+    zero_init_residual: bool | str
     settings: Mapping[str, Any]
 
     @property
@@ -78,6 +80,7 @@ def train_alone(
     network = VisionTransformer(
         space, architecture, num_classes=num_classes, drop_path_rate=recipe.drop_path_rate
     )
+    network.zero_init_residual(recipe.zero_init_residual)
     trainer = recipe.make_trainer(
         accelerator=accelerator,
         devices=devices,

@@ -17,6 +17,7 @@ from vitsearch.elastic import (
     Context,
     ElasticBatchNorm,
     ElasticBlock,
+    ElasticConvStem,
     ElasticLayerNorm,
     ElasticLinear,
     ElasticModule,
@@ -302,6 +303,27 @@ class ElasticTransformer(nn.Module):
             for name, module in layer.named_modules()
             if isinstance(module, ElasticBatchNorm)
         }
+
+    def zero_init_residual(self, choice: bool | str = True) -> None:
+        """Let every block begin as the identity; for a network with fresh weights.
+
+        Args:
+            choice: Whether to. `auto`: behind a convolutional stem, whose features are of use
+                before any block is; patch embeddings learn faster with whole blocks
+                (`docs/benchmarks.md`).
+
+        Raises:
+            ConfigError: None of these.
+        """
+        if not isinstance(choice, bool) and choice != "auto":
+            raise ConfigError(f"zero_init_residual={choice} is unknown; legal: true, false, auto")
+        if choice == "auto":
+            choice = isinstance(self.stem, ElasticConvStem)
+        if not choice:
+            return
+        for module in self.modules():
+            if isinstance(module, ElasticBlock):
+                module.zero_init_residual()
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers leave out of weight decay, besides vectors."""
