@@ -91,3 +91,10 @@ def test_training_rules(
     second = json.loads((tmp_path / "rules" / "training_rules.json").read_text())
     assert second[:2] == first
     assert len(second) == 3
+
+    also = str(runs["single_path"])
+    training_rules.main([*arguments, "--rules", "sandwich", "--also", also])
+    assert "single_path-0" in capsys.readouterr().out
+    own, other = json.loads((tmp_path / "rules" / "training_rules.json").read_text())
+    assert own == first[1]
+    assert other == first[0] | {"rule": "single_path-0"}
