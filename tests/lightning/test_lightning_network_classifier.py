@@ -36,6 +36,7 @@ def recipe_for(folder: Path, **settings: Any) -> Recipe:
         make_trainer=make_trainer,
         make_classifier=lambda network: Classifier(network, **(SETTINGS | settings)),
         drop_path_rate=0.1,
+        zero_init_residual=False,
         settings=SETTINGS | settings,
     )
 
