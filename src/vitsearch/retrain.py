@@ -51,7 +51,7 @@ from vitsearch._training_command import (
 )
 from vitsearch.costs import human
 from vitsearch.lightning import Classifier, SaveNetwork
-from vitsearch.lightning.optimizing import check_length
+from vitsearch.lightning.optimizing import check_length, length_in_words
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import facts_panel, make_console
 
@@ -138,7 +138,7 @@ def _start(
     cost = network.cost()
     optimizer, schedule = module.optimizer_settings, module.scheduler_settings
     recipe = [
-        f"{trainer.max_epochs} epochs",
+        length_in_words(trainer.max_epochs, trainer.max_steps),
         f"batches of {getattr(datamodule, 'batch_size', '?')}",
         f"{optimizer.get('opt', 'sgd')} {optimizer.get('lr')}",
         str(schedule.get("sched", "constant")),

@@ -71,7 +71,7 @@ def test_files_of_an_audit(audited: Outcome, trained: Outcome) -> None:
     config = (audited.folder / "run" / "audit" / "config.yaml").read_text()
     assert "${" not in config
     assert "???" not in config
-    for words in ("4 architectures, 1 epochs, seeds 0, 1", small_range(), "trained 8/8", "ranks"):
+    for words in ("4 architectures, 1 epoch, seeds 0, 1", small_range(), "trained 8/8", "ranks"):
         assert words in audited.out, words
 
 

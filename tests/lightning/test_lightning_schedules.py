@@ -26,6 +26,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.lightning.optimizing import (
     check_length,
     check_optimizer,
+    length_in_words,
     make_optimizers,
     make_schedule,
     step_schedule,
@@ -243,3 +244,17 @@ def test_schedules_that_need_a_long_training_pass_the_first_check() -> None:
     check_optimizer({"opt": "sgd", "lr": 0.1}, {"sched": "wsd", "warmup_epochs": 5})
     with pytest.raises(ConfigError, match="wsd schedule requires"):
         check_length(pl.Trainer(**QUIET, max_epochs=5), {"sched": "wsd", "warmup_epochs": 5})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "words"),
+    [
+        (1, -1, "1 epoch"),
+        (20, None, "20 epochs"),
+        (-1, 300, "300 steps"),
+        (20, 1, "20 epochs or 1 step"),
+        (-1, -1, "no end"),
+    ],
+)
+def test_the_length_of_a_training_in_words(epochs: int, steps: int | None, words: str) -> None:
+    assert length_in_words(epochs, steps) == words

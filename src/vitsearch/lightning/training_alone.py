@@ -14,6 +14,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vitsearch.errors import NonFiniteLossError
 from vitsearch.lightning.network_classifier import Classifier
+from vitsearch.lightning.optimizing import length_in_words
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import VisionTransformer
 
@@ -39,8 +40,8 @@ class Recipe:
     @property
     def length(self) -> str:
         """How long a training is, in words."""
-        limits = {unit: self.settings["trainer"].get(f"max_{unit}") for unit in ("epochs", "steps")}
-        return " or ".join(f"{n} {unit}" for unit, n in limits.items() if n not in (None, -1))
+        trainer = self.settings["trainer"]
+        return length_in_words(trainer.get("max_epochs"), trainer.get("max_steps"))
 
     @property
     def digest(self) -> str:
