@@ -73,8 +73,10 @@ class Block:
 
 
 def markdown_files() -> list[Path]:
-    """Those that people read."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """Those that people read; the tour before the pages whose long commands use its runs."""
+    tour = ROOT / "docs" / "tour.md"
+    pages = sorted((ROOT / "docs").rglob("*.md"), key=lambda page: (page != tour, page))
+    return [ROOT / "README.md", *pages]
 
 
 def blocks_of(path: Path) -> list[Block]:
