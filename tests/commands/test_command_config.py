@@ -19,6 +19,7 @@ from vitsearch._phases import split_phases
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
 from vitsearch.lightning import Classifier, MultiArchitectureSampling, SearchableClassifier
+from vitsearch.lightning.optimizing import with_rate
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
 from vitsearch.supernet import VisionTransformer
@@ -228,7 +229,7 @@ def test_module_and_optimizers_are_made(
     )
     module = instantiate(config.model, space=build_space("glit", num_blocks=1), num_classes=10)
     assert isinstance(module, SearchableClassifier)
-    assert module.optimizer_settings == plain(config.optimizer)
+    assert module.optimizer_settings == with_rate(plain(config.optimizer), module.net.num_features)
     trainer = instantiate(config.trainer, logger=False)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.default_root_dir == str(tmp_path)
@@ -247,7 +248,7 @@ def test_what_retrains_is_made(callbacks: str, composed: Composer) -> None:
     assert settings.pop("zero_init_residual") == "auto"
     module = instantiate(settings, _partial_=True)(VisionTransformer(space, space.smallest(), 10))
     assert isinstance(module, Classifier)
-    assert module.optimizer_settings == plain(config.optimizer)
+    assert module.optimizer_settings == with_rate(plain(config.optimizer), module.net.num_features)
 
 
 @pytest.mark.parametrize("name", ["csv", "tensorboard"])

@@ -100,7 +100,7 @@ SETTINGS = [
     ("optimizer.opt=adamx", ("optimizer.opt=adamx", "adamw")),
     ("+optimizer.nope=1", ("optimizer", "nope")),
     ("optimizer.lr=-1", ("optimizer.lr=-1",)),
-    ("optimizer.lr=fast", ("optimizer.lr=fast",)),
+    ("optimizer.lr=fast", ("optimizer.lr=fast", "number", "auto")),
     ("scheduler.sched=cosin", ("scheduler.sched=cosin", "cosine")),
     ("+scheduler.nope=1", ("scheduler", "nope")),
     ("searcher.population=many", ("searcher.population=many",)),

@@ -30,6 +30,7 @@ from vitsearch.lightning.optimizing import (
     make_optimizers,
     make_schedule,
     step_schedule,
+    with_rate,
 )
 
 RATE = 0.5
@@ -258,3 +259,10 @@ def test_schedules_that_need_a_long_training_pass_the_first_check() -> None:
 )
 def test_the_length_of_a_training_in_words(epochs: int, steps: int | None, words: str) -> None:
     assert length_in_words(epochs, steps) == words
+
+
+@pytest.mark.parametrize(("width", "rate"), [(32, 0.003), (64, 0.003), (192, 0.001), (384, 0.0005)])
+def test_wide_networks_learn_slower_if_asked(width: int, rate: float) -> None:
+    assert with_rate({"opt": "adamw", "lr": "auto"}, width) == {"opt": "adamw", "lr": rate}
+    assert with_rate({"opt": "sgd", "lr": 0.1}, width) == {"opt": "sgd", "lr": 0.1}
+    assert with_rate({"opt": "adamw"}, width) == {"opt": "adamw"}

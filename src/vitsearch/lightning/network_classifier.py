@@ -49,8 +49,8 @@ class Classifier(TrainingModule):
 
         Args:
             net: The network; stochastic depth is its own.
-            optimizer: Arguments of `timm.optim.create_optimizer_v2`; `layer_decay` makes earlier
-                layers learn more slowly.
+            optimizer: Arguments of `timm.optim.create_optimizer_v2`; `lr` may be `auto`, see
+                `SearchableClassifier`; `layer_decay` makes earlier layers learn more slowly.
             scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
                 constant learning rate.
             objective: Terms of the loss by name, each with its weight and settings; see

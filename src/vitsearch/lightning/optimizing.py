@@ -24,9 +24,25 @@ from vitsearch.errors import ConfigError
 
 DEFAULT_OPTIMIZER = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05}
 SCHEDULERS = ("cosine", "tanh", "step", "multistep", "poly")
+AUTO = "auto"
+AUTO_RATE, AUTO_WIDTH = 0.003, 64  # tried on networks 48 to 192 channels wide: docs/benchmarks.md
 DEFAULT_SCHEDULER = {"sched": "cosine", "warmup_epochs": 1, "min_lr": 1e-5}
 _ENDLESS = ("step", "multistep", "constant")  # they do not ask how long training is
 _SOME_EPOCHS = 1_000_000  # enough for every legal setting, where the length is not known yet
+
+
+def with_rate(optimizer: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """Settings with a number for `lr: auto`: 0.003, beyond 64 channels in inverse proportion.
+
+    Source: Tensor Programs V (2022), table 8: Adam's learning rate falls with the width.
+
+    Args:
+        optimizer: Arguments of `timm.optim.create_optimizer_v2`.
+        width: Channels of the network's last tokens, the most that it has.
+    """
+    if optimizer.get("lr") != AUTO:
+        return dict(optimizer)
+    return {**optimizer, "lr": round(AUTO_RATE * min(1.0, AUTO_WIDTH / width), 6)}
 
 
 def make_optimizers(
@@ -41,7 +57,7 @@ def make_optimizers(
         network: What is trained; its `no_weight_decay` is heeded.
         trainer: Says how long.
         optimizer: Arguments of `timm.optim.create_optimizer_v2`; with `layer_decay`, the network's
-            `group_matcher` says which layer a parameter belongs to.
+            `group_matcher` says which layer a parameter belongs to. A rate is a number here.
         scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
             constant learning rate.
 
@@ -177,8 +193,12 @@ def check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) 
     number = isinstance(decay, int | float) and not isinstance(decay, bool)
     if decay is not None and not (number and 0 < decay <= 1):
         raise ConfigError(f"optimizer.layer_decay={decay} must lie in (0, 1], or be null")
+    rate = optimizer.get("lr")
+    if isinstance(rate, str) and rate != AUTO:
+        raise ConfigError(f"optimizer.lr={rate} must be a number, or auto")
+    settings = with_rate(optimizer, AUTO_WIDTH)
     try:
-        made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **optimizer)
+        made = create_optimizer_v2([nn.Parameter(torch.zeros(1))], **settings)
     except Exception as error:
         close = get_close_matches(str(optimizer.get("opt")), list_optimizers(), 5)
         raise ConfigError(

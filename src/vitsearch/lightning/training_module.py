@@ -24,6 +24,7 @@ from vitsearch.lightning.optimizing import (
     check_optimizer,
     make_optimizers,
     step_schedule,
+    with_rate,
 )
 from vitsearch.lightning.settings import per_channel, plain
 from vitsearch.lightning.targets import check_finite, check_mixing, cross_entropy
@@ -41,7 +42,6 @@ class TrainingModule(pl.LightningModule):
         num_classes: Of the labels.
         objective: What training learns from.
         label_smoothing: Share of the target spread over all classes.
-        optimizer_settings: Arguments of `timm.optim.create_optimizer_v2`.
         scheduler_settings: Arguments of `timm.scheduler.create_scheduler_v2`.
     """
 
@@ -66,9 +66,9 @@ class TrainingModule(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.objective = WeightedObjectives(objective)
         optimizer, scheduler = plain(optimizer), plain(scheduler)
-        self.optimizer_settings = DEFAULT_OPTIMIZER if optimizer is None else optimizer
+        self._optimizer = DEFAULT_OPTIMIZER if optimizer is None else optimizer
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
-        check_optimizer(self.optimizer_settings, self.scheduler_settings)
+        check_optimizer(self._optimizer, self.scheduler_settings)
         self._mixer = BatchMixer(
             mixup=mixup, cutmix=cutmix, label_smoothing=label_smoothing, num_classes=num_classes
         )
@@ -79,6 +79,11 @@ class TrainingModule(pl.LightningModule):
     def space(self) -> SearchSpace:
         """What could be chosen, and how large the images are."""
         return self.net.space
+
+    @property
+    def optimizer_settings(self) -> dict[str, Any]:
+        """Arguments of `timm.optim.create_optimizer_v2`; `lr` is a number, whatever `auto` is."""
+        return with_rate(self._optimizer, self.net.num_features)
 
     # Hooks to override
 
