@@ -222,6 +222,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     files = [path.resolve() for path in given.files] or markdown_files()
     folder = Path(given.folder or tempfile.mkdtemp()) if given.record else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     recorded: dict[str, str] = {}
     stale = 0
     for path in files:
