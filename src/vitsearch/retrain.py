@@ -51,9 +51,10 @@ from vitsearch._training_command import (
 )
 from vitsearch.costs import human
 from vitsearch.lightning import Classifier, SaveNetwork
-from vitsearch.lightning.optimizing import check_length, length_in_words
+from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import facts_panel, make_console
+from vitsearch.reports.training_words import length_in_words
 
 
 @command("retrain", resumes=True)

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from tests.lightning.conftest import QUIET
+from vitsearch import VisionTransformer, build_space
 from vitsearch.errors import ConfigError
+from vitsearch.lightning import Classifier, SearchableClassifier
 from vitsearch.lightning.optimizing import (
     check_length,
     check_optimizer,
-    length_in_words,
     make_optimizers,
     make_schedule,
     step_schedule,
@@ -247,22 +248,16 @@ def test_schedules_that_need_a_long_training_pass_the_first_check() -> None:
         check_length(pl.Trainer(**QUIET, max_epochs=5), {"sched": "wsd", "warmup_epochs": 5})
 
 
-@pytest.mark.parametrize(
-    ("epochs", "steps", "words"),
-    [
-        (1, -1, "1 epoch"),
-        (20, None, "20 epochs"),
-        (-1, 300, "300 steps"),
-        (20, 1, "20 epochs or 1 step"),
-        (-1, -1, "no end"),
-    ],
-)
-def test_the_length_of_a_training_in_words(epochs: int, steps: int | None, words: str) -> None:
-    assert length_in_words(epochs, steps) == words
-
-
 @pytest.mark.parametrize(("width", "rate"), [(32, 0.003), (64, 0.003), (192, 0.001), (384, 0.0005)])
 def test_wide_networks_learn_slower_if_asked(width: int, rate: float) -> None:
     assert with_rate({"opt": "adamw", "lr": "auto"}, width) == {"opt": "adamw", "lr": rate}
     assert with_rate({"opt": "sgd", "lr": 0.1}, width) == {"opt": "sgd", "lr": 0.1}
     assert with_rate({"opt": "adamw"}, width) == {"opt": "adamw"}
+
+
+def test_a_module_learns_as_fast_as_its_width_allows() -> None:
+    space = build_space("vit_resnas")
+    asked = {"opt": "adamw", "lr": "auto"}
+    assert SearchableClassifier(space, 10, optimizer=asked).optimizer_settings["lr"] == 0.001
+    narrow = VisionTransformer(space, space.smallest(), 10)
+    assert Classifier(narrow, optimizer=asked).optimizer_settings["lr"] == 0.0015

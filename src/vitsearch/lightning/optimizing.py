@@ -101,13 +101,6 @@ def training_length(trainer: pl.Trainer, scheduler: Mapping[str, Any]) -> tuple[
     return min(ends, default=None), per_epoch
 
 
-def length_in_words(max_epochs: int | None, max_steps: int | None) -> str:
-    """What ends a training, such as `1 epoch or 300 steps`."""
-    limits = [(max_epochs, "epoch"), (max_steps, "step")]
-    ends = [f"{n} {unit}{'s' * (n != 1)}" for n, unit in limits if n is not None and n >= 0]
-    return " or ".join(ends) or "no end"
-
-
 def make_schedule(
     optimizer: Optimizer,
     scheduler: Mapping[str, Any],

@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vitsearch.errors import NonFiniteLossError
 from vitsearch.lightning.network_classifier import Classifier
-from vitsearch.lightning.optimizing import length_in_words
+from vitsearch.reports.training_words import length_in_words
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import VisionTransformer
 

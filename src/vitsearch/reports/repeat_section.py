@@ -12,6 +12,7 @@ from typing import Any
 from vitsearch.reports.page import Code, Facts, Part, Section, Text
 from vitsearch.reports.run_files import CONFIG_FILE, SUPERNET_FILE
 from vitsearch.reports.run_record import RunRecord
+from vitsearch.reports.training_words import training_words
 
 _OF_A_PLACE = ("run_dir=", "resume=")
 
@@ -98,21 +99,6 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         listed = ", ".join(f"{name} {version}" for name, version in record.versions.items())
         pairs.append(("versions", listed))
     return pairs
-
-
-def training_words(config: Mapping[str, Any]) -> str:
-    """How long, in which batches, by which optimiser; empty for a run that did not train."""
-    if "optimizer" not in config:
-        return ""
-    trainer, data, optimizer = (config.get(name) or {} for name in ("trainer", "data", "optimizer"))
-    scheduler = config.get("scheduler") or {}
-    words = [
-        f"{trainer.get('max_epochs')} epochs" if trainer.get("max_epochs") else "",
-        f"batches of {data.get('batch_size')}" if data.get("batch_size") else "",
-        f"{optimizer.get('opt', '')} with learning rate {optimizer.get('lr', '?')}",
-        str(scheduler.get("sched", "")),
-    ]
-    return ", ".join(word for word in words if word)
 
 
 def in_words(section: Mapping[str, Any]) -> str:
