@@ -33,6 +33,7 @@ from vitsearch._ending import (
     end_early,
     end_with_the_others,
     is_lost_process,
+    leave_the_others,
     remove_if_empty,
 )
 from vitsearch._launch import choose_run_folder
@@ -112,6 +113,8 @@ def _run(config_name: str, task: Task, *, resumes: bool, locks: bool) -> None:
                 raise
             remove_if_empty(folder)
             fail(line)
+        finally:
+            leave_the_others()
 
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(

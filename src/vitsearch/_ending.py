@@ -44,6 +44,18 @@ def end_with_the_others(config_name: str | None, folder: Path) -> NoReturn:
     os._exit(1)  # an orderly end would wait for the others again
 
 
+def leave_the_others() -> None:
+    """Close the connections to the other processes of this run.
+
+    PyTorch's threads for them still let go of the last tensors after the last word is exchanged.
+    When Python has ended before, such a thread aborts the process after all of its work was done
+    (https://github.com/pytorch/pytorch/pull/179291); Lightning closes them for NCCL alone.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def remove_if_empty(folder: Path) -> None:
     """Take back the folders that Hydra made for a run that did not start."""
     if Path.cwd().is_relative_to(folder.resolve()):

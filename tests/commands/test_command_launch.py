@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,12 +13,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from torch import distributed
 
 from tests.commands.killing import PATIENCE, end, kill_when, lines_of, results, start, weights
 from tests.commands.running import TINY_SEARCH, Outcome, files_below, run_here
 from tests.commands.test_command_resume import RUN, steps_of
-from vitsearch._command import _line_of_a_job, user_line
+from vitsearch._command import _line_of_a_job, command, user_line
 from vitsearch._launch import Launch, agree_on_run_folder, fit_to_launch, outside_launch
 from vitsearch.errors import ConfigError
 
@@ -255,6 +257,24 @@ def test_torchrun_searches_like_one_process(tmp_path: Path) -> None:
     assert done.stdout.count("best architecture") == 1
     assert "2 x cpu" in done.stdout
     assert results(outcome.run) == results(tmp_path / "one")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_command_leaves_the_other_processes(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # PyTorch's threads abort one of ten processes that end while they are connected.
+    def task(config: DictConfig, folder: Path) -> None:
+        meeting = f"file://{tmp_path}/meeting"
+        distributed.init_process_group("gloo", meeting, rank=0, world_size=1)
+        if fails:
+            raise ConfigError("wrong")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["vitsearch.train", "run_dir=run"])
+    with pytest.raises(SystemExit) if fails else contextlib.nullcontext():
+        command("train")(task)()
+    assert not distributed.is_initialized()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import distributed
 
 from vitsearch.data import FashionMini
 from vitsearch.lightning import (
@@ -99,3 +100,4 @@ def main(folder: Path, kind: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
+    distributed.destroy_process_group()  # Lightning does it for NCCL alone
