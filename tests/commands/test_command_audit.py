@@ -213,7 +213,7 @@ def test_the_recipe_is_the_run_s(run: Path, tmp_path: Path) -> None:
     assert recipe["zero_init_residual"] == "auto"
     assert [section["decay"] for section in recipe["averaging"]] == [0.5]
     assert recipe["trainer"]["limit_train_batches"] == 3
-    assert recipe["data"]["batch_size"] == 16
+    assert recipe["data"]["batch_size"] == 18
     assert not list(tmp_path.rglob("steps.txt"))
 
     config.callbacks.ema = None

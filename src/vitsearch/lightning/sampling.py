@@ -141,5 +141,6 @@ def check_batch(batch_size: int | None, num_architectures: int) -> None:
     if batch_size % num_architectures:
         raise ConfigError(
             f"batch_size={batch_size} cannot be shared evenly by "
-            f"num_architectures={num_architectures}; make it a multiple"
+            f"num_architectures={num_architectures}; make it a multiple, such as "
+            f"{batch_size - batch_size % num_architectures}"
         )
