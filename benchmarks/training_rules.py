@@ -1,8 +1,8 @@
 """`python -m benchmarks.training_rules <run folder>`: what should a step train, at equal images?
 
 The run's recipe (data, optimiser, schedule, epochs) trains its supernet anew by each rule: one
-architecture a step (single path), or several that share the batch, drawn uniformly, balanced, or
-as a sandwich. Every image is seen once an epoch whatever the rule. Reported are inherited scores on
+architecture a step (single path), or as many as the run's (four, if that is one) that share the
+batch, drawn uniformly, balanced, or as a sandwich. Every image is seen once an epoch whatever the rule. Reported are inherited scores on
 the search split and, where `<run>/audit/trainings.jsonl` has architectures that were trained alone
 (`python -m vitsearch.audit`), how well each supernet ranks them. Trainings and scores are kept in
 the folder, and a benchmark that was stopped goes on in the middle of an epoch.
@@ -42,11 +42,12 @@ from vitsearch.reports.agreement import (
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet.checkpoint import find_checkpoint
 
+SINGLE, SEVERAL = "single path", 4
 RULES = {
-    "single path": ("UniformSampler", 1),
-    "uniform": ("UniformSampler", 4),
-    "balanced": ("BalancedSampler", 4),
-    "sandwich": ("SandwichSampler", 4),
+    SINGLE: "UniformSampler",
+    "uniform": "UniformSampler",
+    "balanced": "BalancedSampler",
+    "sandwich": "SandwichSampler",
 }
 BOOTSTRAPS = 2000
 
@@ -55,8 +56,9 @@ def recipe_of(run: Path, rule: str, folder: Path, seed: int, epochs: int | None)
     """The run's configuration with another rule, without a search, in another folder."""
     saved = read_run(find_checkpoint(str(run)))
     plain: Any = OmegaConf.to_container(saved)
-    sampler, count = RULES[rule]
-    section = {"_target_": f"vitsearch.samplers.{sampler}", "seed": seed}
+    own = saved.callbacks.sampling.num_architectures
+    count = 1 if rule == SINGLE else own if own > 1 else SEVERAL
+    section = {"_target_": f"vitsearch.samplers.{RULES[rule]}", "seed": seed}
     plain = moved(plain, str(saved.run_dir), str(folder), below=True)
     plain |= {"sampler": section, "seed": seed, "resume": None}
     plain["callbacks"] |= {"search": None}
@@ -180,7 +182,8 @@ def main(given: Sequence[str] | None = None) -> None:
                 config = recipe_of(arguments.run, rule, own, seed, arguments.epochs)
                 train_by(config, own)
                 drawn = drawn_from(config, arguments.drawn)
-                facts = {"rule": rule, "architectures": RULES[rule][1], "seed": seed}
+                count = config.callbacks.sampling.num_architectures
+                facts = {"rule": rule, "architectures": count, "seed": seed}
                 found.append(facts | scored(own, drawn, alone))
                 write_json(folder / "training_rules.json", found)
     for run in arguments.also:

@@ -324,7 +324,7 @@ def test_a_window_that_is_not_reached(trained: Outcome, tmp_path: Path) -> None:
         return run_here("audit", *given, folder=tmp_path / "work")
 
     refused(audit("[1,2]"), "constraint.macs=[1, 2]", small_range())
-    refused(audit("[367K,370K]"), "n=4", "found 0", "367 K to 370 K")
+    refused(audit("[456K,460K]"), "n=4", "found 0", "456 K to 460 K")
 
 
 def test_a_run_that_is_none(trained: Outcome, tmp_path: Path) -> None:

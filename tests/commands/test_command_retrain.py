@@ -114,7 +114,7 @@ def test_what_it_prints(retrained: Outcome, trained: Outcome) -> None:
         f"best of {trained.run}",
         "weights       fresh",
         "6000 images, all but the test split: the search is over",
-        "1 epoch, batches of 16, adamw 0.002, cosine; learns from cross entropy",
+        "1 epoch, batches of 18, adamw 0.002, cosine; learns from cross entropy",
         "accuracy on the test split (2000 images)",
         "inherited",
         "retrained",
