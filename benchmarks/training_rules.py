@@ -2,10 +2,11 @@
 
 The run's recipe (data, optimiser, schedule, epochs) trains its supernet anew by each rule: one
 architecture a step (single path), or as many as the run's (four, if that is one) that share the
-batch, drawn uniformly, balanced, or as a sandwich. Every image is seen once an epoch whatever the rule. Reported are inherited scores on
-the search split and, where `<run>/audit/trainings.jsonl` has architectures that were trained alone
-(`python -m vitsearch.audit`), how well each supernet ranks them. Trainings and scores are kept in
-the folder, and a benchmark that was stopped goes on in the middle of an epoch.
+batch, drawn uniformly, balanced, or as a sandwich. Every image is seen once an epoch whatever the
+rule. Reported are inherited scores on the search split and, where `<run>/audit/trainings.jsonl` has
+architectures that were trained alone (`python -m vitsearch.audit`), how well each supernet ranks
+them. Trainings and scores are kept in the folder, and a benchmark that was stopped goes on in the
+middle of an epoch.
 """
 
 from __future__ import annotations

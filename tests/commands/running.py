@@ -37,7 +37,7 @@ FEW_CANDIDATES = (
 )
 FEW_STEPS = ("trainer.max_epochs=1", "+trainer.limit_train_batches=3", "trainer.accelerator=cpu")
 FEW_IMAGES = (
-    "data.batch_size=18",
+    "data.batch_size=16",
     "data.statistics_images=40",
     "++data.search_per_class=5",
     "callbacks.search.use_test_split=false",

@@ -47,7 +47,7 @@ def test_every_form_of_a_run_names_the_same_architecture(run: Path, tmp_path: Pa
         assert source.has_weights(None) == has_run, given
         again = find_source(source.given, space=settings.get("space"))  # type: ignore[arg-type]
         assert again == source, given
-    assert data_of_run(run).batch_size == 18
+    assert data_of_run(run).batch_size == 16
 
 
 def test_weights_are_those_of_the_supernet(run: Path) -> None:

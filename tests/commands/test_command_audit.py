@@ -213,7 +213,7 @@ def test_the_recipe_is_the_run_s(run: Path, tmp_path: Path) -> None:
     assert recipe["zero_init_residual"] == "auto"
     assert [section["decay"] for section in recipe["averaging"]] == [0.5]
     assert recipe["trainer"]["limit_train_batches"] == 3
-    assert recipe["data"]["batch_size"] == 18
+    assert recipe["data"]["batch_size"] == 16
     assert not list(tmp_path.rglob("steps.txt"))
 
     config.callbacks.ema = None
@@ -324,7 +324,7 @@ def test_a_window_that_is_not_reached(trained: Outcome, tmp_path: Path) -> None:
         return run_here("audit", *given, folder=tmp_path / "work")
 
     refused(audit("[1,2]"), "constraint.macs=[1, 2]", small_range())
-    refused(audit("[456K,460K]"), "n=4", "found 0", "456 K to 460 K")
+    refused(audit("[367K,370K]"), "n=4", "found 0", "367 K to 370 K")
 
 
 def test_a_run_that_is_none(trained: Outcome, tmp_path: Path) -> None:

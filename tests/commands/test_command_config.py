@@ -194,7 +194,7 @@ def test_every_sampler_trains(
     sampling = instantiate(config.callbacks.sampling)
     assert isinstance(sampling, MultiArchitectureSampling)
     trainer = quiet_trainer(tmp_path, limit_train_batches=2, callbacks=[sampling])
-    trainer.fit(module, datamodule=FashionMini(batch_size=9, search_per_class=10))
+    trainer.fit(module, datamodule=FashionMini(batch_size=8, search_per_class=10))
     assert trainer.global_step == 2
 
 

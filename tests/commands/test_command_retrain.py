@@ -77,7 +77,7 @@ def test_a_retraining_leaves_a_folder_that_says_all_of_it(
     best = json.loads((trained.run / "search" / "best.json").read_text())
     assert config.architecture == str(trained.run)
     assert config.digest == best["digest"]
-    assert config.data.batch_size == 18  # the run's
+    assert config.data.batch_size == 16  # the run's
     assert config.data.train_on == "all"
     result = result_of(retrained)
     assert result["digest"] == best["digest"]
@@ -114,7 +114,7 @@ def test_what_it_prints(retrained: Outcome, trained: Outcome) -> None:
         f"best of {trained.run}",
         "weights       fresh",
         "6000 images, all but the test split: the search is over",
-        "1 epoch, batches of 18, adamw 0.002, cosine; learns from cross entropy",
+        "1 epoch, batches of 16, adamw 0.003, cosine; learns from cross entropy",
         "accuracy on the test split (2000 images)",
         "inherited",
         "retrained",

@@ -240,7 +240,7 @@ def test_own_images(colour_folders: Callable[..., Path], tmp_path: Path) -> None
         "data.image_size=32",
         "data.num_workers=0",
         *TINY,
-        "data.batch_size=9",
+        "data.batch_size=8",
         folder=tmp_path / "work",
     ).succeeded()
     assert "ImageFolder, 3 classes, 3 x 32 x 32" in outcome.out

@@ -68,8 +68,8 @@ class SearchableClassifier(TrainingModule):
         Args:
             space: A space, its configuration, or its name.
             num_classes: How many classes the images have.
-            optimizer: Arguments of `timm.optim.create_optimizer_v2`; `lr` may be `auto`: 0.002,
-                beyond 96 channels in inverse proportion to the space's largest width.
+            optimizer: Arguments of `timm.optim.create_optimizer_v2`; `lr` may be `auto`: 0.003,
+                beyond 64 channels in inverse proportion to the space's largest width.
             scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
                 constant learning rate.
             objective: Terms of the loss by name, each with its weight and settings; see

@@ -25,14 +25,14 @@ from vitsearch.errors import ConfigError
 DEFAULT_OPTIMIZER = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05}
 SCHEDULERS = ("cosine", "tanh", "step", "multistep", "poly")
 AUTO = "auto"
-AUTO_RATE, AUTO_WIDTH = 0.002, 96  # tried on networks 48 to 192 channels wide: docs/benchmarks.md
+AUTO_RATE, AUTO_WIDTH = 0.003, 64  # tried on networks 48 to 192 channels wide: docs/benchmarks.md
 DEFAULT_SCHEDULER = {"sched": "cosine", "warmup_epochs": 1, "min_lr": 1e-5}
 _ENDLESS = ("step", "multistep", "constant")  # they do not ask how long training is
 _SOME_EPOCHS = 1_000_000  # enough for every legal setting, where the length is not known yet
 
 
 def with_rate(optimizer: Mapping[str, Any], width: int) -> dict[str, Any]:
-    """Settings with a number for `lr: auto`: 0.002, beyond 96 channels in inverse proportion.
+    """Settings with a number for `lr: auto`: 0.003, beyond 64 channels in inverse proportion.
 
     Source: Tensor Programs V (2022), table 8: Adam's learning rate falls with the width.
 
