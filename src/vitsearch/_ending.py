@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from vitsearch import _resume
@@ -26,8 +27,7 @@ def end_early(config_name: str | None, folder: Path, exit_code: int) -> NoReturn
 
 def is_lost_process(error: Exception) -> bool:
     """Whether a collective failed because another process is gone."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+    if _process_groups() is None:
         return False
     return isinstance(error, RuntimeError) and re.search(_LOST, str(error)) is not None
 
@@ -51,8 +51,8 @@ def leave_the_others() -> None:
     When Python has ended before, such a thread aborts the process after all of its work was done
     (https://github.com/pytorch/pytorch/pull/179291); Lightning closes them for NCCL alone.
     """
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+    distributed = _process_groups()
+    if distributed is not None:
         distributed.destroy_process_group()
 
 
@@ -64,6 +64,14 @@ def remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for path in (folder, *inside):
             path.rmdir()  # refuses a folder that holds anything
+
+
+def _process_groups() -> ModuleType | None:
+    """`torch.distributed`, where this process is one of a group; not imported for the question."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed
 
 
 def _how_to_go_on(config_name: str | None, folder: Path) -> str:

@@ -67,7 +67,7 @@ SETTINGS = [
     ("data=fashion_mnist", ("data.root", "command line")),
     ("data=image_folder", ("data.root", "command line")),
     ("data.batch_size=2", ("batch_size=2", "num_architectures=4")),
-    ("data.batch_size=63", ("batch_size=63", "num_architectures=4", "such as 60")),
+    ("data.batch_size=63", ("batch_size=63", "num_architectures=4", "multiple, such as 60")),
     ("data.batch_size=6000", ("batch_size=6000", "5950")),
     ("data.image_size=30", ("image_size 30", "multiple of 4")),
     ("data.in_chans=2", ("in_chans=2", "1 or 3")),

@@ -263,7 +263,7 @@ def test_torchrun_searches_like_one_process(tmp_path: Path) -> None:
 def test_a_command_leaves_the_other_processes(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # PyTorch's threads abort one of ten processes that end while they are connected.
+    # PyTorch's threads now and then abort a process that ends while it is connected.
     def task(config: DictConfig, folder: Path) -> None:
         meeting = f"file://{tmp_path}/meeting"
         distributed.init_process_group("gloo", meeting, rank=0, world_size=1)
