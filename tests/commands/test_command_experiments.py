@@ -1,7 +1,8 @@
-"""The papers' recipes compose, and train two steps on a folder of images."""
+"""The recipes compose and train two steps, the papers' on a folder of images."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from vitsearch.spaces.phases import read_phases
 
 FILES = sorted(p.stem for p in (config_dir() / "experiment").glob("[!_]*.yaml"))
 RETRAININGS = [name for name in FILES if name.startswith(("retrain", "finetune"))]
-EXPERIMENTS = [name for name in FILES if name not in RETRAININGS]
+AUDITED = [name for name in FILES if name.endswith("_fashion")]
+EXPERIMENTS = [name for name in FILES if name not in RETRAININGS + AUDITED]
 ON_ONE_CPU = (
     "trainer.accelerator=cpu",
     "trainer.devices=1",
@@ -39,7 +41,7 @@ ON_ONE_CPU = (
 )
 
 
-def test_the_papers_experiments_are_there() -> None:
+def test_the_experiments_are_there() -> None:
     assert EXPERIMENTS == [
         "autoformer_tiny_imagenet",
         "glit_tiny_imagenet",
@@ -53,6 +55,7 @@ def test_the_papers_experiments_are_there() -> None:
         "retrain_imagenet",
         "retrain_vit_resnas_imagenet",
     ]
+    assert AUDITED == ["glit_short_fashion", "vit_resnas_narrow_fashion"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -101,6 +104,18 @@ def test_it_trains(name: str, colour_folders: Callable[..., Path], tmp_path: Pat
         folder=tmp_path,
     ).succeeded()
     assert (run_dir / "supernet.ckpt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AUDITED)
+def test_it_can_be_audited(name: str, tmp_path: Path) -> None:
+    """Two steps on the embedded images, half of which are left to score on."""
+    steps = ("trainer.max_epochs=1", "+trainer.limit_train_batches=2", "callbacks.search=null")
+    run_here("train", f"experiment={name}", *steps, "run_dir=run", folder=tmp_path).succeeded()
+    audit = ("checkpoint=run", "n=4", "compare_searches=null")
+    run_here("audit", *audit, folder=tmp_path).succeeded()
+    found = json.loads((tmp_path / "run" / "audit" / "audit.json").read_text())
+    assert (found["num_architectures"], found["num_images"]) == (4, 3000)
 
 
 @pytest.mark.slow

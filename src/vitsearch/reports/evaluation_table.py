@@ -103,7 +103,8 @@ def class_table(
 def speed_table(speed: Mapping[str, Any]) -> Table:
     """Latency, throughput and memory by batch size."""
     there = speed["circumstances"]
-    threads = "" if there["threads"] is None else f", {there['threads']} threads"
+    count = there["threads"]
+    threads = "" if count is None else f", {count} thread{'s' * (count != 1)}"
     compiled = ", compiled" if there["compile"] else ""
     table = Table(
         title=f"speed on {there['device']}{threads}, {there['dtype']}{compiled}",
