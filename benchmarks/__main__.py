@@ -61,6 +61,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of autocast")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time")
+    parser.add_argument(
+        "--compile", action="store_true", help="steps: own networks compiled, too; minutes each"
+    )
     parser.add_argument("--json", type=Path, help="where to write all figures")
     found = parser.parse_args(arguments)
     unknown = [part for part in found.parts if part not in PARTS]
@@ -84,6 +87,7 @@ def main() -> None:
         dtype=DTYPES[arguments.dtype],
         clock=arguments.clock,
         quick=arguments.quick,
+        compile=arguments.compile,
     )
     console = Console(width=140)
     began = time.perf_counter()

@@ -1,8 +1,9 @@
 """A training step of several architectures beside its peers: the same images, forward and backward.
 
 Peers: the largest architecture on the whole batch; the same architectures as networks of their own,
-a share each; the same step in masked execution, at the sizes of the largest; plain timm networks of
-the same sizes.
+a share each, also compiled if asked for; the same step in masked execution, at the sizes of the
+largest; plain timm networks of the same sizes. Beside them stands a matrix product: a step counts
+three times the multiply-accumulates of its forward pass, whatever padding adds to them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import vitsearch
+from benchmarks.ceiling import PRODUCT, add_shares, product
 from benchmarks.memory import peak_megabytes
 from benchmarks.tables import Section, rows_of
 from benchmarks.timing import Settings, side_by_side
@@ -22,6 +24,7 @@ from benchmarks.timm_blocks import has_twin, timm_twin
 from vitsearch import Architecture, SearchSpace, SuperTransformer
 
 LARGEST, EXTRACTED, PLAIN, MASKED = "largest", "extracted", "plain timm", "masked"
+COMPILED = "extracted, compiled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +88,26 @@ def measure_case(case: Case, settings: Settings) -> Section:
         candidates[LARGEST] = steps.largest
     if EXTRACTED in case.peers:
         candidates[EXTRACTED] = steps.apart([net.extract(one) for one in chosen])
+    if EXTRACTED in case.peers and settings.compile:
+        own = [torch.compile(net.extract(one)) for one in chosen]
+        candidates[COMPILED] = steps.apart(own)
     if PLAIN in case.peers and all(has_twin(space, one) for one in chosen):
         candidates[PLAIN] = steps.apart([timm_twin(space, one) for one in chosen])
     if MASKED in case.peers:
         candidates[MASKED] = steps.masked(chosen)
+    macs = dict.fromkeys(candidates, _step_macs(net, chosen, case.batch))
+    macs[LARGEST] = _step_macs(net, [net.largest], case.batch)
+    share = macs[f"{first} architectures"] / macs[LARGEST]
     for count in case.counts[1:]:
-        candidates[f"{count} architectures"] = steps.of(usual_architectures(space, count))
+        usual = usual_architectures(space, count)
+        candidates[f"{count} architectures"] = steps.of(usual)
+        macs[f"{count} architectures"] = _step_macs(net, usual, case.batch)
+    candidates[PRODUCT], macs[PRODUCT] = product(settings)
     rounds = side_by_side(candidates, settings)
-    share = sum(net.cost(one).macs for one in chosen) / first / net.cost(net.largest).macs
     rows = rows_of(rounds, (LARGEST, EXTRACTED, PLAIN))
-    for row in rows:
+    rows[-1].ratios.clear()  # what a product takes beside a step says nothing
+    add_shares(rows, rounds, macs)
+    for row in rows[:-1]:
         peak = peak_megabytes(candidates[row.label], settings.device)
         row.more["peak MB"] = "" if peak is None else f"{peak:.0f}"
     title = (
@@ -102,6 +115,11 @@ def measure_case(case: Case, settings: Settings) -> Section:
         f"the {first} architectures have {share:.3f} of the largest one's MACs"
     )
     return Section(title, rows)
+
+
+def _step_macs(net: SuperTransformer, chosen: Sequence[Architecture], batch: int) -> float:
+    """Forward and backward, of a batch that the architectures share."""
+    return 3 * batch * sum(net.cost(one).macs for one in chosen) / len(chosen)
 
 
 def usual_architectures(

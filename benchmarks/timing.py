@@ -27,6 +27,7 @@ class Settings:
         dtype: Of autocast; float32 for none.
         clock: `wall`, or `cpu`: this process's processor time, for a machine with other work.
         quick: Demo sizes, and few repetitions.
+        compile: Whether steps have their own networks compiled as a peer, too.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -38,6 +39,7 @@ class Settings:
     dtype: torch.dtype = torch.float32
     clock: str = "wall"
     quick: bool = False
+    compile: bool = False
 
     def autocast(self) -> torch.autocast:
         """The number format of networks."""

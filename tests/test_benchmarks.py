@@ -30,9 +30,12 @@ def test_steps_have_their_peers(name):
     section = steps.measure_case(steps.Case(name, 4, (2, 1), steps.ALL), TINY)
     labels = [row.label for row in section.rows]
     plain = [steps.PLAIN] if name == "autoformer" else []
-    ends = ["masked", "1 architectures"]
+    ends = ["masked", "1 architectures", "matrix product"]
     assert labels == ["2 architectures", "largest", "extracted", *plain, *ends]
     assert all(row.milliseconds > 0 for row in section.rows)
+    shares = [float(row.more["of the ceiling"].split()[0]) for row in section.rows]
+    assert all(share > 0 for share in shares)
+    assert section.rows[-1].more["of the ceiling"].endswith("TFLOP/s")
     assert "x largest" in printed(section)
 
 

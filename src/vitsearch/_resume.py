@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "data.num_workers",
     "data.pin_memory",
     "logger",
+    "model.compile",
     "model.execution",
     "process_timeout",
     "report",

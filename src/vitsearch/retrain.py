@@ -55,6 +55,7 @@ from vitsearch.lightning.optimizing import check_length
 from vitsearch.lightning.processes import end_with_parent
 from vitsearch.reports import facts_panel, make_console
 from vitsearch.reports.training_words import length_in_words
+from vitsearch.supernet.compiling import check_compiling
 
 
 @command("retrain", resumes=True)
@@ -76,6 +77,8 @@ def main(config: DictConfig, folder: Path) -> None:
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     limit_waiting(trainer.strategy, config.process_timeout)
+    if config.model.get("compile") is True:
+        check_compiling(trainer.strategy.root_device)
     checkpoint = checkpoint_of(callbacks, trainer)
     settings: Any = OmegaConf.to_container(config.model, resolve=True)
     before = network_before(found, config)
@@ -157,7 +160,7 @@ def _start(
         "trains on": _images(datamodule),
         "recipe": f"{', '.join(recipe)}; learns from {terms}",
         "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
-        f"{trainer.precision}",
+        f"{trainer.precision}{', compiled' if config.model.get('compile') else ''}",
         "run folder": str(folder),
     }
     return facts_panel(facts)

@@ -337,6 +337,7 @@ LINES = [
     (("architecture={run}", "model._target_=torch.nn.Identity"), ("subclass of", "Classifier")),
     (("architecture={run}", "+data.image_size=30"), ("30", "patch")),
     (("architecture={run}", "+model.mix=1"), ("model:", "mix")),
+    (("architecture={run}", "model.compile=1"), ("compile=1 must be true or false",)),
     (
         ("architecture={run}", "init=inherited", "distillation_token=true"),
         ("distillation_token=true needs init=scratch",),
@@ -381,6 +382,35 @@ def test_choices_in_a_file_with_a_space(tmp_path: Path) -> None:
     ).succeeded()
     assert result_of(outcome)["digest"] == space.smallest().digest
     assert result_of(outcome)["compared"] == {}
+
+
+@pytest.mark.slow
+def test_a_compiled_training_ends_with_the_same_network(
+    retrained: Outcome, trained: Outcome, tmp_path: Path
+) -> None:
+    outcome = retrain(trained.run, "model.compile=true", folder=tmp_path).succeeded()
+    assert "compiled" in outcome.out
+    own, other = (vitsearch.load_model(run).state_dict() for run in (outcome.run, retrained.run))
+    assert own.keys() == other.keys()
+    images, _ = fashion_test()
+    with torch.inference_mode():
+        logits = [vitsearch.load_model(one.run)(images[:200]) for one in (outcome, retrained)]
+    torch.testing.assert_close(*logits, rtol=1e-2, atol=1e-2)
+
+
+def test_without_a_compiler_nothing_begins(trained: Outcome, tmp_path: Path) -> None:
+    outcome = run_module(
+        "vitsearch.retrain",
+        f"architecture={trained.run}",
+        *FEW,
+        "model.compile=true",
+        folder=tmp_path,
+        CXX=str(tmp_path / "none"),
+    )
+    assert outcome.code == 2, outcome.out
+    assert len(outcome.err.splitlines()) == 1, outcome.err
+    assert "compile=true: torch.compile does not work here" in outcome.err
+    assert not files_below(tmp_path)
 
 
 @pytest.mark.slow

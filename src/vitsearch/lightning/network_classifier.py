@@ -19,10 +19,12 @@ from vitsearch.lightning.mixing import MixedBatch
 from vitsearch.lightning.network_score import TOP_K
 from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.objectives.base import PATCHES
-from vitsearch.lightning.settings import plain
+from vitsearch.lightning.settings import check_flag, plain
 from vitsearch.lightning.training_module import TrainingModule
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.checkpoint import NETWORK_ENTRY, network_entry
+from vitsearch.supernet.compiling import compiled
+from vitsearch.supernet.network import HeadOutputs
 
 
 class Classifier(TrainingModule):
@@ -44,6 +46,7 @@ class Classifier(TrainingModule):
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        compile: bool = False,
     ) -> None:
         """Take a network to train.
 
@@ -58,6 +61,9 @@ class Classifier(TrainingModule):
             label_smoothing: Share of the target spread over all classes.
             mixup: Alpha of mixup; 0 for none.
             cutmix: Alpha of cutmix; 0 for none.
+            compile: Whether `torch.compile` prepares the network when training begins, and once
+                more for validation: a minute, more for deep networks, then faster steps on a GPU.
+                What is trained and saved is the network itself.
 
         Raises:
             ConfigError: A number is out of range, or the objective needs what the network has not.
@@ -79,8 +85,11 @@ class Classifier(TrainingModule):
                 "label_smoothing": label_smoothing,
                 "mixup": mixup,
                 "cutmix": cutmix,
+                "compile": check_flag("compile", compile),
             }
         )
+        self._compile = compile
+        self._logits, self._heads = _logits, _heads
         self.net = net.train()  # Lightning leaves it in eval mode, in which networks are extracted
         self._check_objective(net)
         self._accuracies = nn.ModuleDict(
@@ -106,17 +115,23 @@ class Classifier(TrainingModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W)."""
-        return self.net(images)  # type: ignore[no-any-return]
+        return self._logits(self.net, images)
 
     def setup(self, stage: str) -> None:
-        """Load teachers; fit to the trainer's processes."""
+        """Load teachers; fit to the trainer's processes; compile, if asked to."""
         super().setup(stage)
+        if self._compile:
+            self._logits, self._heads = compiled(_logits), compiled(_heads)
         strategy = self.trainer.strategy
         for accuracy in self._accuracies.values():
             # Added up over processes only if this trainer is what started them.
             accuracy.sync_on_compute = isinstance(strategy, ParallelStrategy)  # type: ignore[assignment]
         if isinstance(strategy, DDPStrategy) and not self._uses_all_heads():
             strategy._ddp_kwargs["find_unused_parameters"] = True  # DDP would wait for them
+
+    def teardown(self, stage: str) -> None:
+        """Leave the network as it was given, to be run, copied and pickled."""
+        self._logits, self._heads = _logits, _heads
 
     def _uses_all_heads(self) -> bool:
         return self.net.head_patch is None or PATCHES in self.objective.uses
@@ -125,7 +140,7 @@ class Classifier(TrainingModule):
         """Mix a batch and run the network on all of it."""
         mixed = self.mix(images, targets)
         images, targets = mixed
-        heads = (self.net.forward_heads(images),) if self.objective.needs_heads(self.net) else ()
+        heads = (self._heads(self.net, images),) if self.objective.needs_heads(self.net) else ()
         return StepOutputs(
             net=self.net,
             images=images,
@@ -153,3 +168,14 @@ class Classifier(TrainingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write which network it is, beside Lightning's own entries."""
         checkpoint[NETWORK_ENTRY] = network_entry(self.net)
+
+
+# With the network as an argument, so that a copied module does not run the original's.
+
+
+def _logits(net: VisionTransformer, images: Tensor) -> Tensor:
+    return net(images)  # type: ignore[no-any-return]
+
+
+def _heads(net: VisionTransformer, images: Tensor) -> HeadOutputs:
+    return net.forward_heads(images)

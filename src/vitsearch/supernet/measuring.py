@@ -15,6 +15,7 @@ from statistics import median
 import torch
 
 from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.supernet.compiling import compiled
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 Run = Callable[[], object]
@@ -33,6 +34,9 @@ def make_run(
     """One inference of an architecture's own network, ready to be called.
 
     The caller's random numbers are left alone.
+
+    Raises:
+        ConfigError: It is to be compiled, and torch cannot compile here.
     """
     with torch.random.fork_rng(devices=[]):
         network = VisionTransformer(space, architecture, num_classes=num_classes)
@@ -42,7 +46,7 @@ def make_run(
     images = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
     if compile:
         torch.compiler.reset()  # compiled code is cached by function: the next network would reuse
-    forward: Callable[[torch.Tensor], object] = torch.compile(network) if compile else network
+    forward: Callable[[torch.Tensor], object] = compiled(network) if compile else network
 
     def run() -> object:
         with torch.inference_mode():
