@@ -60,9 +60,14 @@ def cases(settings: Settings) -> Iterator[Case]:
     if settings.spaces is not None:
         known = {case.space: case for case in (*PAPERS, *DEMOS)}
         chosen = tuple(known.get(n, Case(n, 32, (4,), ALL)) for n in settings.spaces)
+    on_cuda = settings.device.type == "cuda"  # where masked execution may win
     for case in chosen:
-        counts = settings.architectures or case.counts
-        yield replace(case, batch=settings.batch or case.batch, counts=counts)
+        yield replace(
+            case,
+            batch=settings.batch or case.batch,
+            counts=settings.architectures or case.counts,
+            peers=ALL if on_cuda else case.peers,
+        )
 
 
 def measure(settings: Settings) -> Iterator[Section]:
@@ -89,6 +94,7 @@ def measure_case(case: Case, settings: Settings) -> Section:
     if EXTRACTED in case.peers:
         candidates[EXTRACTED] = steps.apart([net.extract(one) for one in chosen])
     if EXTRACTED in case.peers and settings.compile:
+        torch.compiler.reset()  # it keeps eight networks at most
         own = [torch.compile(net.extract(one)) for one in chosen]
         candidates[COMPILED] = steps.apart(own)
     if PLAIN in case.peers and all(has_twin(space, one) for one in chosen):

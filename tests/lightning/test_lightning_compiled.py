@@ -90,6 +90,24 @@ def test_a_copy_runs_its_own_weights(space: SearchSpace, traced: list[str]) -> N
     torch.testing.assert_close(other(images), module(images) + 1)
 
 
+def test_every_one_of_many_networks_is_compiled(
+    space: SearchSpace, data: FashionMini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch keeps so many versions of a function and runs further ones as they are."""
+    real, graphs = torch.compile, []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda call: real(call, backend=backend))
+    trained = 10
+    for _ in range(trained):
+        module = Classifier(network(space), compile=True)
+        quiet_trainer(tmp_path, limit_train_batches=1, limit_val_batches=0).fit(module, data)
+    assert len(graphs) == trained
+
+
 def test_it_is_a_flag(space: SearchSpace) -> None:
     with pytest.raises(ConfigError, match="compile=fast must be true or false"):
         Classifier(network(space), compile="fast")  # type: ignore[arg-type]

@@ -120,7 +120,7 @@ class Classifier(TrainingModule):
     def setup(self, stage: str) -> None:
         """Load teachers; fit to the trainer's processes; compile, if asked to."""
         super().setup(stage)
-        if self._compile:
+        if self._compile and stage == "fit":
             self._logits, self._heads = compiled(_logits), compiled(_heads)
         strategy = self.trainer.strategy
         for accuracy in self._accuracies.values():

@@ -44,8 +44,6 @@ def make_run(
     generator = torch.Generator().manual_seed(0)
     shape = (batch_size, space.in_chans, space.image_size, space.image_size)
     images = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
-    if compile:
-        torch.compiler.reset()  # compiled code is cached by function: the next network would reuse
     forward: Callable[[torch.Tensor], object] = compiled(network) if compile else network
 
     def run() -> object:
