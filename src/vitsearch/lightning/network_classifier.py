@@ -131,6 +131,7 @@ class Classifier(TrainingModule):
 
     def teardown(self, stage: str) -> None:
         """Leave the network as it was given, to be run, copied and pickled."""
+        super().teardown(stage)
         self._logits, self._heads = _logits, _heads
 
     def _uses_all_heads(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -40,7 +39,6 @@ def compiled(call: Callable[P, R]) -> Callable[P, R]:
     run = torch.compile(call)
     from torch._dynamo.exc import BackendCompilerFailed  # slow to import, and loaded by now
 
-    @wraps(call)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return run(*args, **kwargs)
