@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ def test_a_copy_runs_its_own_weights(space: SearchSpace, traced: list[str]) -> N
 def test_every_one_of_many_networks_is_compiled(
     space: SearchSpace, data: FashionMini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch keeps so many versions of a function and runs further ones as they are."""
+    """Torch keeps 256 versions of a function, here four, and runs further ones as they are."""
+    monkeypatch.setattr(torch._dynamo.config, "accumulated_recompile_limit", 4)
     real, graphs = torch.compile, []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
@@ -101,11 +103,12 @@ def test_every_one_of_many_networks_is_compiled(
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", lambda call: real(call, backend=backend))
-    trained = 10
-    for _ in range(trained):
-        module = Classifier(network(space), compile=True)
+    rng = random.Random(0)
+    architectures = {space.sample(rng) for _ in range(6)}
+    for architecture in architectures:
+        module = Classifier(VisionTransformer(space, architecture, 10), compile=True)
         quiet_trainer(tmp_path, limit_train_batches=1, limit_val_batches=0).fit(module, data)
-    assert len(graphs) == trained
+    assert len(graphs) == len(architectures) == 6
 
 
 def test_it_is_a_flag(space: SearchSpace) -> None:

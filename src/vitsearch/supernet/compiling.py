@@ -29,8 +29,8 @@ def _something(x: torch.Tensor) -> torch.Tensor:
 def compiled(call: Callable[P, R]) -> Callable[P, R]:
     """The same function, compiled for each kind of input when it first comes.
 
-    What was compiled before is forgotten. Torch keeps compiled code by function and only some of
-    it: the ninth network in a process would silently run as it is.
+    What was compiled before is forgotten. Torch keeps compiled code by function, 256 versions of
+    it: after as many networks in a process it would run further ones as they are.
 
     Raises:
         ConfigError: At a call: what torch compiles with, such as a C++ compiler, is not here.
