@@ -40,6 +40,6 @@ def add_shares(rows: list[Row], rounds: Rounds, macs: dict[str, float]) -> None:
     for row in rows:
         if row.label == PRODUCT:
             row.more["of the ceiling"] = f"{2e-12 / seconds_each:.2f} TFLOP/s"
-        elif row.label in macs:
+        else:
             share = macs[row.label] * seconds_each / rounds.median(row.label)
             row.more["of the ceiling"] = f"{share:.2f}"

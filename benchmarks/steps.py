@@ -93,10 +93,10 @@ def measure_case(case: Case, settings: Settings) -> Section:
         candidates[LARGEST] = steps.largest
     if EXTRACTED in case.peers:
         candidates[EXTRACTED] = steps.apart([net.extract(one) for one in chosen])
-    if EXTRACTED in case.peers and settings.compile:
-        torch.compiler.reset()  # what it keeps for one function is limited
-        own = [torch.compile(net.extract(one)) for one in chosen]
-        candidates[COMPILED] = steps.apart(own)
+        if settings.compile:
+            torch.compiler.reset()  # what it keeps for one function is limited
+            own = [torch.compile(net.extract(one)) for one in chosen]
+            candidates[COMPILED] = steps.apart(own)
     if PLAIN in case.peers and all(has_twin(space, one) for one in chosen):
         candidates[PLAIN] = steps.apart([timm_twin(space, one) for one in chosen])
     if MASKED in case.peers:

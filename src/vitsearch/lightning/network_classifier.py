@@ -62,8 +62,8 @@ class Classifier(TrainingModule):
             mixup: Alpha of mixup; 0 for none.
             cutmix: Alpha of cutmix; 0 for none.
             compile: Whether `torch.compile` prepares the network when training begins, and once
-                more for validation: a minute, more for deep networks, then faster steps on a GPU.
-                What is trained and saved is the network itself.
+                more for validation: a minute, more for deep networks, then fewer kernels in a
+                step. What is trained and saved is the network itself.
 
         Raises:
             ConfigError: A number is out of range, or the objective needs what the network has not.
