@@ -1,8 +1,8 @@
 """A training step of several architectures beside its peers: the same images, forward and backward.
 
 Peers: the largest architecture on the whole batch; the same architectures as networks of their own,
-a share each, also compiled if asked for; the same step in masked execution, at the sizes of the
-largest; plain timm networks of the same sizes. Beside them stands a matrix product: a step counts
+a share each, also compiled if asked for; the largest with masks, which stands in for masked
+execution; plain timm networks of the same sizes. Beside them stands a matrix product: a step counts
 three times the multiply-accumulates of its forward pass, whatever padding adds to them.
 """
 
@@ -60,13 +60,12 @@ def cases(settings: Settings) -> Iterator[Case]:
     if settings.spaces is not None:
         known = {case.space: case for case in (*PAPERS, *DEMOS)}
         chosen = tuple(known.get(n, Case(n, 32, (4,), ALL)) for n in settings.spaces)
-    on_cuda = settings.device.type == "cuda"  # where masked execution may win
     for case in chosen:
         yield replace(
             case,
             batch=settings.batch or case.batch,
             counts=settings.architectures or case.counts,
-            peers=ALL if on_cuda else case.peers,
+            peers=ALL if settings.device.type == "cuda" else case.peers,
         )
 
 
@@ -82,7 +81,7 @@ def measure_case(case: Case, settings: Settings) -> Section:
     space = vitsearch.build_space(case.space)
     if settings.image_size is not None:
         space = space.resized(image_size=settings.image_size)
-    net = SuperTransformer(space, num_classes=1000, execution="sliced").to(settings.device).train()
+    net = SuperTransformer(space, num_classes=1000).to(settings.device).train()
     shape = (case.batch, space.in_chans, space.image_size, space.image_size)
     images = torch.randn(shape, device=settings.device)
     first = case.counts[0]
@@ -165,15 +164,33 @@ class _Steps:
 
     def masked(self, architectures: Sequence[Architecture]) -> Callable[[], None]:
         net = self._net
+        masks = [self._mask(stage, architectures) for stage in range(len(net.stages))]
 
         def run(images: Tensor) -> Tensor:
-            net.execution = "masked"
+            hooks = [
+                block.register_forward_hook(lambda _, __, x, mask=mask: x * mask)
+                for stage, mask in zip(net.stages, masks, strict=True)
+                for block in stage.blocks
+            ]
             try:
-                return net(images, architectures)
+                return net(images)
             finally:
-                net.execution = "sliced"
+                for hook in hooks:
+                    hook.remove()
 
         return lambda: self._step(net, run, self._images)
+
+    def _mask(self, stage: int, architectures: Sequence[Architecture]) -> Tensor:
+        """(B, 1, C): 1 for the channels that the stage has in each image's architecture."""
+        widest = self._net.space.plan(self._net.largest).stages[stage].embed_dim
+        shares = self._images.chunk(len(architectures))
+        mask = self._images.new_zeros(len(self._images), 1, widest)
+        start = 0
+        for one, share in zip(architectures, shares, strict=True):
+            width = self._net.space.plan(one).stages[stage].embed_dim
+            mask[start : start + len(share), :, :width] = 1
+            start += len(share)
+        return mask
 
     def apart(self, networks: Sequence[nn.Module]) -> Callable[[], None]:
         for network in networks:

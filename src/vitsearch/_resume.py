@@ -31,7 +31,6 @@ MAY_CHANGE = (
     "data.pin_memory",
     "logger",
     "model.compile",
-    "model.execution",
     "process_timeout",
     "report",
     "resume",

@@ -43,7 +43,6 @@ SETTINGS = [
     ("space.mixer.nope=1", ("space.mixer.nope", "+space.mixer.nope=1")),
     ("+space.mixer.nope=1", ("space.mixer.nope", "kernel_sizes")),
     ("+space.nope=1", ("space.nope", "num_blocks")),
-    ("model.execution=fused", ("execution=fused", "auto, sliced, masked")),
     ("space.num_blocks=0", ("space.num_blocks=0", "1 or more")),
     ("space.mlp.ratios=[2,2]", ("space.mlp.ratios=[2, 2]", "twice")),
     ("space.mlp.ratios=[]", ("space.mlp.ratios", "at least one")),

@@ -162,7 +162,6 @@ def test_other_settings_are_another_run(
         "logger=tensorboard",
         "callbacks.progress=null",
         "data.num_workers=1",
-        "model.execution=masked",
     ],
 )
 def test_settings_of_where_and_how_may_change(

@@ -133,25 +133,6 @@ def test_the_part_is_as_exact_as_ours(offered_part: None) -> None:
         assert sum(p.numel() for p in network.parameters()) == network.cost().params
 
 
-def test_the_part_runs_in_masked_execution(offered_part: None) -> None:
-    space = vitsearch.build_space(str(EXTEND / "gated_glit.yaml"))
-    torch.manual_seed(0)
-    net = vitsearch.SuperTransformer(space, 5).double()
-    images = torch.randn(6, 1, 28, 28, dtype=torch.float64)
-    rng = random.Random(0)
-    architectures = [space.sample(rng) for _ in "abc"]
-    found = []
-    for execution in ("sliced", "masked"):
-        net.execution = execution
-        net.zero_grad()
-        logits = net(images, architectures)
-        logits.square().sum().backward()
-        gradients = [p.grad for p in net.parameters() if p.grad is not None]
-        found.append([logits, *gradients])
-    for sliced, masked in zip(*found, strict=True):
-        torch.testing.assert_close(masked, sliced, rtol=1e-10, atol=1e-10)
-
-
 def test_a_part_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(tmp_path, "folded = nowhere_to_be_found")
     monkeypatch.syspath_prepend(tmp_path)

@@ -59,7 +59,6 @@ class SearchableClassifier(TrainingModule):
         drop_path_rate: float = 0.0,
         zero_init_residual: bool | str = False,
         sharing: str = "prefix",
-        execution: str = "auto",
         reference_seed: int = 0,
         search_space: SearchSpace | None = None,
     ) -> None:
@@ -82,7 +81,6 @@ class SearchableClassifier(TrainingModule):
                 convolutional stem.
             sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
                 `SuperTransformer`.
-            execution: How the architectures of a step are computed: `auto`, `sliced` or `masked`.
             reference_seed: Draws the random architecture of validation.
             search_space: The part of the space that is trained and searched; all by default.
 
@@ -119,7 +117,6 @@ class SearchableClassifier(TrainingModule):
             num_classes,
             drop_path_rate=drop_path_rate,
             sharing=sharing,
-            execution=execution,
         )
         self.net.zero_init_residual(zero_init_residual)
         self.objective.check(self.net)

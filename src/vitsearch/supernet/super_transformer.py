@@ -13,7 +13,7 @@ from torch import Tensor
 from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
-from vitsearch.supernet.execution import EXECUTIONS, executor
+from vitsearch.supernet import together
 from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
 from vitsearch.supernet.together import Run
 from vitsearch.supernet.vision_transformer import VisionTransformer
@@ -40,8 +40,6 @@ class SuperTransformer(ElasticTransformer):
             both ways, logits added in training and averaged in eval mode (bilaterally coupled:
             BCNet, section 3; ViTAS, section 3). `cyclic`: those that follow on the next smaller
             width's, so that all are trained equally often (ViTAS).
-        execution: How several architectures are computed in one step: `sliced`, `masked` or `auto`;
-            see `vitsearch.supernet.execution`. It changes nothing else, and may be set at any time.
     """
 
     def __init__(
@@ -51,7 +49,6 @@ class SuperTransformer(ElasticTransformer):
         *,
         drop_path_rate: float = 0.0,
         sharing: str = "prefix",
-        execution: str = "auto",
     ) -> None:
         """Build the layers, as large as the largest option of each choice.
 
@@ -60,15 +57,12 @@ class SuperTransformer(ElasticTransformer):
             num_classes: Outputs of the classifier; 0 for none.
             drop_path_rate: Stochastic depth of the last block; grows linearly from 0.
             sharing: `prefix`, `bilateral` or `cyclic`.
-            execution: `auto`, `sliced` or `masked`.
 
         Raises:
-            ConfigError: A number is out of range, or sharing or execution unknown.
+            ConfigError: A number is out of range, or sharing unknown.
         """
         if sharing not in ALIGNMENTS:
             raise ConfigError(f"sharing={sharing} is unknown; legal: {', '.join(ALIGNMENTS)}")
-        if execution not in EXECUTIONS:
-            raise ConfigError(f"execution={execution} is unknown; legal: {', '.join(EXECUTIONS)}")
         super().__init__(
             space.catalogue(),
             num_classes=num_classes,
@@ -77,7 +71,6 @@ class SuperTransformer(ElasticTransformer):
         )
         self.space = space
         self.sharing = sharing
-        self.execution = execution
 
     @cached_property
     def largest(self) -> Architecture:
@@ -107,7 +100,7 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        found = executor(self.execution).run(self, self._runs(images, architectures, statistics))
+        found = together.run(self, self._runs(images, architectures, statistics))
         logits = [self._added(ways) for ways in self._by_share(found)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
@@ -127,7 +120,7 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        found = executor(self.execution).run_heads(self, self._runs(images, architectures, None))
+        found = together.run_heads(self, self._runs(images, architectures, None))
         return [self._added_heads(ways) for ways in self._by_share(found)]
 
     def _runs(
