@@ -27,8 +27,8 @@ from rich.table import Table
 from benchmarks.kept_scores import KeptScores, open_run
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import MeasureSettings
-from vitsearch.files import write_json
-from vitsearch.lightning.measuring import Measurements
+from vitsearch.lightning.search.measurements import Measurements
+from vitsearch.runs.files import write_json
 from vitsearch.searchers import Nsga2Searcher, RandomSearcher, Searcher, hypervolume
 from vitsearch.searchers.front import fronts
 from vitsearch.spaces import SearchSpace

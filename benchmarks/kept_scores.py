@@ -12,13 +12,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from vitsearch import SuperTransformer
-from vitsearch._supernet_command import make_datamodule, make_fabric, make_scorer, run_data
+from vitsearch.commands.supernet_setup import make_datamodule, make_fabric, make_scorer, run_data
 from vitsearch.errors import CheckpointError
-from vitsearch.files import write_json
-from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.search_settings import weights_digest
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.search.fingerprint import weights_digest
+from vitsearch.runs.files import write_json
 from vitsearch.spaces import Architecture
-from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
+from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
 
 _AT_ONCE = 10  # scores between two writes
 

@@ -23,7 +23,7 @@ from benchmarks.steps import usual_architectures
 from benchmarks.tables import Row, Section
 from benchmarks.timing import Rounds, Settings
 from vitsearch import Architecture, SuperTransformer
-from vitsearch.lightning.processes import data_parallel_settings
+from vitsearch.lightning.distributed import data_parallel_settings
 
 WORLD, SHARES = 2, 4
 ALONE = "1 process"

@@ -20,8 +20,8 @@ import vitsearch
 from benchmarks.tables import Row, Section, rows_of
 from benchmarks.timing import Rounds, Settings, side_by_side
 from vitsearch import SuperTransformer
-from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.scoring_together import score_together
+from vitsearch.lightning.scoring.distributed import score_together
+from vitsearch.lightning.scoring.scorer import Scorer
 
 BARE, CANDIDATE, STATISTICS = "bare forward", "candidate", "its statistics"
 

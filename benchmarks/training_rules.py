@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitsearch.runs.layout import FINISHED_FILE, TRAININGS_FILE
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other on small layers
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,22 +28,23 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.kept_scores import KeptScores, open_run
-from vitsearch import stopping, train
-from vitsearch._command import quiet_warnings
-from vitsearch._phases import Part
-from vitsearch._recipe import read_run
-from vitsearch._resume import FINISHED_FILE, moved
-from vitsearch.files import write_json
-from vitsearch.lightning.training_log import TRAININGS_FILE, TrainingLog
-from vitsearch.reports.agreement import (
+from vitsearch import train
+from vitsearch.commands.command import quiet_warnings
+from vitsearch.commands.phases import Part
+from vitsearch.commands.run_recipe import read_run
+from vitsearch.lightning.audit.log import TrainingLog
+from vitsearch.reports.facts.agreement import (
     Estimate,
     estimate,
     estimate_difference,
     resample_counts,
     tau_b_of_counts,
 )
+from vitsearch.runs import signals
+from vitsearch.runs.files import write_json
+from vitsearch.runs.resume import moved
 from vitsearch.spaces import Architecture, SearchSpace
-from vitsearch.supernet.checkpoint import find_checkpoint
+from vitsearch.supernet.storage.checkpoint import find_checkpoint
 
 SINGLE, SEVERAL = "single path", 4
 RULES = {
@@ -176,7 +179,7 @@ def main(given: Sequence[str] | None = None) -> None:
     quiet_warnings()
     console = Console(width=120)
     found = []
-    with stopping.listening():
+    with signals.listening():
         for seed in arguments.seeds:
             for rule in arguments.rules:
                 own = folder / f"{rule.replace(' ', '_')}-{seed}"

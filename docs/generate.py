@@ -23,7 +23,7 @@ import yaml
 
 from vitsearch import build_space, list_published, list_spaces, published
 from vitsearch.costs import human
-from vitsearch.reports.panels import size_in_words
+from vitsearch.reports.terminal.panels import size_in_words
 from vitsearch.spaces.config import config_dir
 
 CONF = config_dir()

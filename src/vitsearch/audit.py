@@ -12,10 +12,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vitsearch._command import check_seed, command, fail, quiet_warnings, save_config
-from vitsearch._launch import fit_to_launch
-from vitsearch._recipe import fill_from_run, make_recipe, notes, read_run
-from vitsearch._supernet_command import (
+from vitsearch.commands.command import check_seed, command, fail, quiet_warnings, save_config
+from vitsearch.commands.launch import fit_to_launch
+from vitsearch.commands.run_recipe import fill_from_run, make_recipe, notes, read_run
+from vitsearch.commands.supernet_setup import (
     launch,
     make_datamodule,
     make_fabric,
@@ -23,13 +23,13 @@ from vitsearch._supernet_command import (
     run_data,
 )
 from vitsearch.errors import CheckpointError
-from vitsearch.lightning.audit_plan import make_plan
-from vitsearch.lightning.auditing import run_audit
-from vitsearch.lightning.search_inputs import make_constraint
-from vitsearch.lightning.training_log import TrainingLog
+from vitsearch.lightning.audit.log import TrainingLog
+from vitsearch.lightning.audit.plan import make_plan
+from vitsearch.lightning.audit.run import run_audit
+from vitsearch.lightning.search.factory import make_constraint
 from vitsearch.reports import make_console, start_panel
 from vitsearch.supernet import VisionTransformer
-from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
+from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
 
 
 def run_folder(checkpoint: str | None) -> str:

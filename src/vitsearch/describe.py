@@ -9,12 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from vitsearch._command import check_seed, command, fail, required_space
+from vitsearch.commands.command import check_seed, command, fail, required_space
 from vitsearch.errors import ConfigError
 from vitsearch.reports import make_console
-from vitsearch.reports.space_facts import list_facts, space_facts
-from vitsearch.reports.space_groups import group_choices
-from vitsearch.reports.space_table import choice_table, list_table, space_panel
+from vitsearch.reports.facts.choice_groups import group_choices
+from vitsearch.reports.facts.space import list_facts, space_facts
+from vitsearch.reports.terminal.space_table import choice_table, list_table, space_panel
 from vitsearch.spaces import SearchSpace
 
 FORMATS = ("table", "json")

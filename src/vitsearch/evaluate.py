@@ -1,6 +1,6 @@
 """`python -m vitsearch.evaluate model=<folder>`: how good a finished network is, and how fast.
 
-Thin: it reads the configuration and hands the pieces to `lightning/evaluating.py`.
+Thin: it reads the configuration and hands the pieces to `lightning/evaluation/run.py`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from vitsearch._command import check_seed, command, fail, quiet_warnings, save_config
-from vitsearch._launch import fit_to_launch
-from vitsearch._model_command import given_model, model_data, spell_out_model
-from vitsearch._supernet_command import launch, make_fabric
+from vitsearch.commands.command import check_seed, command, fail, quiet_warnings, save_config
+from vitsearch.commands.launch import fit_to_launch
+from vitsearch.commands.model_setup import given_model, model_data, spell_out_model
+from vitsearch.commands.supernet_setup import launch, make_fabric
 from vitsearch.errors import ConfigError
-from vitsearch.lightning.evaluating import Evaluation, EvaluationSettings, evaluate
-from vitsearch.lightning.speed import speed_settings
+from vitsearch.lightning.evaluation.run import Evaluation, EvaluationSettings, evaluate
+from vitsearch.lightning.evaluation.speed import speed_settings
 from vitsearch.reports import make_console
-from vitsearch.reports.evaluation_plots import write_evaluation_plots
-from vitsearch.reports.evaluation_table import evaluation_panel, evaluation_tables
+from vitsearch.reports.pictures.evaluation import write_evaluation_plots
+from vitsearch.reports.terminal.evaluation_table import evaluation_panel, evaluation_tables
 
 
 @command("evaluate")

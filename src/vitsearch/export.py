@@ -11,13 +11,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.panel import Panel
 
-from vitsearch._command import command, fail, quiet_warnings
-from vitsearch._model_command import given_model, spell_out_model
+from vitsearch.commands.command import command, fail, quiet_warnings
+from vitsearch.commands.model_setup import given_model, spell_out_model
 from vitsearch.errors import ConfigError
 from vitsearch.exporting import FORMATS, Exported, export_model
 from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import make_console
-from vitsearch.reports.panels import facts_panel
+from vitsearch.reports.terminal.panels import facts_panel
 
 
 @command("export")

@@ -12,12 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from vitsearch._command import command, fail
+from vitsearch.commands.command import command, fail
 from vitsearch.errors import ConfigError
+from vitsearch.reports.facts.run_record import check_run
 from vitsearch.reports.optuna_study import to_optuna
-from vitsearch.reports.repeat_section import shown_path
-from vitsearch.reports.report import names_of, write_report
-from vitsearch.reports.run_record import check_run
+from vitsearch.reports.page.repeat_section import shown_path
+from vitsearch.reports.page.report import names_of, write_report
 
 
 def report_folder(run: Any, of_several: str) -> str:

@@ -1,6 +1,6 @@
 """`python -m vitsearch.retrain architecture=<run>`: train what a search found as a network alone.
 
-Thin: `_retraining.py` finds the architecture, its data and weights; Lightning trains.
+Thin: `commands/retrain_setup.py` finds the architecture, its data and weights; Lightning trains.
 """
 
 from __future__ import annotations
@@ -14,27 +14,22 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import RenderableType
 
-from vitsearch._command import (
+from vitsearch.commands.building import (
+    check_training,
+    checkpoint_of,
+    make_callbacks,
+    make_classifier,
+    make_loggers,
+)
+from vitsearch.commands.command import (
     check_seed,
     command,
     quiet_warnings,
     refuse_distributed_multirun,
     save_config,
 )
-from vitsearch._launch import (
-    fit_to_launch,
-    is_first_process,
-    is_started_by_lightning,
-    limit_waiting,
-)
-from vitsearch._resume import (
-    finished_line,
-    installed_versions,
-    is_finished,
-    mark_finished,
-    shown_path,
-)
-from vitsearch._retraining import (
+from vitsearch.commands.launch import fit_to_launch, limit_waiting
+from vitsearch.commands.retrain_setup import (
     Retraining,
     comparable,
     find_retraining,
@@ -42,20 +37,21 @@ from vitsearch._retraining import (
     make_network,
     network_before,
 )
-from vitsearch._training_command import (
-    check_training,
-    checkpoint_of,
-    make_callbacks,
-    make_classifier,
-    make_loggers,
-)
 from vitsearch.costs import human
 from vitsearch.lightning import Classifier, SaveNetwork
-from vitsearch.lightning.optimizing import check_length
-from vitsearch.lightning.processes import end_with_parent
+from vitsearch.lightning.distributed import end_with_parent
+from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.reports import facts_panel, make_console
-from vitsearch.reports.training_words import length_in_words
-from vitsearch.supernet.compiling import check_compiling
+from vitsearch.reports.words.training import length_in_words
+from vitsearch.runs.launch import is_first_process, is_started_by_lightning
+from vitsearch.runs.resume import (
+    finished_line,
+    installed_versions,
+    is_finished,
+    mark_finished,
+    shown_path,
+)
+from vitsearch.supernet.measuring.compiling import check_compiling
 
 
 @command("retrain", resumes=True)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vitsearch._command import (
+from vitsearch.commands.command import (
     check_seed,
     command,
     quiet_warnings,
@@ -17,9 +17,8 @@ from vitsearch._command import (
     required_space,
     save_config,
 )
-from vitsearch._launch import fit_to_launch, is_first_process
-from vitsearch._resume import finished_line, is_finished, mark_finished, retrain_command
-from vitsearch._supernet_command import (
+from vitsearch.commands.launch import fit_to_launch
+from vitsearch.commands.supernet_setup import (
     launch,
     make_datamodule,
     make_fabric,
@@ -28,17 +27,20 @@ from vitsearch._supernet_command import (
 )
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
-from vitsearch.lightning.halving import Halving
-from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
-from vitsearch.lightning.search_inputs import (
+from vitsearch.lightning.scoring.halving import Halving
+from vitsearch.lightning.search.callback import make_report, search_and_report
+from vitsearch.lightning.search.factory import (
     make_constraint,
     make_searcher,
 )
-from vitsearch.lightning.searching import make_report, search_and_report
+from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import make_console, start_panel
+from vitsearch.runs.launch import is_first_process
+from vitsearch.runs.layout import MEASURED_FILE
+from vitsearch.runs.resume import finished_line, is_finished, mark_finished, retrain_command
 from vitsearch.spaces import SearchSpace
-from vitsearch.supernet.checkpoint import find_checkpoint, load_supernet
+from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
 
 
 @command("search", resumes=True)

@@ -14,7 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from rich.console import RenderableType
 
-from vitsearch._command import (
+from vitsearch.commands.building import (
+    check_training,
+    checkpoint_of,
+    make_callbacks,
+    make_loggers,
+)
+from vitsearch.commands.command import (
     check_seed,
     command,
     quiet_warnings,
@@ -22,36 +28,26 @@ from vitsearch._command import (
     required_space,
     save_config,
 )
-from vitsearch._launch import (
-    fit_to_launch,
-    is_first_process,
-    is_started_by_lightning,
-    limit_waiting,
-)
-from vitsearch._phases import Part, run_phases, split_phases
-from vitsearch._resume import (
-    finished_line,
-    is_finished,
-    mark_finished,
-    retrain_command,
-    shown_path,
-)
-from vitsearch._training_command import (
-    check_training,
-    checkpoint_of,
-    make_callbacks,
-    make_loggers,
-)
+from vitsearch.commands.launch import fit_to_launch, limit_waiting
+from vitsearch.commands.phases import Part, run_phases, split_phases
 from vitsearch.costs import Constraint, human, reachable_range
 from vitsearch.lightning import (
     EvolutionarySearch,
     MultiArchitectureSampling,
     SearchableClassifier,
 )
-from vitsearch.lightning.optimizing import check_length
-from vitsearch.lightning.processes import end_with_parent
+from vitsearch.lightning.distributed import end_with_parent
+from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.reports import make_console, start_panel
-from vitsearch.reports.run_files import REPORT_FILE
+from vitsearch.runs.launch import is_first_process, is_started_by_lightning
+from vitsearch.runs.layout import REPORT_FILE
+from vitsearch.runs.resume import (
+    finished_line,
+    is_finished,
+    mark_finished,
+    retrain_command,
+    shown_path,
+)
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import load_supernet
 

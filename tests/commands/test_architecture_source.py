@@ -11,7 +11,7 @@ import torch
 
 import vitsearch
 from tests.commands.running import Outcome, read_history, small_space
-from vitsearch._architecture_source import data_of_run, find_source
+from vitsearch.commands.architecture_source import data_of_run, find_source
 from vitsearch.errors import VitSearchError
 from vitsearch.spaces import build_space
 

@@ -11,8 +11,8 @@ from benchmarks import fronts, training_rules
 
 import vitsearch
 from tests.commands.running import Outcome, files_below
-from vitsearch.lightning.search_settings import weights_digest
-from vitsearch.lightning.training_log import TrainingLog
+from vitsearch.lightning.audit.log import TrainingLog
+from vitsearch.lightning.search.fingerprint import weights_digest
 
 
 def test_fronts(trained: Outcome, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

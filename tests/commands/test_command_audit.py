@@ -28,8 +28,8 @@ from tests.commands.running import (
     small_space,
 )
 from tests.commands.test_command_errors import refused
-from vitsearch.lightning.scoring import Scorer
-from vitsearch.reports.agreement import kendall_tau_b, spearman_rho
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.reports.facts.agreement import kendall_tau_b, spearman_rho
 from vitsearch.spaces import Architecture
 
 SEARCHES = tuple(option.replace("searcher", "compare_searches") for option in FEW_CANDIDATES)

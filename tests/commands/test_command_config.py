@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.lightning.conftest import quiet_trainer
 from vitsearch import build_space, list_spaces
-from vitsearch._phases import split_phases
+from vitsearch.commands.phases import split_phases
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
 from vitsearch.lightning import Classifier, MultiArchitectureSampling, SearchableClassifier
-from vitsearch.lightning.optimizing import with_rate
+from vitsearch.lightning.training.optimizers import with_rate
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
 from vitsearch.supernet import VisionTransformer

@@ -17,7 +17,7 @@ from tests.commands.running import Outcome, files_below, run_here, run_module
 from tests.commands.test_command_errors import refused
 from tests.supernet.authors import authors_state
 from vitsearch.data import FashionMini, ImageFolder
-from vitsearch.supernet.importing.load import FAMILIES
+from vitsearch.supernet.storage.importing.load import FAMILIES
 
 QUICK = ("trainer.accelerator=cpu", "trainer.devices=1", "speed=null")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)

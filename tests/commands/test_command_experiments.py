@@ -17,7 +17,7 @@ from tests.commands.running import run_here
 from tests.commands.test_command_config import composed  # noqa: F401
 from vitsearch import SearchSpace, VisionTransformer, build_space
 from vitsearch.costs import Constraint
-from vitsearch.lightning.search_inputs import make_searcher
+from vitsearch.lightning.search.factory import make_searcher
 from vitsearch.spaces import config_dir
 from vitsearch.spaces.phases import read_phases
 

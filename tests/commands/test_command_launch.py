@@ -19,9 +19,10 @@ from torch import distributed
 from tests.commands.killing import PATIENCE, end, kill_when, lines_of, results, start, weights
 from tests.commands.running import TINY_SEARCH, Outcome, files_below, run_here
 from tests.commands.test_command_resume import RUN, steps_of
-from vitsearch._command import _line_of_a_job, command, user_line
-from vitsearch._launch import Launch, agree_on_run_folder, fit_to_launch, outside_launch
+from vitsearch.commands.command import _line_of_a_job, command, user_line
+from vitsearch.commands.launch import agree_on_run_folder, fit_to_launch
 from vitsearch.errors import ConfigError
+from vitsearch.runs.launch import Launch, outside_launch
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",

@@ -18,9 +18,10 @@ from tests.commands.killing import kill_when, start
 from tests.commands.running import TINY, TINY_SEARCH, Outcome, files_below, run_here
 from tests.commands.test_command_launch import SRUN, pretend
 from tests.commands.test_command_resume import RUN, steps_of
-from vitsearch import _lock
-from vitsearch._lock import LOCK_FILE, sole_run
 from vitsearch.errors import ConfigError
+from vitsearch.runs import lock
+from vitsearch.runs.layout import LOCK_FILE
+from vitsearch.runs.lock import sole_run
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
@@ -76,7 +77,7 @@ import os, sys, time, types
 from pathlib import Path
 sys.modules["vitsearch"] = package = types.ModuleType("vitsearch")  # without torch, in a second
 package.__path__ = [sys.argv[2]]
-from vitsearch._lock import sole_run
+from vitsearch.runs.lock import sole_run
 with sole_run(Path(sys.argv[1]), "train"):
     if os.fork() == 0:  # as a loader's worker, which ends some seconds after its parent
         os.close(1)
@@ -88,7 +89,7 @@ with sole_run(Path(sys.argv[1]), "train"):
 
 
 def test_children_do_not_outlive_the_lock(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(Path(_lock.__file__).parent)]
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(Path(lock.__file__).parent)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert holder.stdout is not None
@@ -109,7 +110,7 @@ def test_a_file_system_without_locks(
     def unable(descriptor: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(_lock, "_lock", unable)
+    monkeypatch.setattr(lock, "_lock", unable)
     with sole_run(tmp_path, "train"), sole_run(tmp_path, "train"):
         assert files_below(tmp_path) == set()
     assert capsys.readouterr().err.count("has no locks (No locks available)") == 2
@@ -126,7 +127,7 @@ def test_only_the_first_process_locks(tmp_path: Path, monkeypatch: pytest.Monkey
         with sole_run(tmp_path, "train"):
             pass
         monkeypatch.setenv("SLURM_JOB_ID", "4712")  # another job, whose first process is refused
-        monkeypatch.setattr(_lock, "_FIRST_SECONDS", 0.3)
+        monkeypatch.setattr(lock, "_FIRST_SECONDS", 0.3)
         began = time.monotonic()
         with pytest.raises(ConfigError, match="is going on there"), sole_run(tmp_path, "train"):
             pass

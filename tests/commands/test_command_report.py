@@ -15,7 +15,7 @@ from tests.commands.running import (
     run_here,
     run_module,
 )
-from vitsearch.reports.run_record import read_run
+from vitsearch.reports.facts.run_record import read_run
 
 QUICK = tuple(option for option in TINY_SEARCH if option != "report=false")
 

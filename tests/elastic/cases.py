@@ -23,7 +23,7 @@ from vitsearch.elastic import (
     ElasticPatchEmbed,
     LinearSizes,
 )
-from vitsearch.elastic.local import DepthwiseSizes, LocalSizes
+from vitsearch.elastic.layers.local import DepthwiseSizes, LocalSizes
 from vitsearch.spaces import BlockPlan
 from vitsearch.spaces.parts import GlitMixerPlan, MlpPlan, PatchStemPlan
 from vitsearch.supernet import make_layer

@@ -11,7 +11,7 @@ from vitsearch.elastic import (
     ElasticLocal,
     ElasticMlp,
 )
-from vitsearch.elastic.local import LocalSizes
+from vitsearch.elastic.layers.local import LocalSizes
 from vitsearch.spaces import BlockPlan
 from vitsearch.spaces.parts import GlitMixerPlan, MlpPlan
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitsearch.elastic import ElasticDepthwise, ElasticLocal
-from vitsearch.elastic.local import DepthwiseSizes, LocalSizes
+from vitsearch.elastic.layers.local import DepthwiseSizes, LocalSizes
 
 
 def plain_depthwise(layer, channels, kernel):
@@ -111,7 +111,7 @@ def test_class_token_takes_part_in_the_sequence_and_passes_by_the_grid(randomise
 
 HALF = """
 import torch
-from vitsearch.elastic.local import DepthwiseSizes, ElasticDepthwise
+from vitsearch.elastic.layers.local import DepthwiseSizes, ElasticDepthwise
 layer = ElasticDepthwise(16, 15, num_dims=1).to(torch.bfloat16)
 tokens = torch.randn(2, 50, 16).to(torch.bfloat16)
 found = layer(tokens.transpose(1, 2), DepthwiseSizes(16, 15))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitsearch.lightning import processes
+from vitsearch.lightning import distributed as processes
 
 
 class Shards:

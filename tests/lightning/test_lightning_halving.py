@@ -19,10 +19,11 @@ from tests.lightning.test_lightning_search import TINY, history_of, make_scorer
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini
 from vitsearch.errors import ConfigError, DataError, HistoryError
-from vitsearch.lightning import EvolutionarySearch, SearchableClassifier, halving
-from vitsearch.lightning.halving import Halving, cut, is_balanced
-from vitsearch.lightning.run_search import run_search
-from vitsearch.lightning.scoring import Scorer
+from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
+from vitsearch.lightning.scoring import halving
+from vitsearch.lightning.scoring.halving import Halving, cut, is_balanced
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.search.loop import run_search
 from vitsearch.reports import SearchProgress
 from vitsearch.samplers import sample_within
 from vitsearch.searchers import EvolutionSearcher, RandomSearcher

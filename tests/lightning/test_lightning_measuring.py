@@ -14,7 +14,6 @@ import torch
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.shards import run_shards
 from tests.lightning.test_lightning_search import TINY, history_of, make_scorer
-from vitsearch import stopping
 from vitsearch.costs import Constraint, MeasureSettings
 from vitsearch.data import FashionMini
 from vitsearch.errors import (
@@ -24,11 +23,14 @@ from vitsearch.errors import (
     HistoryError,
     VitSearchError,
 )
-from vitsearch.lightning import EvolutionarySearch, SearchableClassifier, measuring
-from vitsearch.lightning.measuring import MEASURED_FILE, Measurements
-from vitsearch.lightning.run_search import run_search
-from vitsearch.lightning.scoring import Scorer
+from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.search import measurements as module
+from vitsearch.lightning.search.loop import run_search
+from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.reports import SearchProgress
+from vitsearch.runs import signals
+from vitsearch.runs.layout import MEASURED_FILE
 from vitsearch.searchers import EvolutionSearcher
 from vitsearch.spaces import Architecture, SearchSpace
 
@@ -139,7 +141,7 @@ def test_the_first_process_measures_for_all(
         measured = measurements(space, file if rank == 0 else None)
         return [measured.value("latency_ms", a) for a in (*drawn, drawn[1])]
 
-    found = run_shards(monkeypatch, [measuring], world, work)
+    found = run_shards(monkeypatch, [module], world, work)
     expected = [Machine.value("latency_ms", a) for a in (*drawn, drawn[1])]
     assert found == [expected] * world
     assert machine.asked == [("latency_ms", a.digest) for a in drawn[1:]]
@@ -154,7 +156,7 @@ def test_a_failure_of_the_first_process_is_everybodys(
     monkeypatch.setattr(Measurements, "_measure", fail)
     first, second = run_shards(
         monkeypatch,
-        [measuring],
+        [module],
         2,
         lambda rank: measurements(space).value("latency_ms", space.smallest()),
     )
@@ -239,9 +241,9 @@ def test_an_end_that_is_wished_keeps_the_numbers_so_far(
     file = tmp_path / "measured.json"
     measured = measurements(space, file)
     measured.value("latency_ms", space.smallest())
-    monkeypatch.setattr(stopping, "wished", lambda: signal.SIGTERM)
+    monkeypatch.setattr(signals, "wished", lambda: signal.SIGTERM)
     assert measured.value("latency_ms", space.smallest()) > 0  # known: nothing takes long
-    with pytest.raises(stopping.Interrupted):
+    with pytest.raises(signals.Interrupted):
         measured.value("latency_ms", space.largest())
     assert list(json.loads(file.read_text())[0]["values"]["latency_ms"]) == [
         space.smallest().digest

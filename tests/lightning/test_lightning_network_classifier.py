@@ -16,8 +16,8 @@ from tests.lightning.conftest import quiet_trainer
 from vitsearch.data import FashionMini
 from vitsearch.errors import ConfigError, NonFiniteLossError
 from vitsearch.lightning import Classifier, SearchableClassifier
-from vitsearch.lightning.scoring import Scorer
-from vitsearch.lightning.training_alone import Recipe, train_alone, with_order
+from vitsearch.lightning.retraining.train_alone import Recipe, train_alone, with_order
+from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer, VisionTransformer
 

@@ -8,13 +8,18 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from vitsearch.errors import CheckpointError, DataError
-from vitsearch.lightning import predictions as module
-from vitsearch.lightning.evaluation_facts import (
+from vitsearch.lightning.evaluation import predictions as module
+from vitsearch.lightning.evaluation.facts import (
     accuracy_facts,
     calibration_facts,
     confusion_matrix,
 )
-from vitsearch.lightning.predictions import Predictions, gather_predictions, joined, predict
+from vitsearch.lightning.evaluation.predictions import (
+    Predictions,
+    gather_predictions,
+    joined,
+    predict,
+)
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitsearch.lightning.presence import Presence
+from vitsearch.lightning.audit.heartbeat import Presence
 
 
 def wait(presence: Presence, seconds: float) -> None:

@@ -23,7 +23,7 @@ from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning import Classifier, NetworkCheckpoint, SaveNetwork, SearchableClassifier
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import VisionTransformer
-from vitsearch.supernet.checkpoint import read_network_entry
+from vitsearch.supernet.storage.checkpoint import read_network_entry
 
 EVERYTHING_RANDOM: dict[str, Any] = {
     "mixup": 0.4,

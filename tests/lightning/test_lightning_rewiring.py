@@ -16,7 +16,7 @@ from vitsearch.elastic import rewire
 from vitsearch.elastic.rewiring import importance, tied_axes
 from vitsearch.errors import ConfigError
 from vitsearch.lightning import Rewiring, SearchableClassifier
-from vitsearch.lightning.rewiring import reorder_moments
+from vitsearch.lightning.training.rewiring import reorder_moments
 
 SPACES = {
     "glit": build_space("glit", num_blocks=2, **{"mlp.ratios": [4]}),

@@ -25,7 +25,7 @@ from tests.lightning.conftest import QUIET
 from vitsearch import VisionTransformer, build_space
 from vitsearch.errors import ConfigError
 from vitsearch.lightning import Classifier, SearchableClassifier
-from vitsearch.lightning.optimizing import (
+from vitsearch.lightning.training.optimizers import (
     check_length,
     check_optimizer,
     make_optimizers,

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from vitsearch.lightning import scoring_together
-from vitsearch.lightning.scoring_together import TurnLength, even_shares
+from vitsearch.lightning.scoring.distributed import TurnLength, even_shares
+from vitsearch.lightning.scoring.scorer import distributed as scoring_together
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

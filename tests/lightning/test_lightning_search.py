@@ -19,7 +19,7 @@ from vitsearch.lightning import (
     MultiArchitectureSampling,
     SearchableClassifier,
 )
-from vitsearch.lightning.scoring import Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.spaces import Architecture, SearchSpace
 
 TINY = {"population": 6, "generations": 3, "parents": 3, "mutations": 2, "crossovers": 2}

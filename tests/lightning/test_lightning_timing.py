@@ -12,7 +12,7 @@ import torch
 from tests.lightning.conftest import quiet_trainer
 from vitsearch.data import FashionMini
 from vitsearch.lightning import SearchableClassifier, TrainingTime
-from vitsearch.lightning.timing import Stopwatch
+from vitsearch.lightning.resuming.timing import Stopwatch
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vitsearch.errors import CheckpointError
-from vitsearch.lightning.training_log import TRAININGS_FILE, TrainingLog
+from vitsearch.lightning.audit.log import TrainingLog
+from vitsearch.runs.layout import TRAININGS_FILE
 
 
 def record(digest: str, seed: int = 0, **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from timm.data import Mixup
 
-from vitsearch.lightning.mixing import BatchMixer, MixedBatch, Mixing
+from vitsearch.lightning.training.mixing import BatchMixer, MixedBatch, Mixing
 
 ALPHAS = [(0.8, 0.0), (0.0, 1.0), (0.3, 1.0)]
 

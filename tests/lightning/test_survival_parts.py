@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from vitsearch import stopping
-from vitsearch.lightning.generators import generator_states, restore_generators
-from vitsearch.lightning.metrics_file import MetricsFile
-from vitsearch.lightning.pace import Pace
+from vitsearch.lightning.resuming.checkpoint_schedule import Pace
+from vitsearch.lightning.resuming.generators import generator_states, restore_generators
+from vitsearch.lightning.resuming.metrics_csv import MetricsFile
+from vitsearch.runs import signals
 
 CPU = torch.device("cpu")
 
@@ -26,27 +26,27 @@ def send(signum: int = signal.SIGINT) -> None:
     time.sleep(0.01)  # handlers run between two instructions
 
 
-@pytest.mark.parametrize("signum", stopping.SIGNALS)
+@pytest.mark.parametrize("signum", signals.SIGNALS)
 def test_a_signal_ends_at_once_unless_it_is_deferred(signum: int) -> None:
-    before = [signal.getsignal(number) for number in stopping.SIGNALS]
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
     name = signal.Signals(signum).name
-    with stopping.listening(speaks=False), pytest.raises(stopping.Interrupted, match=name):
+    with signals.listening(speaks=False), pytest.raises(signals.Interrupted, match=name):
         send(signum)
-    with stopping.listening(speaks=False):
-        with stopping.deferred():
-            assert stopping.wished() == 0
+    with signals.listening(speaks=False):
+        with signals.deferred():
+            assert signals.wished() == 0
             send(signum)
-            assert stopping.wished() == signum
+            assert signals.wished() == signum
             send(signum)  # an echo
-        assert stopping.wished() == signum
-    assert stopping.wished() == 0
-    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
+        assert signals.wished() == signum
+    assert signals.wished() == 0
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
 
 
 def test_the_second_signal_kills() -> None:
     child = os.fork()
     if child == 0:
-        with stopping.listening(speaks=False), stopping.deferred():
+        with signals.listening(speaks=False), signals.deferred():
             send()
             time.sleep(0.6)
             send()
@@ -56,7 +56,7 @@ def test_the_second_signal_kills() -> None:
 
 
 def test_workers_leave_signals_to_the_first_process() -> None:
-    with stopping.listening(speaks=False):
+    with signals.listening(speaks=False):
         child = os.fork()
         if child == 0:
             send()  # a terminal sends it to every process
@@ -67,9 +67,9 @@ def test_workers_leave_signals_to_the_first_process() -> None:
 
 def test_without_a_listener_nothing_is_changed() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with stopping.deferred():
+    with signals.deferred():
         assert signal.getsignal(signal.SIGINT) is before
-    assert not stopping.wished()
+    assert not signals.wished()
 
 
 def test_pace_by_steps_and_by_seconds() -> None:
@@ -88,7 +88,7 @@ def test_pace_by_steps_and_by_seconds() -> None:
 
 def test_pace_passes_signals_on() -> None:
     pace = Pace(seconds=None, steps=None)
-    with stopping.listening(speaks=False), stopping.deferred():
+    with signals.listening(speaks=False), signals.deferred():
         assert not pace.after_step(CPU).write
         send(signal.SIGTERM)
         decision = pace.after_step(CPU)

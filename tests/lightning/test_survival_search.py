@@ -14,14 +14,15 @@ import pytorch_lightning as pl
 import torch
 
 from tests.lightning.conftest import quiet_trainer
-from vitsearch import SuperTransformer, stopping
+from vitsearch import SuperTransformer
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini
 from vitsearch.errors import HistoryError
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
-from vitsearch.lightning.run_search import run_search
-from vitsearch.lightning.scoring import Score, Scorer
+from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.lightning.search.loop import run_search
 from vitsearch.reports import SearchProgress
+from vitsearch.runs import signals
 from vitsearch.searchers import EvolutionSearcher
 from vitsearch.spaces import Architecture, SearchSpace
 
@@ -116,11 +117,11 @@ def test_a_wish_to_end_is_granted_after_the_candidate(
         if calls == 7:
             os.kill(os.getpid(), signum)
 
-    with stopping.listening(speaks=False), pytest.raises(stopping.Interrupted) as caught:
+    with signals.listening(speaks=False), pytest.raises(signals.Interrupted) as caught:
         search(tmp_path / "mine", space, each=each)
     assert caught.value.exit_code == 128 + signum
     assert len((tmp_path / "mine" / "search" / "history.jsonl").read_text().splitlines()) == 7
-    assert not stopping.wished()
+    assert not signals.wished()
     assert search(tmp_path / "mine", space).calls == CANDIDATES - 7
     assert files(tmp_path / "mine") == files(done)
 

@@ -22,7 +22,7 @@ from vitsearch.lightning import (
     SearchableClassifier,
     SupernetCheckpoint,
 )
-from vitsearch.lightning.metrics_file import MetricsFile
+from vitsearch.lightning.resuming.metrics_csv import MetricsFile
 from vitsearch.samplers import SandwichSampler
 from vitsearch.spaces import SearchSpace
 

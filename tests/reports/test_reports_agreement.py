@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitsearch.reports.agreement import (
+from vitsearch.reports.facts.agreement import (
     MEASURES,
     estimate,
     estimate_difference,

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vitsearch.reports.agreement import kendall_tau_b, spearman_rho
-from vitsearch.reports.audit_facts import AuditedNetwork, audit_facts
-from vitsearch.reports.audit_plots import write_plots
-from vitsearch.reports.audit_tables import audit_lines, audit_tables
-from vitsearch.reports.audit_words import ALARM, alarm, verdict
+from vitsearch.reports.facts.agreement import kendall_tau_b, spearman_rho
+from vitsearch.reports.facts.audit import AuditedNetwork, audit_facts
+from vitsearch.reports.pictures.audit import write_plots
+from vitsearch.reports.terminal.audit_tables import audit_lines, audit_tables
+from vitsearch.reports.words.audit import ALARM, alarm, verdict
 from vitsearch.spaces import Architecture
 
 SEARCHES = [

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from vitsearch.reports.evaluation_plots import write_evaluation_plots
-from vitsearch.reports.evaluation_table import evaluation_panel, evaluation_tables
+from vitsearch.reports.pictures.evaluation import write_evaluation_plots
+from vitsearch.reports.terminal.evaluation_table import evaluation_panel, evaluation_tables
 
 
 def facts_of(num_classes: int) -> dict[str, Any]:

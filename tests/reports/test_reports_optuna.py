@@ -12,7 +12,7 @@ from tests.reports.made_runs import make_run, small_space, write
 from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError, MissingExtraError
 from vitsearch.reports import to_optuna
-from vitsearch.reports.run_record import read_run
+from vitsearch.reports.facts.run_record import read_run
 from vitsearch.searchers import EvolutionSearcher, Nsga2Searcher
 
 optuna = pytest.importorskip("optuna")

@@ -17,15 +17,15 @@ from tests.reports.browser import look, program, screenshot
 from tests.reports.made_runs import make_run, small_space
 
 from vitsearch.costs import Constraint
-from vitsearch.reports import style
-from vitsearch.reports.audit_section import audit_section
-from vitsearch.reports.comparison import differing_settings
-from vitsearch.reports.page import Page, Section, render
+from vitsearch.reports.facts.run_record import read_run
+from vitsearch.reports.page.audit_section import audit_section
+from vitsearch.reports.page.comparison import differing_settings
+from vitsearch.reports.page.page import Page, Section, render
+from vitsearch.reports.page.report import names_of, write_report
+from vitsearch.reports.page.sections import run_page
+from vitsearch.reports.page.time_section import duration
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.architecture import architecture_picture
-from vitsearch.reports.report import names_of, write_report
-from vitsearch.reports.run_record import read_run
-from vitsearch.reports.sections import run_page
-from vitsearch.reports.time_spent import duration
 from vitsearch.searchers import EvolutionSearcher
 
 PHONE, SCREEN = 390, 1200

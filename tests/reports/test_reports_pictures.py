@@ -10,12 +10,12 @@ from tests.every_space import EVERY, space_named
 from tests.reports.made_runs import make_run, small_space
 
 from vitsearch.costs import Constraint
-from vitsearch.reports.architecture_rows import architecture_rows
-from vitsearch.reports.option_facts import option_facts
+from vitsearch.reports.facts.architecture_rows import architecture_rows
+from vitsearch.reports.facts.options import option_facts
+from vitsearch.reports.facts.run_record import RunRecord, read_run
 from vitsearch.reports.pictures.accuracy_cost import accuracy_cost_pictures, front_by
 from vitsearch.reports.pictures.progress import best_so_far, generations_of
 from vitsearch.reports.pictures.training import curves_of
-from vitsearch.reports.run_record import RunRecord, read_run
 from vitsearch.searchers import EvolutionSearcher
 from vitsearch.spaces import Cost
 

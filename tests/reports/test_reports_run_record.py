@@ -10,7 +10,7 @@ from tests.reports.made_runs import NUM_IMAGES, make_run, small_space, write
 
 from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError, HistoryError
-from vitsearch.reports.run_record import read_run
+from vitsearch.reports.facts.run_record import read_run
 from vitsearch.searchers import EvolutionSearcher, Nsga2Searcher
 
 

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from vitsearch import build_space, cost, list_spaces
-from vitsearch.reports.space_facts import choice_facts, family_of, list_facts, space_facts
-from vitsearch.reports.space_groups import group_choices
-from vitsearch.reports.space_table import choice_table, list_table, space_panel
+from vitsearch.reports.facts.choice_groups import group_choices
+from vitsearch.reports.facts.space import choice_facts, family_of, list_facts, space_facts
+from vitsearch.reports.terminal.space_table import choice_table, list_table, space_panel
 from vitsearch.spaces import Choice, Condition, SearchSpace
 
 TINY = build_space("glit", num_blocks=1, embed_dims=[24, 48])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitsearch import build_space, list_spaces
-from vitsearch.reports.space_groups import ChoiceGroup, group_choices, slot_ranges
+from vitsearch.reports.facts.choice_groups import ChoiceGroup, group_choices, slot_ranges
 from vitsearch.spaces import Choice, Condition
 
 

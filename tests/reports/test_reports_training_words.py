@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vitsearch.reports.training_words import length_in_words
+from vitsearch.reports.words.training import length_in_words
 
 
 @pytest.mark.parametrize(

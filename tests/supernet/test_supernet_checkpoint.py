@@ -8,7 +8,7 @@ import torch
 
 import vitsearch
 from vitsearch import load_supernet
-from vitsearch.supernet.checkpoint import find_checkpoint, supernet_entry
+from vitsearch.supernet.storage.checkpoint import find_checkpoint, supernet_entry
 
 
 @pytest.fixture

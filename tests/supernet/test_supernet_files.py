@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vitsearch.files import atomic_folder, atomic_path, write_json, write_text
+from vitsearch.runs.files import atomic_folder, atomic_path, write_json, write_text
 
 
 def test_file_appears_whole(tmp_path):

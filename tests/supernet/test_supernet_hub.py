@@ -141,13 +141,13 @@ def test_the_page(network, hub):
 def test_the_page_of_a_network_that_nothing_is_known_of(tmp_path):
     with torch.device("meta"):
         network = vitsearch.create_model("glit_tiny")
-    page = vitsearch.supernet.hub.model_card(network, "me/net")
+    page = vitsearch.supernet.storage.hub.model_card(network, "me/net")
     assert "license: unknown" in page
     assert "middle 87.5 % of their side" in page
     assert "nobody has stated the network's own" in page
     assert "## Classes" not in page
     network.class_names = tuple(f"class {index}" for index in range(1000))
-    assert "class 19 and 980 more." in vitsearch.supernet.hub.model_card(network, "me/net")
+    assert "class 19 and 980 more." in vitsearch.supernet.storage.hub.model_card(network, "me/net")
 
 
 @torch.no_grad()

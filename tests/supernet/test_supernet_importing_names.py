@@ -9,9 +9,9 @@ import torch
 from authors import CHECKPOINTS, PUBLISHED, authors_shapes, authors_state, our_shapes
 
 import vitsearch
-from vitsearch.supernet.importing.autoformer import AUTOFORMER
-from vitsearch.supernet.importing.load import FAMILIES, check_given, convert
-from vitsearch.supernet.importing.vitas import VITAS
+from vitsearch.supernet.storage.importing.autoformer import AUTOFORMER
+from vitsearch.supernet.storage.importing.load import FAMILIES, check_given, convert
+from vitsearch.supernet.storage.importing.vitas import VITAS
 
 OTHERS = [name for name in PUBLISHED if not name.startswith("glit")]
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from vitsearch.supernet.importing.read import read_state
+from vitsearch.supernet.storage.importing.read import read_state
 
 STATE = {"norm.weight": torch.arange(3.0), "head.module.0.bias": torch.ones(2)}
 EMA = {name: tensor + 1 for name, tensor in STATE.items()}

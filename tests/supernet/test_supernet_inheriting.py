@@ -10,7 +10,7 @@ import torch
 from vitsearch.errors import CheckpointError
 from vitsearch.spaces import SearchSpace, build_space
 from vitsearch.supernet import VisionTransformer
-from vitsearch.supernet.inheriting import inherit_weights
+from vitsearch.supernet.storage.inherit import inherit_weights
 
 
 def network_of(space: SearchSpace, **settings: object) -> VisionTransformer:

@@ -9,9 +9,9 @@ import torch
 
 from vitsearch import SuperTransformer, build_space
 from vitsearch.errors import ConstraintError
-from vitsearch.supernet import measuring
-from vitsearch.supernet.measuring import latency_ms, make_run
-from vitsearch.supernet.peak_memory import PeakMemory
+from vitsearch.supernet.measuring import latency
+from vitsearch.supernet.measuring.latency import latency_ms, make_run
+from vitsearch.supernet.measuring.peak_memory import PeakMemory
 
 SPACE = build_space("glit", num_blocks=2)
 CPU = torch.device("cpu")
@@ -48,10 +48,10 @@ def test_the_callers_random_numbers_are_left_alone():
 
 def test_latency_is_the_median_after_warming_up(monkeypatch):
     clock = iter([0.0, 0.009, 1.0, 1.002, 2.0, 2.003])
-    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(clock))
     runs = []
-    latency = latency_ms(lambda: runs.append(1), CPU, warmup=4, repeats=3)
-    assert latency == pytest.approx(3.0)
+    found = latency_ms(lambda: runs.append(1), CPU, warmup=4, repeats=3)
+    assert found == pytest.approx(3.0)
     assert len(runs) == 7
 
 
@@ -100,7 +100,7 @@ def test_gpu_memory_counts_tensors_and_repeats_exactly():
         def make():
             return run_of(SPACE.largest(), device=device, batch_size=batch_size)
 
-        return measuring.gpu_memory_mb(make, device)
+        return latency.gpu_memory_mb(make, device)
 
     weights = 4 * SPACE.plan(SPACE.largest()).cost(10).params / 1e6
     assert weights < memory(1) < memory(64)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import vitsearch
 from vitsearch import find_model, load_model, save_model
 from vitsearch.errors import ConfigError, VitSearchError
-from vitsearch.supernet import saving
+from vitsearch.supernet.storage import model_folder
 
 FILES = ["architecture.json", "model.safetensors"]
 
@@ -166,7 +166,7 @@ def test_failure_leaves_the_old_folder(extracted, folder, monkeypatch):
     def broken(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(saving, "save_file", broken)
+    monkeypatch.setattr(model_folder, "save_file", broken)
     with pytest.raises(OSError, match="no space left"):
         save_model(extracted, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -12,7 +12,7 @@ from tests.every_space import SMALL, drawn, perturbed, quick_space
 from vitsearch import SuperTransformer, load_supernet
 from vitsearch.elastic import Context
 from vitsearch.errors import ConfigError
-from vitsearch.supernet.checkpoint import supernet_entry
+from vitsearch.supernet.storage.checkpoint import supernet_entry
 
 SHARINGS = ("prefix", "bilateral", "cyclic")
 pytestmark = pytest.mark.usefixtures("quick_building")

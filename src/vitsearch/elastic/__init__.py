@@ -1,22 +1,22 @@
 """Layers whose sizes are arguments of the call; one function cuts out the active weights."""
 
-from vitsearch.elastic.attention import AttentionSizes, ElasticAttention
 from vitsearch.elastic.axis import Alignment, Axis
 from vitsearch.elastic.base import Context, ElasticModule, TiedAxis, active_state, take_together
-from vitsearch.elastic.block import ElasticBlock
-from vitsearch.elastic.conv import ConvSizes, ElasticConv2d
-from vitsearch.elastic.conv_stem import ElasticConvStem
-from vitsearch.elastic.glit import ElasticGlitMixer
-from vitsearch.elastic.linear import ElasticLinear, LinearSizes
-from vitsearch.elastic.local import ElasticDepthwise, ElasticLocal
-from vitsearch.elastic.mlp import ElasticMlp
-from vitsearch.elastic.norm import ElasticBatchNorm, ElasticLayerNorm
-from vitsearch.elastic.private_attention import ElasticPrivateAttention
-from vitsearch.elastic.reduction import ElasticReduction
-from vitsearch.elastic.relative_attention import ElasticRelativeAttention
+from vitsearch.elastic.layers.attention import AttentionSizes, ElasticAttention
+from vitsearch.elastic.layers.block import ElasticBlock
+from vitsearch.elastic.layers.conv import ConvSizes, ElasticConv2d
+from vitsearch.elastic.layers.conv_stem import ElasticConvStem
+from vitsearch.elastic.layers.glit import ElasticGlitMixer
+from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
+from vitsearch.elastic.layers.local import ElasticDepthwise, ElasticLocal
+from vitsearch.elastic.layers.mlp import ElasticMlp
+from vitsearch.elastic.layers.norm import ElasticBatchNorm, ElasticLayerNorm
+from vitsearch.elastic.layers.private_attention import ElasticPrivateAttention
+from vitsearch.elastic.layers.reduction import ElasticReduction
+from vitsearch.elastic.layers.relative_attention import ElasticRelativeAttention
+from vitsearch.elastic.layers.stem import ElasticPatchEmbed, ElasticPatchStem
 from vitsearch.elastic.rewiring import Reordering, rewire
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
-from vitsearch.elastic.stem import ElasticPatchEmbed, ElasticPatchStem
 
 __all__ = [
     "Alignment",

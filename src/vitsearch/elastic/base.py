@@ -19,7 +19,7 @@ from vitsearch.elastic.region import Region, cut_together
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
 
 if TYPE_CHECKING:
-    from vitsearch.elastic.linear import ElasticLinear
+    from vitsearch.elastic.layers.linear import ElasticLinear
 
 SizesT = TypeVar("SizesT")
 Taken = Mapping[tuple[nn.Module, Any, Alignment], dict[str, Tensor]]

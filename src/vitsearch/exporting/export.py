@@ -16,7 +16,7 @@ from vitsearch.exporting.folder_format import FolderFormat
 from vitsearch.exporting.onnx_format import OnnxFormat
 from vitsearch.exporting.timm_format import TimmFormat
 from vitsearch.exporting.torch_format import TorchFormat
-from vitsearch.files import staged, write_json
+from vitsearch.runs.files import staged, write_json
 from vitsearch.supernet import VisionTransformer
 
 FORMATS: dict[str, Format] = {

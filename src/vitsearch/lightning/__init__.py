@@ -1,14 +1,15 @@
 """LightningModules and callbacks: training a super-transformer and searching it."""
 
-from vitsearch.lightning.checkpointing import NetworkCheckpoint, SupernetCheckpoint
-from vitsearch.lightning.classifier import SearchableClassifier
-from vitsearch.lightning.metrics_file import MetricsFile
-from vitsearch.lightning.network_classifier import Classifier
-from vitsearch.lightning.rewiring import Rewiring
-from vitsearch.lightning.sampling import MultiArchitectureSampling
-from vitsearch.lightning.saving_network import SaveNetwork
-from vitsearch.lightning.searching import EvolutionarySearch
-from vitsearch.lightning.timing import TrainingTime
+from vitsearch.lightning.resuming.checkpoints import NetworkCheckpoint, SupernetCheckpoint
+from vitsearch.lightning.resuming.metrics_csv import MetricsFile
+from vitsearch.lightning.resuming.timing import TrainingTime
+from vitsearch.lightning.retraining.save_network import SaveNetwork
+from vitsearch.lightning.search.callback import EvolutionarySearch
+from vitsearch.lightning.training.architecture_sampling import MultiArchitectureSampling
+from vitsearch.lightning.training.network_module import Classifier
+from vitsearch.lightning.training.progress_bar import training_progress
+from vitsearch.lightning.training.rewiring import Rewiring
+from vitsearch.lightning.training.supernet_module import SearchableClassifier
 
 __all__ = [
     "Classifier",
@@ -21,4 +22,5 @@ __all__ = [
     "SearchableClassifier",
     "SupernetCheckpoint",
     "TrainingTime",
+    "training_progress",
 ]

@@ -1,9 +1,9 @@
 """What people see: panels, tables, progress, an architecture in words."""
 
-from vitsearch.reports.front_table import front_table
-from vitsearch.reports.network_table import NetworkRow, network_table
 from vitsearch.reports.optuna_study import to_optuna
-from vitsearch.reports.panels import (
+from vitsearch.reports.terminal.front_table import front_table
+from vitsearch.reports.terminal.network_table import NetworkRow, network_table
+from vitsearch.reports.terminal.panels import (
     ResultRow,
     architecture_panel,
     end_table,
@@ -12,8 +12,8 @@ from vitsearch.reports.panels import (
     result_record,
     start_panel,
 )
-from vitsearch.reports.progress import SearchProgress
-from vitsearch.reports.words import describe_architecture
+from vitsearch.reports.terminal.search_progress import SearchProgress
+from vitsearch.reports.words.architecture import describe_architecture
 
 __all__ = [
     "NetworkRow",

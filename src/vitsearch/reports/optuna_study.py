@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.errors import ConfigError, MissingExtraError
-from vitsearch.reports.run_record import RunRecord, Trial, read_run
+from vitsearch.reports.facts.run_record import RunRecord, Trial, read_run
 
 _MARK = "vitsearch"
 

@@ -3,15 +3,15 @@
 Importing it makes our networks known to timm: `timm.create_model("vitsearch_glit_tiny")`.
 """
 
-from vitsearch.supernet import timm_models
 from vitsearch.supernet.build import layer_for, make_layer
-from vitsearch.supernet.checkpoint import load_supernet
-from vitsearch.supernet.hub import from_pretrained, push_to_hub, save_pretrained
-from vitsearch.supernet.importing import load_published_checkpoint
-from vitsearch.supernet.published import create_model
-from vitsearch.supernet.resample import resample_positions
-from vitsearch.supernet.saving import find_model, load_model, save_model
+from vitsearch.supernet.create import create_model
+from vitsearch.supernet.storage.checkpoint import load_supernet
+from vitsearch.supernet.storage.hub import from_pretrained, push_to_hub, save_pretrained
+from vitsearch.supernet.storage.importing import load_published_checkpoint
+from vitsearch.supernet.storage.model_folder import find_model, load_model, save_model
 from vitsearch.supernet.super_transformer import SuperTransformer
+from vitsearch.supernet.timm import models as timm_models
+from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 __all__ = [

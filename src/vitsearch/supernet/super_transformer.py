@@ -13,9 +13,9 @@ from torch import Tensor
 from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
-from vitsearch.supernet import together
+from vitsearch.supernet.execution import sliced
+from vitsearch.supernet.execution.sliced import Run
 from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
-from vitsearch.supernet.together import Run
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
@@ -100,7 +100,7 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        found = together.run(self, self._runs(images, architectures, statistics))
+        found = sliced.run(self, self._runs(images, architectures, statistics))
         logits = [self._added(ways) for ways in self._by_share(found)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
@@ -120,7 +120,7 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        found = together.run_heads(self, self._runs(images, architectures, None))
+        found = sliced.run_heads(self, self._runs(images, architectures, None))
         return [self._added_heads(ways) for ways in self._by_share(found)]
 
     def _runs(
@@ -146,7 +146,7 @@ class SuperTransformer(ElasticTransformer):
         ]
 
     def _by_share(self, found: Sequence[FoundT]) -> list[Sequence[FoundT]]:
-        """Results of all runs, those of one architecture together."""
+        """Results of all runs, those of one architecture sliced."""
         ways = len(ALIGNMENTS[self.sharing])
         return [found[start : start + ways] for start in range(0, len(found), ways)]
 

@@ -14,7 +14,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.supernet.network import HeadOutputs
-from vitsearch.supernet.timm_face import TimmNetwork
+from vitsearch.supernet.timm.face import TimmNetwork
 
 
 class VisionTransformer(TimmNetwork):
@@ -111,20 +111,20 @@ class VisionTransformer(TimmNetwork):
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Write a folder as a repository on the Hub has it; see `vitsearch.save_pretrained`."""
-        from vitsearch.supernet.hub import save_pretrained
+        from vitsearch.supernet.storage.hub import save_pretrained
 
         return save_pretrained(self, folder, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload to a repository on the Hub; see `vitsearch.push_to_hub`."""
-        from vitsearch.supernet.hub import push_to_hub
+        from vitsearch.supernet.storage.hub import push_to_hub
 
         return push_to_hub(self, repo_id, **options)
 
     @staticmethod
     def from_pretrained(source: str | Path, **options: Any) -> VisionTransformer:
         """A network from the Hub or a folder; see `vitsearch.from_pretrained`."""
-        from vitsearch.supernet.hub import from_pretrained
+        from vitsearch.supernet.storage.hub import from_pretrained
 
         return from_pretrained(source, **options)
 

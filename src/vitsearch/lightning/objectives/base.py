@@ -1,7 +1,7 @@
 """What an objective is: a term of the training loss, as a function of what a step put out.
 
 Terms look at values only, never at a module or trainer, so that they serve a supernet and a network
-of its own alike. `combine.py` reads them from a configuration and adds them up.
+of its own alike. `weighted.py` reads them from a configuration and adds them up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vitsearch.errors import ConfigError
-from vitsearch.lightning.mixing import Mixing
+from vitsearch.lightning.training.mixing import Mixing
 from vitsearch.spaces import Architecture
 from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
 

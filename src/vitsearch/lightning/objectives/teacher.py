@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError, VitSearchError
 from vitsearch.lightning.objectives.base import ImageFacts
-from vitsearch.lightning.objectives.dense import dense_scores
+from vitsearch.lightning.objectives.dense_scores import dense_scores
 from vitsearch.lightning.objectives.teacher_view import TeacherView
 from vitsearch.supernet import load_model
 

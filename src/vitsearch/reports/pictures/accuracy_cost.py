@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vitsearch.costs import human
-from vitsearch.reports import style
+from vitsearch.reports.facts.run_record import COSTS, RunRecord, Trial
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import (
     AXIS_NAMES,
     MANY,
@@ -17,7 +18,6 @@ from vitsearch.reports.pictures.base import (
     dot_size,
     legend_outside,
 )
-from vitsearch.reports.run_record import COSTS, RunRecord, Trial
 
 
 def accuracy_cost_pictures(record: RunRecord) -> list[Picture]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from vitsearch.costs import human
-from vitsearch.reports import style
-from vitsearch.reports.architecture_rows import Row, architecture_rows
+from vitsearch.reports.facts.architecture_rows import Row, architecture_rows
+from vitsearch.reports.facts.run_record import RunRecord
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import Picture
-from vitsearch.reports.run_record import RunRecord
-from vitsearch.reports.words import describe_input
+from vitsearch.reports.words.architecture import describe_input
 
 _HEIGHTS = {
     "stem": 0.4,

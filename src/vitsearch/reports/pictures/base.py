@@ -25,7 +25,7 @@ class Picture:
         title: Its heading.
         caption: What to know about it.
         label: What it shows, for those who do not see it.
-        draw: Makes the figure (see `vitsearch.reports.style`).
+        draw: Makes the figure (see `vitsearch.reports.pictures.style`).
     """
 
     name: str

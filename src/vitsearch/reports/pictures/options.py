@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vitsearch.reports import style
-from vitsearch.reports.option_facts import OptionFacts, OptionShares, option_facts
+from vitsearch.reports.facts.options import OptionFacts, OptionShares, option_facts
+from vitsearch.reports.facts.run_record import RunRecord
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import Picture
-from vitsearch.reports.run_record import RunRecord
 
 _SHOWN = 10
 _ROW = 0.6

@@ -7,9 +7,9 @@ from itertools import groupby
 from statistics import median, quantiles
 from typing import Any
 
-from vitsearch.reports import style
+from vitsearch.reports.facts.run_record import RunRecord, Trial
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import MANY, Picture, dot_size, legend_outside
-from vitsearch.reports.run_record import RunRecord, Trial
 
 _ORIGINS = {
     "random": (style.AMBER, "o"),

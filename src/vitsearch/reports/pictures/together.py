@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from vitsearch.costs import human
-from vitsearch.reports import style
+from vitsearch.reports.facts.run_record import RunRecord
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.accuracy_cost import front_by
 from vitsearch.reports.pictures.base import MANY, Picture, cost_axis, dot_size
 from vitsearch.reports.pictures.progress import best_so_far
-from vitsearch.reports.run_record import RunRecord
 
 _MARKERS = "os^Dv*"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitsearch.reports import style
+from vitsearch.reports.facts.run_record import RunRecord
+from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import Picture
-from vitsearch.reports.run_record import RunRecord
 
 Curve = tuple[list[float], list[float]]
 

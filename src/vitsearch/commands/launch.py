@@ -1,0 +1,126 @@
+"""What the processes of a launch agree on before Hydra runs: the run folder, how many they are.
+
+torchrun and srun start all processes of a run at once. Each of them would choose a run folder by
+its own clock, and would have to be told how many others there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from vitsearch.errors import ConfigError
+from vitsearch.runs.launch import outside_launch
+from vitsearch.runs.layout import CONFIG_FILE
+
+_STORE_KEY = "vitsearch/run_dir"
+_STORE_SECONDS = 60
+_CHOOSES = ("run_dir=", "resume=", "hydra.run.dir=", "--config-name", "-cn", "--multirun", "-m")
+
+
+def choose_run_folder() -> None:
+    """Put the folder of `resume=<folder>`, or one that all processes share, on the command line.
+
+    Hydra reads it there before it makes the folder.
+
+    Raises:
+        ConfigError: There is nothing to resume, or the processes have no way to agree.
+    """
+    arguments = sys.argv[1:]
+    given = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if not given or given[-1] in ("", "null"):
+        agree_on_run_folder()
+        return
+    resumed = given[-1]
+    if "-m" in arguments or "--multirun" in arguments:
+        raise ConfigError(
+            "resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again"
+        )
+    if not Path(resumed).is_dir():
+        raise ConfigError(f"resume={resumed} is no folder")
+    if not (Path(resumed) / CONFIG_FILE).is_file():
+        raise ConfigError(
+            f"resume={resumed} has no {CONFIG_FILE}, so there is no run to go on with"
+        )
+    for argument in arguments:
+        if argument.startswith("run_dir=") and argument != f"run_dir={resumed}":
+            raise ConfigError(f"resume={resumed} names the run folder; leave out {argument}")
+    sys.argv.append(f"run_dir={resumed}")
+
+
+def agree_on_run_folder() -> None:
+    """Add a `run_dir` to the command line that is the same in all processes, if it needs one.
+
+    Under torchrun the first process to ask decides; it asks torchrun's own store. Under srun the
+    job decides, so a requeued job goes on with its run.
+
+    Raises:
+        ConfigError: The processes have no way to agree.
+    """
+    launch = outside_launch()
+    if launch is None or any(argument.startswith(_CHOOSES) for argument in sys.argv[1:]):
+        return
+    if launch.name == "srun":
+        job = "-".join(
+            os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_STEP_ID") if name in os.environ
+        )
+        chosen = f"outputs/slurm-{job}"
+    else:
+        chosen = _first_to_ask(time.strftime("outputs/%Y-%m-%d/%H-%M-%S"))
+    sys.argv.append(f"run_dir={chosen}")
+
+
+def _first_to_ask(proposal: str) -> str:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise ConfigError("add run_dir=<folder>: the processes of torchrun cannot agree on one")
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=False,
+        timeout=timedelta(seconds=_STORE_SECONDS),
+    )
+    decided: bytes = store.compare_set(_STORE_KEY, "", proposal)
+    return decided.decode()
+
+
+def fit_to_launch(trainer: DictConfig) -> None:
+    """Let the trainer use the processes that are there, unless its settings say otherwise.
+
+    Raises:
+        ConfigError: They contradict what was started.
+    """
+    launch = outside_launch()
+    if launch is None:
+        return
+    if trainer.get("devices", "auto") in ("auto", -1, "-1"):
+        trainer.devices = launch.local
+    if trainer.get("num_nodes", 1) == 1:
+        trainer.num_nodes = launch.nodes
+    for name, started in (("devices", launch.local), ("num_nodes", launch.nodes)):
+        given = trainer[name]
+        number = len(given) if not isinstance(given, str | int) else given
+        if str(number) != str(started):
+            raise ConfigError(
+                f"trainer.{name}={given}, but {launch.name} has started {launch.local} process(es) "
+                f"on each of {launch.nodes} machine(s)"
+            )
+
+
+def limit_waiting(strategy: Any, seconds: float) -> None:
+    """How long a process waits for the others in a collective before it gives up.
+
+    Raises:
+        ConfigError: The number is not above 0.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ConfigError(f"process_timeout={seconds} must be a number of seconds above 0")
+    if hasattr(strategy, "_timeout"):  # those of Lightning that have a process group
+        strategy._timeout = timedelta(seconds=seconds)

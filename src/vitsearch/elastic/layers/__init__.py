@@ -1,0 +1,1 @@
+"""The layers themselves, one kind a file."""

@@ -1,0 +1,77 @@
+"""A pre-norm transformer block around any mixer and any MLP."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from vitsearch.elastic.axis import AxisLike
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.layers.norm import ElasticLayerNorm
+
+
+class BlockSizes(Protocol):
+    """C and the sizes of the two halves; see `vitsearch.spaces.BlockPlan`."""
+
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+
+    @property
+    def mixer(self) -> Any:
+        """Sizes of the mixer."""
+
+    @property
+    def mlp(self) -> Any:
+        """Sizes of the MLP."""
+
+
+class ElasticBlock(ElasticModule[BlockSizes]):
+    """x + mixer(norm1(x)), then x + mlp(norm2(x))."""
+
+    def __init__(
+        self,
+        dim: AxisLike,
+        mixer: ElasticModule[Any],
+        mlp: ElasticModule[Any],
+        *,
+        norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = ElasticLayerNorm(dim, norm_eps)
+        self.mixer = mixer
+        self.norm2 = ElasticLayerNorm(dim, norm_eps)
+        self.mlp = mlp
+        self.drop_path: nn.Module = DropPath(drop_path) if drop_path else nn.Identity()
+
+    @torch.no_grad()
+    def zero_init_residual(self) -> None:
+        """Let the block begin as the identity: zeros in the last layers of both halves.
+
+        Source: Accurate, Large Minibatch SGD (2017), section 5.1, for residual networks.
+        """
+        for half in (self.mixer, self.mlp):
+            for layer in half.last_layers():
+                layer.weight.zero_()
+
+    def children_sizes(self, sizes: BlockSizes) -> dict[str, Any]:
+        """Norms see C, the halves their own sizes."""
+        return {
+            "norm1": sizes.embed_dim,
+            "mixer": sizes.mixer,
+            "norm2": sizes.embed_dim,
+            "mlp": sizes.mlp,
+        }
+
+    def forward(self, x: Tensor, sizes: BlockSizes, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to the same shape."""
+        of = self.children_sizes(sizes)
+        x = x + self.drop_path(
+            self.mixer(self.norm1(x, of["norm1"], context), of["mixer"], context)
+        )
+        x = x + self.drop_path(self.mlp(self.norm2(x, of["norm2"], context), of["mlp"], context))
+        return x

@@ -1,0 +1,1 @@
+"""How well the supernet ranks networks trained alone."""

@@ -1,0 +1,1 @@
+"""A finished network on a split of the data."""

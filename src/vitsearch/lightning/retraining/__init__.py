@@ -1,0 +1,1 @@
+"""One network trained alone, and saved."""

@@ -1,0 +1,1 @@
+"""Accuracy of architectures on the search split."""

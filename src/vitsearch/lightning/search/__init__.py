@@ -1,0 +1,1 @@
+"""The search after training."""

@@ -1,0 +1,187 @@
+"""Latency and memory of architectures for a search: measured once, by one process, known to all.
+
+The searchers of all processes ask in the same order, so the first process measures while the others
+wait for its number. Numbers are kept in `search/measured.json` under the circumstances in which
+they were taken, so that a search that goes on does not measure again, and sees the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from vitsearch.costs import Constraint
+from vitsearch.costs.measure import MEASURED, Measures, MeasureSettings
+from vitsearch.errors import CheckpointError, ConstraintError
+from vitsearch.lightning.distributed import leave_if_wished, made_by_first, rank_and_world
+from vitsearch.runs.files import write_json
+from vitsearch.searchers import FrontSearcher, Searcher
+from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.supernet.measuring.latency import Run, gpu_memory_mb, latency_ms, make_run
+from vitsearch.supernet.measuring.peak_memory import PeakMemory
+
+
+class Measurements:
+    """Measures architectures of one space under one set of circumstances.
+
+    Attributes:
+        device: Where it measures.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        num_classes: int,
+        settings: MeasureSettings,
+        *,
+        search_device: torch.device,
+        file: Path | None = None,
+        peak_memory: PeakMemory | None = None,
+    ) -> None:
+        """Check that the device is there; nothing is measured yet.
+
+        Args:
+            space: Whose architectures.
+            num_classes: Of the classifier.
+            settings: How to measure.
+            search_device: What `device=auto` stands for.
+            file: Where numbers are kept; nowhere by default.
+            peak_memory: A helper that is shared; one of its own by default.
+
+        Raises:
+            ConstraintError: There is no such device.
+        """
+        self.device = search_device if settings.device == "auto" else torch.device(settings.device)
+        _check_device(self.device, settings.section)
+        self._search_device = search_device
+        self._space = space
+        self._num_classes = num_classes
+        self._settings = settings
+        self._file = file
+        self._values: dict[str, dict[str, float]] | None = None
+        self._peak_memory = PeakMemory() if peak_memory is None else peak_memory
+
+    def __enter__(self) -> Measurements:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._peak_memory.close()
+
+    def measures(self) -> Measures:
+        """For each measured cost, a function of an architecture, as searchers take them."""
+        return {metric: partial(self.value, metric) for metric in MEASURED}
+
+    def value(self, metric: str, architecture: Architecture) -> float:
+        """Milliseconds or 10^6 bytes for a batch; all processes must ask.
+
+        Raises:
+            ConstraintError: It cannot be measured.
+            Interrupted: An end was wished; all numbers so far are in the file.
+        """
+        if self._values is None:
+            self._values = made_by_first(self._read)
+        known = self._values.setdefault(metric, {})
+        if architecture.digest not in known:
+            leave_if_wished(self._search_device)
+            known[architecture.digest] = made_by_first(lambda: self._measure(metric, architecture))
+            if rank_and_world()[0] == 0:
+                self._write()
+        return known[architecture.digest]
+
+    def circumstances(self) -> dict[str, Any]:
+        """What numbers depend on, besides the architecture and the load of the machine."""
+        on_gpu = self.device.type == "cuda"
+        config = json.dumps(self._space.config, sort_keys=True)
+        return {
+            "device": torch.cuda.get_device_name(self.device)
+            if on_gpu
+            else f"{self.device.type} {platform.machine()}",
+            "threads": None if on_gpu else torch.get_num_threads(),
+            "torch": torch.__version__,
+            "space": hashlib.sha256(config.encode()).hexdigest()[:12],
+            "num_classes": self._num_classes,
+            **{k: v for k, v in self._settings.to_dict().items() if k != "device"},
+        }
+
+    def _measure(self, metric: str, architecture: Architecture) -> float:
+        settings = self._settings
+        if metric == "latency_ms":
+            run = self._make_run(architecture)
+            return latency_ms(run, self.device, warmup=settings.warmup, repeats=settings.repeats)
+        if self.device.type == "cuda":
+            return gpu_memory_mb(partial(self._make_run, architecture), self.device)
+        if self.device.type != "cpu":
+            raise ConstraintError(
+                f"memory_mb cannot be measured on {self.device.type}; "
+                f"{settings.section}.device=cpu measures on the CPU"
+            )
+        return self._peak_memory.measure(
+            self._space,
+            architecture,
+            num_classes=self._num_classes,
+            batch_size=settings.batch_size,
+            dtype=settings.dtype,
+        )
+
+    def _make_run(self, architecture: Architecture) -> Run:
+        return make_run(
+            self._space,
+            architecture,
+            num_classes=self._num_classes,
+            batch_size=self._settings.batch_size,
+            device=self.device,
+            dtype=getattr(torch, self._settings.dtype),
+            compile=self._settings.compile,
+        )
+
+    def _read(self) -> dict[str, dict[str, float]]:
+        for entry in self._entries():
+            if entry["circumstances"] == self.circumstances():
+                return {metric: dict(entry["values"].get(metric, {})) for metric in MEASURED}
+        return {}
+
+    def _entries(self) -> list[dict[str, Any]]:
+        if self._file is None or not self._file.is_file():
+            return []
+        try:
+            found: list[dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))
+            return [{key: entry[key] for key in ("circumstances", "values")} for entry in found]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"{self._file} cannot be read ({error}); without it, everything is measured again"
+            ) from error
+
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        own = {"circumstances": self.circumstances(), "values": self._values}
+        others = [e for e in self._entries() if e["circumstances"] != own["circumstances"]]
+        write_json(self._file, [*others, own])
+
+
+def is_measured(searcher: Searcher, constraint: Constraint) -> bool:
+    """Whether a search looks at measured costs, by a window or by a front."""
+    minimised = searcher.minimise if isinstance(searcher, FrontSearcher) else ()
+    return bool(constraint.measured_windows()) or not set(minimised).isdisjoint(MEASURED)
+
+
+def _check_device(device: torch.device, section: str) -> None:
+    here = torch.cuda.device_count() if device.type == "cuda" else 1
+    missing = device.type == "mps" and not torch.backends.mps.is_available()
+    if missing or (device.index or 0) >= here:
+        raise ConstraintError(
+            f"{section}.device={device}: there is no such device here; "
+            f"auto measures where the search runs"
+        )

@@ -1,0 +1,132 @@
+"""What a search found, and the files that say so: best architecture, its network, the front."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitsearch.costs import Constraint, Cost
+from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.runs.files import write_json
+from vitsearch.runs.layout import BEST_FILE, BEST_FOLDER, FRONT_FILE
+from vitsearch.searchers import Candidate, FrontSearcher, Searcher
+from vitsearch.supernet import save_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A candidate with its score and cost."""
+
+    candidate: Candidate
+    score: Score
+    cost: Cost
+
+    def record(self) -> dict[str, Any]:
+        """One line of the history."""
+        return {
+            "digest": self.candidate.architecture.digest,
+            "generation": self.candidate.generation,
+            "origin": self.candidate.origin,
+            "parents": list(self.candidate.parents),
+            "top1": self.score.top1,
+            "correct": self.score.correct,
+            "total": self.score.total,
+            "macs": self.cost.macs,
+            "params": self.cost.params,
+            **self.candidate.measured,
+            "architecture": self.candidate.architecture.to_dict(),
+        }
+
+    def line(self) -> str:
+        """The same as text."""
+        return json.dumps(self.record())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        history: All candidates, in the order in which they were proposed.
+        best: The best score; of equals the cheapest. With several objectives it is the most
+            accurate end of the front.
+        random_median: Median top-1 of the random first generation: what luck gives.
+        num_recalled: How many scores an interrupted search had left.
+        seconds: How long scoring the others took.
+        front: What no other candidate betters, the cheapest first; empty with one objective.
+        minimise: The costs that were minimised beside accuracy, by name; empty with one objective.
+    """
+
+    history: tuple[Scored, ...]
+    best: Scored
+    random_median: float
+    num_recalled: int
+    seconds: float
+    front: tuple[Scored, ...] = ()
+    minimise: tuple[str, ...] = ()
+
+    @property
+    def num_first(self) -> int:
+        """Random architectures that `random_median` rests on."""
+        return sum(scored.candidate.generation == 0 for scored in self.history)
+
+
+def best_of(candidates: Sequence[Scored]) -> Scored:
+    """The best score; of equals the cheapest, then by digest."""
+    return min(
+        candidates,
+        key=lambda one: (-one.score.correct, one.cost.macs, one.candidate.architecture.digest),
+    )
+
+
+def front_of(history: Sequence[Scored], searcher: Searcher) -> tuple[Scored, ...]:
+    """The candidates on the searcher's front; none with one objective."""
+    if not isinstance(searcher, FrontSearcher):
+        return ()
+    scored = {one.candidate.architecture: one for one in history}
+    return tuple(scored[architecture] for architecture in searcher.front())
+
+
+def write_result(
+    scorer: Scorer,
+    result: SearchResult,
+    folder: Path,
+    constraint: Constraint,
+    *,
+    class_names: Sequence[str] | None,
+    preprocessing: Mapping[str, Any],
+) -> None:
+    """Write the best architecture, its network, and the front if there is one.
+
+    Args:
+        scorer: Of the supernet.
+        result: What was found.
+        folder: The run folder.
+        constraint: The budget, for the record.
+        class_names: Written beside the network.
+        preprocessing: What the network expects of images, see `vitsearch.data.preprocessing_of`.
+    """
+    architecture = result.best.candidate.architecture
+    network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
+    network.set_preprocessing(preprocessing)
+    save_model(network.cpu(), folder / BEST_FOLDER, class_names=class_names)
+    windows = {**constraint.windows(), **constraint.measured_windows()}
+    budget: dict[str, Any] = {metric: list(window) for metric, window in windows.items()}
+    if result.best.candidate.measured:
+        budget["measure"] = constraint.measure.to_dict()
+    origin = {
+        "space": scorer.net.space.config,
+        "num_classes": scorer.net.num_classes,
+        "constraint": budget,
+    }
+    write_json(
+        folder / BEST_FILE,
+        {**origin, "random_median_top1": result.random_median, **result.best.record()},
+    )
+    if result.minimise:
+        front = [scored.record() for scored in result.front]
+        found = {"minimise": list(result.minimise), "front": front}
+        write_json(folder / FRONT_FILE, {**origin, **found})

@@ -1,0 +1,1 @@
+"""The modules that train, and what a step is made of."""

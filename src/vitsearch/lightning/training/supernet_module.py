@@ -1,0 +1,219 @@
+"""The LightningModule that trains a super-transformer; users subclass it.
+
+It trains whatever architectures `step_architectures` names (the callback
+`MultiArchitectureSampling` writes it before each step), and validates three fixed ones on the
+search split. What it learns from is the objective (`objectives/`), labels by default. Hooks to
+override: `compute_loss`, `mix`, `configure_optimizers`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from vitsearch.elastic import NormStatistics
+from vitsearch.errors import ConfigError
+from vitsearch.lightning.distributed import data_parallel_settings
+from vitsearch.lightning.objectives import StepOutputs
+from vitsearch.lightning.scoring.scorer import statistics_batches
+from vitsearch.lightning.settings import plain
+from vitsearch.lightning.training.mixing import MixedBatch
+from vitsearch.lightning.training.module import TrainingModule
+from vitsearch.spaces import Architecture, SearchSpace, build_space
+from vitsearch.supernet import SuperTransformer
+from vitsearch.supernet.network import HeadOutputs
+from vitsearch.supernet.storage.checkpoint import ENTRY, supernet_entry
+
+
+class SearchableClassifier(TrainingModule):
+    """Weight-sharing training of all architectures of a space on labelled images.
+
+    Attributes:
+        net: The super-transformer.
+        step_architectures: What the coming step trains; `None` trains the largest.
+        step_whole_batch: Whether each of them sees all images of the batch, not its share.
+        objective: What training learns from.
+        search_space: The part of the space that is trained and searched.
+        references: The architectures that validation scores: smallest, largest, one at random.
+    """
+
+    net: SuperTransformer
+
+    def __init__(
+        self,
+        space: SearchSpace | Mapping[str, Any] | str,
+        num_classes: int,
+        *,
+        optimizer: Mapping[str, Any] | None = None,
+        scheduler: Mapping[str, Any] | None = None,
+        objective: Mapping[str, Any] | None = None,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        drop_path_rate: float = 0.0,
+        zero_init_residual: bool | str = False,
+        sharing: str = "prefix",
+        reference_seed: int = 0,
+        search_space: SearchSpace | None = None,
+    ) -> None:
+        """Build the super-transformer.
+
+        Args:
+            space: A space, its configuration, or its name.
+            num_classes: How many classes the images have.
+            optimizer: Arguments of `timm.optim.create_optimizer_v2`; `lr` may be `auto`: 0.003,
+                beyond 64 channels in inverse proportion to the space's largest width.
+            scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
+                constant learning rate.
+            objective: Terms of the loss by name, each with its weight and settings; see
+                `WeightedObjectives`. Labels alone by default.
+            label_smoothing: Share of the target spread over all classes.
+            mixup: Alpha of mixup; 0 for none.
+            cutmix: Alpha of cutmix; 0 for none.
+            drop_path_rate: Stochastic depth of the last block.
+            zero_init_residual: Whether every block begins as the identity; `auto`: behind a
+                convolutional stem.
+            sharing: Which channels a width trains: `prefix`, `bilateral` or `cyclic`; see
+                `SuperTransformer`.
+            reference_seed: Draws the random architecture of validation.
+            search_space: The part of the space that is trained and searched; all by default.
+
+        Raises:
+            ConfigError: A number is out of range, or the objective needs what the space has not.
+            SpaceError: The space is unknown or malformed.
+        """
+        super().__init__(
+            num_classes,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            objective=objective,
+            label_smoothing=label_smoothing,
+            mixup=mixup,
+            cutmix=cutmix,
+        )
+        if isinstance(space, str):
+            space = build_space(space)
+        elif not isinstance(space, SearchSpace):
+            space = SearchSpace(space)
+        self.save_hyperparameters(
+            ignore=["space", "search_space", "optimizer", "scheduler", "objective"]
+        )
+        self.save_hyperparameters(
+            {
+                "space": space.config,
+                "optimizer": plain(optimizer),
+                "scheduler": plain(scheduler),
+                "objective": self.objective.settings,
+            }
+        )
+        self.net = SuperTransformer(
+            space,
+            num_classes,
+            drop_path_rate=drop_path_rate,
+            sharing=sharing,
+        )
+        self.net.zero_init_residual(zero_init_residual)
+        self.objective.check(self.net)
+        self.step_architectures: Sequence[Architecture] | None = None
+        self.step_whole_batch = False
+        self.search_space = space if search_space is None else search_space
+        self.references: dict[str, Architecture] = {
+            "smallest": self.search_space.smallest(),
+            "largest": self.search_space.largest(),
+            "random": self.search_space.sample(random.Random(reference_seed)),
+        }
+        self._accuracies = nn.ModuleDict(
+            {
+                f"top1_{name}": MulticlassAccuracy(num_classes, average="micro")
+                for name in self.references
+            }
+        )
+        self._statistics: dict[str, NormStatistics] = {}
+
+    # Training
+
+    def forward(
+        self, images: Tensor, architectures: Architecture | Sequence[Architecture] | None = None
+    ) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W); see `SuperTransformer.forward`."""
+        return self.net(images, architectures)  # type: ignore[no-any-return]
+
+    def setup(self, stage: str) -> None:
+        """Load teachers; make data-parallel training correct although weights rest in a step."""
+        super().setup(stage)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy):
+            settings = strategy._ddp_kwargs
+            if settings.get("static_graph"):
+                raise ConfigError(
+                    "trainer.strategy: static_graph=true cannot train sampled architectures, "
+                    "whose graph changes every step; leave it out"
+                )
+            settings.update(data_parallel_settings(settings))
+
+    def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
+        """Mix a batch and run the step's architectures on it."""
+        mixed = self.mix(images, targets)
+        images, targets = mixed
+        architectures = tuple(self.step_architectures or [self.net.largest])
+        shares, logits, heads = self._run_shares(images, architectures)
+        return StepOutputs(
+            net=self.net,
+            images=images,
+            targets=targets,
+            mixing=mixed.mixing if isinstance(mixed, MixedBatch) else None,
+            architectures=architectures,
+            shares=shares,
+            logits=logits,
+            heads=heads,
+            token_taught=self.objective.teaches_token(self.net),
+            compute_loss=self.compute_loss,
+        )
+
+    def _run_shares(
+        self, images: Tensor, architectures: Sequence[Architecture]
+    ) -> tuple[tuple[range, ...], Tensor, tuple[HeadOutputs, ...]]:
+        """Each architecture on its images: which ones, the logits of all, and by classifier."""
+        count = len(images)
+        if self.step_whole_batch:
+            images = torch.cat([images] * len(architectures))
+        heads: tuple[HeadOutputs, ...] = ()
+        if self.objective.needs_heads(self.net):
+            heads = tuple(self.net.forward_heads(images, architectures))
+            logits = torch.cat([said.answer for said in heads])
+        else:
+            logits = self(images, architectures)
+        if self.step_whole_batch:
+            return (range(count),) * len(architectures), logits, heads
+        size = count // len(architectures)
+        starts = range(0, count, size)
+        return tuple(range(start, start + size) for start in starts), logits, heads
+
+    # Validation on the search split
+
+    def on_validation_epoch_start(self) -> None:
+        """Estimate the BatchNorm statistics of the reference architectures."""
+        if self.net.has_batch_norm:
+            like = next(self.parameters())
+            batches = [images.to(like) for images in statistics_batches(self.trainer)]
+            for name, architecture in self.references.items():
+                self._statistics[name] = self.net.estimate_statistics(architecture, batches)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count the correct answers of each reference architecture."""
+        images, targets = batch
+        for name, architecture in self.references.items():
+            logits = self.net(images, architecture, statistics=[self._statistics.get(name)])
+            self._accuracies[f"top1_{name}"].update(logits, targets)  # type: ignore[operator]
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what `vitsearch.load_supernet` needs, beside Lightning's own entries."""
+        checkpoint[ENTRY] = supernet_entry(self.net)

@@ -1,0 +1,207 @@
+"""What an audit of a supernet found, as plain data: the contents of `audit.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, median
+from typing import Any
+
+from vitsearch.reports.facts.agreement import (
+    MEASURES,
+    Floats,
+    estimate,
+    estimate_difference,
+    kendall_tau_b,
+    precision_at,
+    resample_counts,
+    spearman_rho,
+)
+from vitsearch.spaces import Architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedNetwork:
+    """One architecture with its scores; accuracies in [0, 1].
+
+    Attributes:
+        architecture: What it is.
+        macs: Of one image.
+        params: Parameters.
+        inherited: Top-1 with weights of the supernet, search split.
+        alone: Top-1 after training by itself, search split, one for each seed.
+        alone_on_test: The same on the test split; empty if it was not read.
+    """
+
+    architecture: Architecture
+    macs: int
+    params: int
+    inherited: float
+    alone: tuple[float, ...]
+    alone_on_test: tuple[float, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Of the architecture."""
+        return self.architecture.digest
+
+    @property
+    def mean_alone(self) -> float:
+        """Mean over the seeds."""
+        return fmean(self.alone)
+
+    @property
+    def gap(self) -> float:
+        """What training by itself adds to the inherited accuracy."""
+        return self.mean_alone - self.inherited
+
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "digest": self.digest,
+            "macs": self.macs,
+            "params": self.params,
+            "inherited_top1": self.inherited,
+            "alone_top1": list(self.alone),
+            "mean_alone_top1": self.mean_alone,
+            "gap": self.gap,
+            "alone_test_top1": list(self.alone_on_test),
+            "architecture": self.architecture.to_dict(),
+        }
+
+
+def audit_facts(
+    networks: Sequence[AuditedNetwork],
+    *,
+    num_images: int,
+    seeds: Sequence[int],
+    ends: Mapping[str, float],
+    searches: Sequence[Mapping[str, Any]] = (),
+    samples: int = 2000,
+) -> dict[str, Any]:
+    """All figures of an audit.
+
+    Intervals are 95 % percentile bootstrap over the architectures, the same draws for all figures.
+
+    Args:
+        networks: At least two.
+        num_images: Images that a score on the search split rests on.
+        seeds: Of the trainings, in the order of `AuditedNetwork.alone`.
+        ends: Inherited top-1 of the `smallest` and the `largest` architecture of the space.
+        searches: Records of compared searches (see `search_facts`).
+        samples: Bootstrap draws.
+    """
+    counts = resample_counts(len(networks), samples)
+    macs = [float(network.macs) for network in networks]
+    inherited = [network.inherited for network in networks]
+    alone = [network.mean_alone for network in networks]
+    gaps = [network.gap for network in networks]
+    on_test = [fmean(network.alone_on_test) for network in networks if network.alone_on_test]
+    tau = MEASURES["kendall_tau_b"]
+    return {
+        "num_architectures": len(networks),
+        "num_images": num_images,
+        "standard_error": (fmean(alone) * (1 - fmean(alone)) / num_images) ** 0.5,
+        "seeds": list(seeds),
+        "agreement": agreement_facts(networks, alone, counts),
+        "agreement_on_test": agreement_facts(networks, on_test, counts) if on_test else None,
+        "gap": {"mean": fmean(gaps), "smallest": min(gaps), "largest": max(gaps)},
+        "noise_ceiling": noise_ceiling(networks),
+        "ends": {
+            "smallest": ends["smallest"],
+            "median": median(inherited),
+            "largest": ends["largest"],
+        },
+        "size_and_accuracy": {
+            "inherited": estimate(tau, macs, inherited, counts).to_dict(),
+            "alone": estimate(tau, macs, alone, counts).to_dict(),
+        },
+        "searches": search_facts(searches) if searches else None,
+        "architectures": [network.record() for network in networks],
+    }
+
+
+def agreement_facts(
+    networks: Sequence[AuditedNetwork], truth: Sequence[float], counts: Floats
+) -> dict[str, Any]:
+    """How well three rankings agree with the accuracies `truth` (n,) of trained networks.
+
+    The rankings are the supernet's, and, as what it has to beat, more MACs and more parameters
+    first. Equals are ranked as by a search: the cheaper first.
+    """
+    rankings = {
+        "supernet": [network.inherited for network in networks],
+        "macs": [float(network.macs) for network in networks],
+        "params": [float(network.params) for network in networks],
+    }
+    best = _ranked(networks, truth)
+    levels = sorted({k for k in (3, 5, len(networks) // 4) if 1 <= k < len(networks)})
+    found: dict[str, Any] = {
+        name: {
+            **{m: estimate(measure, x, truth, counts).to_dict() for m, measure in MEASURES.items()},
+            "precision_at": {str(k): precision_at(k, _ranked(networks, x), best) for k in levels},
+        }
+        for name, x in rankings.items()
+    }
+    found["supernet_minus_macs"] = {
+        name: estimate_difference(
+            measure, rankings["supernet"], rankings["macs"], truth, counts
+        ).to_dict()
+        for name, measure in MEASURES.items()
+    }
+    found["chance"] = {"precision_at": {str(k): k / len(networks) for k in levels}}
+    return found
+
+
+def _ranked(networks: Sequence[AuditedNetwork], scores: Sequence[float]) -> list[str]:
+    rows = sorted(zip(scores, networks, strict=True), key=lambda r: (-r[0], r[1].macs, r[1].digest))
+    return [network.digest for _, network in rows]
+
+
+def noise_ceiling(networks: Sequence[AuditedNetwork]) -> dict[str, float | int | None] | None:
+    """How well the trainings of one seed agree with those of another, on average over pairs.
+
+    No score can be expected to agree better with one training. `None` with a single seed.
+    """
+    pairs = list(combinations(range(len(networks[0].alone)), 2))
+    if not pairs:
+        return None
+    found: dict[str, float | int | None] = {"pairs": len(pairs)}
+    for name, correlation in (("kendall_tau_b", kendall_tau_b), ("spearman_rho", spearman_rho)):
+        values = [
+            correlation([n.alone[first] for n in networks], [n.alone[second] for n in networks])
+            for first, second in pairs
+        ]
+        mean = fmean(values)
+        found[name] = None if math.isnan(mean) else mean
+    return found
+
+
+def search_facts(searches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Evolution against random search over several seeds.
+
+    Args:
+        searches: For each seed `seed`, and the best top-1 after 1, 2, ... evaluations of
+            `evolution` and of `random` search.
+    """
+    rows = [
+        {
+            "seed": search["seed"],
+            "evaluations": len(search["evolution"]),
+            "evolution_top1": search["evolution"][-1],
+            "random_top1": search["random"][-1],
+            "difference": search["evolution"][-1] - search["random"][-1],
+            "evolution": list(search["evolution"]),
+            "random": list(search["random"]),
+        }
+        for search in searches
+    ]
+    differences = [row["difference"] for row in rows]
+    return {
+        "mean_difference": fmean(differences),
+        "evolution_better": sum(difference > 0 for difference in differences),
+        "random_better": sum(difference < 0 for difference in differences),
+        "seeds": rows,
+    }

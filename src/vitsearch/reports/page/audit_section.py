@@ -1,0 +1,48 @@
+"""What an audit has found about a run's scores, as a section of its report."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vitsearch.reports.page.page import Image, Part, Section, Table, Text
+from vitsearch.reports.words.audit import alarm, interval, verdict
+from vitsearch.runs.layout import AUDIT_FILE
+
+_NAMES = {"supernet": "the supernet's score", "macs": "MACs", "params": "parameters"}
+_PICTURES = {
+    "agreement.png": "Accuracy when trained alone, against inherited accuracy and against MACs.",
+    "searches.png": "The best found so far by evolution and by random search.",
+}
+
+
+def audit_section(facts: Mapping[str, Any], folder: Path) -> Section:
+    """The verdict, the correlations, and the pictures that the audit has left."""
+    title = "How far the scores can be trusted"
+    known = dict(facts)
+    try:
+        parts: list[Part] = [Text(text=f"{verdict(known)}.")]
+        warning = alarm(known)
+        if warning is not None:
+            parts.append(Text(text=warning, alarming=True))
+        rows = [
+            (shown, interval(facts["agreement"][name]["kendall_tau_b"]))
+            for name, shown in _NAMES.items()
+        ]
+        caption = (
+            f"{facts['num_architectures']} architectures, each trained from scratch; 95 % "
+            f"intervals."
+        )
+    except (KeyError, TypeError):  # of another version
+        text = f"{AUDIT_FILE.as_posix()} is of another version of vitsearch."
+        return Section(title=title, parts=[Text(text=text)])
+    headings = ("ranked by", "Kendall's tau with accuracy alone")
+    parts.append(Table(headings=headings, rows=rows, caption=caption))
+    for name, label in _PICTURES.items():
+        file = folder / AUDIT_FILE.parent / name
+        if file.is_file():
+            content = base64.b64encode(file.read_bytes()).decode()
+            parts.append(Image(uri=f"data:image/png;base64,{content}", label=label))
+    return Section(title=title, parts=parts, wide=True)

@@ -1,0 +1,1 @@
+"""Architectures, trainings and audits in words."""

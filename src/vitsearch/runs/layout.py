@@ -1,0 +1,63 @@
+"""The files of a run folder: their names, relative to it. This is the one list of them.
+
+supernet.ckpt | network.ckpt   what training goes on from
+config.yaml, finished.json     which run this is, and that nothing is left to do
+search/                        history, settings, measurements, best, front, result
+best/ | model/                 the network that was found, or trained alone
+audit/                         networks trained alone beside their inherited scores
+phases/<name>/                 run folders of phases
+report.html, report/           what `vitsearch.report` makes of all this
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG_FILE = Path("config.yaml")
+FINISHED_FILE = Path("finished.json")
+LOCK_FILE = Path(".lock")
+METRICS_FILE = Path("metrics.csv")
+NETWORK_FILE = Path("network.ckpt")
+SUPERNET_FILE = Path("supernet.ckpt")
+TIMING_FILE = Path("timing.json")
+
+BEST_FILE = Path("search") / "best.json"
+FRONT_FILE = Path("search") / "front.json"
+HISTORY_FILE = Path("search") / "history.jsonl"
+MEASURED_FILE = Path("search") / "measured.json"
+RESULT_FILE = Path("search") / "result.json"
+SETTINGS_FILE = Path("search") / "settings.json"
+
+AUDIT_FILE = Path("audit") / "audit.json"
+TRAININGS_FILE = Path("audit") / "trainings.jsonl"
+
+NETWORK_RESULT_FILE = Path("result.json")
+REPORT_FILE = Path("report.html")
+
+BEST_FOLDER = Path("best")
+MODEL_FOLDER = Path("model")
+PHASES_FOLDER = Path("phases")
+PICTURES_FOLDER = Path("report")
+
+WRITTEN = (
+    CONFIG_FILE,
+    FINISHED_FILE,
+    METRICS_FILE,
+    NETWORK_FILE,
+    SUPERNET_FILE,
+    TIMING_FILE,
+    BEST_FILE,
+    FRONT_FILE,
+    HISTORY_FILE,
+    MEASURED_FILE,
+    RESULT_FILE,
+    SETTINGS_FILE,
+    AUDIT_FILE,
+    TRAININGS_FILE,
+    NETWORK_RESULT_FILE,
+    REPORT_FILE,
+    BEST_FOLDER,
+    MODEL_FOLDER,
+    PICTURES_FOLDER,
+)
+"""All that is written under a temporary name first, which a killed process leaves behind."""

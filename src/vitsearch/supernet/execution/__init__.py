@@ -1,0 +1,1 @@
+"""How sub-networks run."""

@@ -1,9 +1,0 @@
-"""Checkpoints of the papers' authors as networks of this library.
-
-source -> flat state dict -> checked in the authors' names -> our names -> VisionTransformer
-  read.py                  load.py                     glit.py, vitas.py, ...
-"""
-
-from vitsearch.supernet.importing.load import load_published_checkpoint
-
-__all__ = ["load_published_checkpoint"]

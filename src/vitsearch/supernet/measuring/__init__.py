@@ -1,0 +1,1 @@
+"""What a network takes: latency, memory; and compiling it."""

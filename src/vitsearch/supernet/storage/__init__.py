@@ -1,0 +1,1 @@
+"""Networks in files: checkpoints, model folders, the Hub, the authors' checkpoints."""

@@ -1,0 +1,129 @@
+"""Reads a supernet back from `supernet.ckpt`, with `weights_only=True`: no code from the file runs.
+
+The checkpoint is Lightning's, with an entry `vitsearch` that holds the space and the classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitsearch.errors import CheckpointError
+from vitsearch.runs.layout import SUPERNET_FILE
+from vitsearch.spaces import SearchSpace
+from vitsearch.supernet.storage.model_folder import check_state
+from vitsearch.supernet.super_transformer import SuperTransformer
+from vitsearch.supernet.vision_transformer import VisionTransformer
+
+ENTRY = "vitsearch"
+NETWORK_PREFIX = "net."
+NETWORK_ENTRY = "vitsearch_network"
+
+
+def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
+    """What a checkpoint must carry besides weights to be read without its module's class."""
+    return {
+        "space": network.space.config,
+        "num_classes": network.num_classes,
+        "sharing": network.sharing,
+    }
+
+
+def network_entry(network: VisionTransformer) -> dict[str, Any]:
+    """What the checkpoint of one network's training must carry to say which network it is."""
+    return {
+        "space": network.space.config,
+        "architecture": network.architecture.to_dict(),
+        "num_classes": network.num_classes,
+    }
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint file of a run folder, or the file itself.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    given = Path(path)
+    found = given / SUPERNET_FILE if given.is_dir() else given
+    if not found.is_file():
+        raise CheckpointError(
+            f"checkpoint={given} has no supernet: give a run folder with {SUPERNET_FILE}, or a "
+            f".ckpt file"
+        )
+    return found
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A supernet checkpoint as a dictionary.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or no supernet of this library.
+    """
+    return _read(find_checkpoint(path), ENTRY, "supernet")
+
+
+def read_network_entry(file: Path) -> dict[str, Any]:
+    """Which network a `network.ckpt` trains; see `network_entry`.
+
+    Raises:
+        CheckpointError: The file is damaged, or no network of this library.
+    """
+    entry: dict[str, Any] = _read(file, NETWORK_ENTRY, "network")[NETWORK_ENTRY]
+    return entry
+
+
+def _read(file: Path, entry: str, kind: str) -> dict[str, Any]:
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling what is no checkpoint raises anything, KeyError too
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"checkpoint {file} cannot be read: {reason}") from error
+    if not isinstance(checkpoint, dict) or entry not in checkpoint:
+        raise CheckpointError(
+            f"checkpoint {file} is no {kind} of vitsearch: it has no entry {entry!r}"
+        )
+    return checkpoint
+
+
+def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> SuperTransformer:
+    """The supernet of a run folder or checkpoint, in eval mode on the CPU.
+
+    Args:
+        path: Run folder or `.ckpt` file.
+        space: If given, the space that the checkpoint must be of.
+
+    Raises:
+        CheckpointError: Missing, damaged, of another space, or not fitting its space.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        found = SearchSpace(checkpoint[ENTRY]["space"])
+        network = SuperTransformer(
+            found,
+            num_classes=int(checkpoint[ENTRY]["num_classes"]),
+            sharing=checkpoint[ENTRY].get("sharing", "prefix"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
+    if space is not None and found != space:
+        raise CheckpointError(
+            f"checkpoint {path} is of another space: it holds {describe_space(found)}, "
+            f"not {describe_space(space)}"
+        )
+    state = {
+        name.removeprefix(NETWORK_PREFIX): tensor
+        for name, tensor in (checkpoint.get("state_dict") or {}).items()
+        if name.startswith(NETWORK_PREFIX) and isinstance(tensor, torch.Tensor)
+    }
+    check_state(network.state_dict(), state, f"checkpoint {path}")
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def describe_space(space: SearchSpace) -> str:
+    """A space in a few words, enough to tell two apart."""
+    free = sum(len(choice.options) > 1 for choice in space.choices)
+    return f"{space.name} ({space.image_size} px, {space.in_chans} channels, {free} free choices)"

@@ -1,0 +1,1 @@
+"""timm's model interface: names, features, preprocessing."""

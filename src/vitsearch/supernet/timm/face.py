@@ -1,0 +1,242 @@
+"""The names under which timm's tools handle a model: classifier, pooling, layer groups, input size.
+
+`timm.create_model`, its optimisers with layer decay, `resolve_data_config`, `FeatureGetterNet` and
+training scripts ask for exactly these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitsearch.elastic.base import PLAIN
+from vitsearch.errors import ConfigError
+from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces.plan import PlanCatalogue
+from vitsearch.spaces.resizing import resized_for
+from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.timm.features import FeatureNetwork
+from vitsearch.supernet.timm.preprocessing import checked_preprocessing, make_pretrained_cfg
+from vitsearch.supernet.timm.resample import POSITIONS, resample_positions
+
+try:  # later versions of timm keep a model's own size beside that of the weights it came with
+    from timm.models._input import update_model_input_size
+except ImportError:
+    update_model_input_size = None
+
+POOLS = ("token", "avg", "")
+
+
+class TimmNetwork(FeatureNetwork):
+    """A network of one architecture as timm sees it.
+
+    Attributes:
+        space: The space that the architecture belongs to.
+        architecture: What the network is.
+        global_pool: `token`, `avg`, or nothing: then the head sees every token.
+        pretrained_cfg: What timm reads of a model: `input_size` (C, H, W), `mean`, `std`,
+            `interpolation`, `crop_pct`, `num_classes`, names of modules; plain data.
+        default_cfg: The same under timm's older name.
+        has_stated_preprocessing: Whether `set_preprocessing` was told how images are prepared; if
+            not, `pretrained_cfg` has ImageNet's values.
+        class_names: Of the classifier's outputs, in order, if they are known.
+    """
+
+    space: SearchSpace
+    architecture: Architecture
+    global_pool: str
+    pretrained_cfg: dict[str, Any]
+    default_cfg: dict[str, Any]
+    has_stated_preprocessing: bool
+    class_names: tuple[str, ...] | None
+    _model_args: dict[str, Any]  # what timm's own `save_for_hf` writes, to build the network again
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the images."""
+        return self.plan.in_chans
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Channels that the classifier sees."""
+        return self.num_features
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the final tokens; also `num_features`."""
+        return self.num_features
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens in front of the patches."""
+        return self.plan.head.num_prefix_tokens
+
+    def describe_to_timm(self) -> dict[str, Any]:
+        """A fresh `pretrained_cfg`, with ImageNet's preprocessing."""
+        convolutions = (name for name, weight in self.named_parameters() if weight.dim() == 4)
+        return make_pretrained_cfg(
+            image_size=self.plan.image_size,
+            in_chans=self.in_chans,
+            num_classes=self.num_classes,
+            first_conv=next(convolutions).rpartition(".")[0],
+            classifiers=["head", "head_dist"] if self.plan.head.distillation else ["head"],
+        )
+
+    # The head
+
+    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
+        """Tokens (B, N, C) to logits (B, num_classes), or to features (B, C).
+
+        Without pooling (`global_pool=""`) there are logits or features of every token.
+        """
+        if pre_logits:
+            return self.head_drop(self.pool(tokens))  # type: ignore[no-any-return]
+        if self.global_pool:
+            return self.run_classifier(tokens, self.plan.head)
+        return self._classify(self.head, tokens, self.plan.head, PLAIN)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, N, C) to (B, C); without pooling as they are."""
+        return self.run_pool(tokens, self.plan.head) if self.global_pool else tokens
+
+    def get_classifier(self) -> nn.Module:
+        """The classifier; an identity if there is none."""
+        return nn.Identity() if self.head is None else self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace every classifier by a fresh one, or drop them with 0 classes.
+
+        Args:
+            num_classes: Outputs; 0 for none.
+            global_pool: Another pooling than so far: `token`, `avg`, or empty for none.
+
+        Raises:
+            ConfigError: A negative number, an unknown pooling, or none with two classifiers.
+        """
+        if num_classes < 0:
+            raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
+        if global_pool is not None:
+            self._set_pool(global_pool, num_classes)
+        reference = next(self.parameters())
+        self.num_classes = self.pretrained_cfg["num_classes"] = num_classes
+        self.class_names = None
+        self.head = self.make_classifier()
+        self.head_dist = self.make_classifier() if self.plan.head.distillation else None
+        self.head_patch = None if self.head_patch is None else self.make_classifier()
+        self.to(device=reference.device, dtype=reference.dtype)
+
+    def _set_pool(self, global_pool: str, num_classes: int) -> None:
+        if global_pool not in POOLS:
+            legal = ", ".join(map(repr, POOLS))
+            raise ConfigError(f"global_pool={global_pool!r} is not one of {legal}")
+        if not global_pool and num_classes and self.plan.head.distillation:
+            raise ConfigError("global_pool='' leaves no token for the distillation classifier")
+        if global_pool:
+            self._become(repooled(self.space, global_pool))
+        self.global_pool = global_pool
+
+    # Layers in order
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters form a layer, from the stem up; for learning rates that decay by layer.
+
+        The stem is the first layer, each transition and block one, and the classifiers the last;
+        the final norm belongs to the last block.
+
+        Args:
+            coarse: Whether all of a stage is one layer, where there are several stages.
+        """
+        if coarse and not self.features_by_block:
+            layers = [(r"^stages\.(\d+)", None)]
+        else:
+            # The numbers sort a stage's transition before its first block.
+            layers = [
+                (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+                (r"^stages\.(\d+)\.transition", None),
+            ]
+        return {"stem": r"^stem", "blocks": [*layers, (r"^norm", (99999,))]}
+
+    # The images
+
+    def set_preprocessing(self, preprocessing: Mapping[str, Any]) -> None:
+        """Say how the images are prepared that this network is trained on.
+
+        Args:
+            preprocessing: `mean` and `std` of pixels in [0, 1] (one number, or one for each
+                channel), `interpolation`, `crop_pct`; what is absent stays.
+                `vitsearch.data.preprocessing_of` reads them from a data module.
+
+        Raises:
+            ConfigError: A key is unknown, or a value is not legal.
+        """
+        stated = checked_preprocessing(preprocessing, self.in_chans)
+        self.pretrained_cfg.update(stated)
+        self.has_stated_preprocessing |= bool(stated)
+
+    @torch.no_grad()
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Make the network one for images of another size; positions are resampled bicubically.
+
+        Position embeddings are new parameters afterwards; an optimiser has to be made anew.
+
+        Args:
+            img_size: Side of the square images, pixels.
+
+        Raises:
+            ConfigError: The images are not square.
+            SpaceError: The patch size does not divide the side.
+        """
+        side = square_side(img_size)
+        space = resized_for(self.space, self.architecture, image_size=side)
+        plan = space.plan(self.architecture).renumbered()  # as in `_become`, which comes last
+        with torch.device("meta"):  # only the shapes are asked for
+            target = ElasticTransformer(PlanCatalogue.of(plan), num_classes=0)
+        given = dict(self.named_parameters())
+        for name, positions in resample_positions(given, target).items():
+            if POSITIONS.fullmatch(name) and positions is not given.get(name):
+                self._replace_positions(name, positions)
+        self._become(space)
+        self.pretrained_cfg["input_size"] = (self.in_chans, space.image_size, space.image_size)
+        if update_model_input_size is not None:
+            update_model_input_size(self, space.image_size)
+
+    def _become(self, space: SearchSpace) -> None:
+        """The same architecture in another space, which has the same layers."""
+        self.space = space
+        self.plan = space.plan(self.architecture).renumbered()
+        if "space" in self._model_args:
+            self._model_args["space"] = space.config
+
+    def _replace_positions(self, name: str, positions: Tensor) -> None:
+        path, _, leaf = name.rpartition(".")
+        module = self.get_submodule(path)
+        learnt = next(
+            p.requires_grad for n, p in module.named_parameters() if "x" in n or n == leaf
+        )
+        parameter = nn.Parameter(positions.detach().contiguous(), requires_grad=learnt)
+        if isinstance(module, nn.ParameterDict):  # a transition's positions, named by their grid
+            module.clear()
+            module[leaf] = parameter
+        else:
+            setattr(module, leaf, parameter)
+
+
+def square_side(size: int | Sequence[int]) -> int:
+    """The side of a square image, from one number or two.
+
+    Raises:
+        ConfigError: The numbers differ, or there are more.
+    """
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1 or not all(isinstance(side, int) for side in sides):
+        raise ConfigError(f"img_size={size} must be one number: images are square")
+    return sides.pop()
+
+
+def repooled(space: SearchSpace, pool: str) -> SearchSpace:
+    """The same space with another pooling."""
+    config = space.config
+    return SearchSpace({**config, "head": {**config.get("head", {}), "pool": pool}})
