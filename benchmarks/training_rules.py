@@ -95,7 +95,7 @@ def drawn_from(config: DictConfig, count: int) -> list[Architecture]:
 
 def trained_alone(audit: Path) -> dict[Architecture, tuple[float, float]]:
     """MACs and top-1 (mean of the seeds) of the architectures that an audit trained alone."""
-    if not (audit / TRAININGS_FILE).is_file():
+    if not (audit / TRAININGS_FILE.name).is_file():
         return {}
     top1: dict[Architecture, list[float]] = {}
     macs: dict[Architecture, float] = {}

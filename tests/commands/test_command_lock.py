@@ -89,7 +89,7 @@ with sole_run(Path(sys.argv[1]), "train"):
 
 
 def test_children_do_not_outlive_the_lock(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(Path(lock.__file__).parent)]
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), str(Path(lock.__file__).parents[1])]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     try:
         assert holder.stdout is not None

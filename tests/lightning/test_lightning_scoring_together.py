@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from vitsearch.lightning.scoring import distributed
 from vitsearch.lightning.scoring.distributed import TurnLength, even_shares
-from vitsearch.lightning.scoring.scorer import distributed as scoring_together
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -29,9 +29,9 @@ def test_equal_work_is_dealt_evenly():
 
 def test_small_networks_meet_seldom_and_large_ones_after_each(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(scoring_together.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(scoring_together, "rank_and_world", lambda: (0, 2))
-    monkeypatch.setattr(scoring_together, "from_first", lambda value: value)
+    monkeypatch.setattr(distributed.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(distributed, "rank_and_world", lambda: (0, 2))
+    monkeypatch.setattr(distributed, "from_first", lambda value: value)
 
     def lengths(seconds: float) -> list[int]:
         turns, found = TurnLength(), []

@@ -25,9 +25,9 @@ def test_what_is_added_is_read(tmp_path: Path) -> None:
     for key in (("a", 0), ("b", 0), ("a", 1)):
         log.add(record(*key))
     assert list(log.read()) == [("a", 0), ("b", 0), ("a", 1)]
-    lines = (tmp_path / "audit" / TRAININGS_FILE).read_text().splitlines()
+    lines = (tmp_path / TRAININGS_FILE).read_text().splitlines()
     assert [json.loads(line) for line in lines] == list(log.read().values())
-    assert [path.name for path in log.folder.iterdir()] == [TRAININGS_FILE]
+    assert [path.name for path in log.folder.iterdir()] == [TRAININGS_FILE.name]
 
 
 def test_processes_write_files_of_their_own_and_the_first_folds_them(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_processes_write_files_of_their_own_and_the_first_folds_them(tmp_path: P
     before = logs[0].read()
     assert len(before) == 4
     logs[0].fold()
-    assert [path.name for path in tmp_path.iterdir()] == [TRAININGS_FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [TRAININGS_FILE.name]
     assert logs[1].read() == before
 
 

@@ -10,7 +10,7 @@ from vitsearch.supernet.storage.hub import from_pretrained, push_to_hub, save_pr
 from vitsearch.supernet.storage.importing import load_published_checkpoint
 from vitsearch.supernet.storage.model_folder import find_model, load_model, save_model
 from vitsearch.supernet.super_transformer import SuperTransformer
-from vitsearch.supernet.timm import models as timm_models
+from vitsearch.supernet.timm import timm_models
 from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
