@@ -119,7 +119,6 @@ def mixer_plan(thirds: int, *, local: str, expansion: float, kernel: int) -> Gli
 
 def block_plan(thirds: int, hidden: int, **options: Any) -> BlockPlan:
     return BlockPlan(
-        slot=0,
         embed_dim=12,
         norm_eps=1e-6,
         mixer=mixer_plan(thirds, **options),

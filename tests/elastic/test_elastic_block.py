@@ -72,7 +72,6 @@ def test_halves_that_nobody_uses_may_be_missing(randomised):
 def test_block_is_pre_norm_with_two_residuals(randomised):
     block = randomised(ElasticBlock(12, new_mixer(), ElasticMlp(12, 48), norm_eps=1e-3)).eval()
     plan = BlockPlan(
-        slot=0,
         embed_dim=12,
         norm_eps=1e-3,
         mixer=mixer_plan(2),
@@ -93,7 +92,6 @@ def test_drop_path_drops_whole_examples_in_training_only(randomised):
     plain = ElasticBlock(12, block.mixer, block.mlp).double()
     plain.norm1, plain.norm2 = block.norm1, block.norm2
     plan = BlockPlan(
-        slot=0,
         embed_dim=12,
         norm_eps=1e-6,
         mixer=mixer_plan(3),

@@ -136,19 +136,20 @@ def check_catalogue(space: SearchSpace, found: set[Architecture]) -> None:
         assert len(set(pieces)) == len(pieces)
         assert set(pieces) == needed
 
-    same(catalogue.stems, {plan.stem for plan in plans})
     same(catalogue.heads, {plan.head for plan in plans})
-    for index, (stage, pieces) in enumerate(zip(space.stages, catalogue.stages, strict=True)):
-        same(pieces.transitions, {plan.stages[index].transition for plan in plans} - {None})
-        assert len(pieces.slots) == stage.num_blocks
-        for number, slot in enumerate(pieces.slots):
-            blocks = {b for plan in plans for b in plan.stages[index].blocks if b.slot == number}
-            assert (slot is None) == (not blocks)
-            if slot is not None:
-                same(slot.mixers, {block.mixer for block in blocks})
-                same(slot.mlps, {block.mlp for block in blocks})
-                same(slot.embed_dims, {block.embed_dim for block in blocks})
-                assert {block.norm_eps for block in blocks} == {slot.norm_eps}
+    used: dict[str, set[Any]] = {name: set() for name in catalogue.nodes}
+    for plan in plans:
+        for node in plan.nodes:
+            used[node.name].add(node.plan)
+    for name, pieces in catalogue.nodes.items():
+        if ".blocks." not in name:
+            same(pieces, used[name])
+            continue
+        assert len(set(pieces)) == len(pieces)
+        for attribute in ("mixer", "mlp", "embed_dim", "norm_eps"):
+            needed = {getattr(block, attribute) for block in used[name]}
+            assert {getattr(block, attribute) for block in pieces} == needed
+        assert len(pieces) <= len(used[name])
 
 
 def check(space: SearchSpace) -> None:

@@ -82,8 +82,8 @@ def test_sizes_of_the_family(name, width, heads):
     space = build_space(name)
     block = space.plan(space.largest()).stages[0].blocks[0]
     assert block.embed_dim == width
-    assert space.stages[0].mixer.num_heads == heads
-    assert space.stages[0].mixer.head_dim == 64
+    assert space.stages[0].block.mixer.num_heads == heads
+    assert space.stages[0].block.mixer.head_dim == 64
 
 
 # Overrides

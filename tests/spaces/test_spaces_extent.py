@@ -130,11 +130,12 @@ def test_catalogue_holds_every_piece():
         heads.add(plan.head)
         mixers.add(plan.stages[0].blocks[0].mixer)
         mlps.add(plan.stages[0].blocks[0].mlp)
-    assert set(catalogue.stems) == stems
+    blocks = catalogue.nodes["stages.0.blocks.0"]
+    assert set(catalogue.nodes["stem"]) == stems
     assert set(catalogue.heads) == heads
-    slot = catalogue.stages[0].slots[0]
-    assert set(slot.mixers) == mixers
-    assert set(slot.mlps) == mlps
-    assert slot.embed_dims == (24, 48)
-    for pieces in (catalogue.stems, catalogue.heads, slot.mixers, slot.mlps):
+    assert {block.mixer for block in blocks} == mixers
+    assert {block.mlp for block in blocks} == mlps
+    assert {block.embed_dim for block in blocks} == {24, 48}
+    assert len(blocks) < len(mixers) * len(mlps)
+    for pieces in (catalogue.nodes["stem"], catalogue.heads, blocks):
         assert len(set(pieces)) == len(pieces)

@@ -29,7 +29,9 @@ def small_space(num_blocks: int) -> SearchSpace:
 def genotypes(space: SearchSpace):
     """Each slot an identity or a number of heads; identities have genes for their widths, too."""
     stage = space.stages[0]
-    by_name = {c.name: c.options for part in (stage.mixer, stage.mlp) for c in part.choices()}
+    by_name = {
+        c.name: c.options for part in (stage.block.mixer, stage.block.mlp) for c in part.choices()
+    }
     operations = [None, *by_name["num_heads"]]
     slots = list(product(operations, by_name["qkv_width"], by_name["mlp_hidden"]))
     return product(stage.embed_dims, *[slots] * stage.num_blocks)

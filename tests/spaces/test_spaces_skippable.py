@@ -23,8 +23,9 @@ def space_with(skippable: list[int], num_blocks: int = 4) -> SearchSpace:
 
 def heads(space: SearchSpace, architecture) -> list[tuple[int, int]]:
     """Slot and heads of each block."""
-    blocks = space.plan(architecture).stages[0].blocks
-    return [(block.slot, block.mixer.num_heads) for block in blocks]
+    stage = space.plan(architecture).stages[0]
+    numbers = [block.mixer.num_heads for block in stage.blocks]
+    return list(zip(stage.slots, numbers, strict=True))
 
 
 def assembled(space: SearchSpace, *listed: int | None):

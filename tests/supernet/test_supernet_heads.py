@@ -77,7 +77,7 @@ def test_the_patch_head_sees_the_patches_row_by_row(images):
     net = network(space).eval()
     plan = space.plan(space.largest())
     x = images(space, 2, dtype=torch.float64)
-    tokens = net.run_features(x, plan)
+    (tokens,) = net.run_features(x, plan)
     expected = tokens[:, 2:] @ net.head_patch.weight.T + net.head_patch.bias
     (said,) = net.forward_heads(x)
     torch.testing.assert_close(said.patches, expected)

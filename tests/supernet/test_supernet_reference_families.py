@@ -170,8 +170,8 @@ def test_what_each_classifier_says(images):
     x = images(network)
     for architecture in drawn(space, 3):
         plan = space.plan(architecture)
-        tokens = network.run_features(x, plan)
-        said = network.run_heads(x, plan)
+        (tokens,) = network.run_features(x, plan)
+        said = network.run(x, plan, patches=True)
         assert torch.equal((said.logits + said.distillation) / 2, network(x, architecture))
         width = plan.head.embed_dim
         head = network.head_patch

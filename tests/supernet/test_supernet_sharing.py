@@ -26,7 +26,7 @@ def make_supernet(name: str, sharing: str, num_classes: int = 5) -> SuperTransfo
 
 def run(network, x, architecture, alignment, **context):
     plan = network.space.plan(architecture)
-    return network.run(x, plan, Context(alignment=alignment, **context))
+    return network.run(x, plan, Context(alignment=alignment, **context)).answer
 
 
 def assert_equal(found, expected):

@@ -15,15 +15,16 @@ import numpy.typing as npt
 
 from vitsearch.costs.vectorised import RowCosts
 from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
-from vitsearch.spaces.parts.base import BlockPart, TokenContext
-from vitsearch.spaces.stage import Stage
+from vitsearch.spaces.bodies.stage import Stage
+from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.parts.base import BlockPart
 
 Key = tuple[Value | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Half:
-    """The mixer or the MLP of a slot, with the table of costs it shares with its like.
+    """A piece of the block of a slot, with the table of costs it shares with its like.
 
     Attributes:
         names: Of its choices.
@@ -31,7 +32,7 @@ class _Half:
     """
 
     part: BlockPart
-    tokens: TokenContext
+    tokens: Shape
     names: tuple[str, ...]
     otherwise: Key
     costs: dict[Key, tuple[int, int]]
@@ -52,11 +53,11 @@ class _Frame:
     Attributes:
         cost: Of everything but the blocks.
         slots: For each slot within the depth: the name of its `keep` choice or `None`, the
-            parameters of its norms, its halves.
+            cost of a block beside its pieces, its pieces.
     """
 
     cost: tuple[int, int]
-    slots: tuple[tuple[str | None, int, _Half, _Half], ...]
+    slots: tuple[tuple[str | None, tuple[int, int], tuple[_Half, ...]], ...]
 
 
 class CostModel:
@@ -85,10 +86,11 @@ class CostModel:
         if frame is None:
             frame = self._frames[shared] = self._frame(architecture)
         macs, params = frame.cost
-        for keep, norms, *halves in frame.slots:
+        for keep, own, halves in frame.slots:
             if keep is not None and not get(keep):
                 continue
-            params += norms
+            macs += own[0]
+            params += own[1]
             for half in halves:
                 key = tuple([get(name) for name in half.names])
                 cost = half.costs.get(key) or half.add(key)
@@ -99,18 +101,18 @@ class CostModel:
     def _frame(self, architecture: Architecture) -> _Frame:
         values = self.space.values(architecture)
         slots = []
-        for stage, grid in zip(self.space.stages, self.space.grids(values), strict=True):
-            tokens = self.space.tokens(stage.index, values, grid)
+        frame = self.space.body.frame(values)
+        for stage, shape in zip(self.space.stages, frame.stage_shapes, strict=True):
+            own = stage.block.own_cost(shape)
             for slot in range(stage.num_blocks):
                 if stage.within_depth(slot, values):
-                    mixer = self._half("mixer", stage, slot, tokens)
-                    mlp = self._half("mlp", stage, slot, tokens)
-                    slots.append((stage.keep_name(slot), 4 * tokens.embed_dim, mixer, mlp))
-        cost = self.space.frame_cost(values, self.num_classes)
+                    halves = [self._half(role, stage, slot, shape) for role in stage.block.pieces()]
+                    slots.append((stage.keep_name(slot), (own.macs, own.params), tuple(halves)))
+        cost = frame.cost(self.num_classes)
         return _Frame((cost.macs, cost.params), tuple(slots))
 
-    def _half(self, role: str, stage: Stage, slot: int, tokens: TokenContext) -> _Half:
-        part = stage.mixer if role == "mixer" else stage.mlp
+    def _half(self, role: str, stage: Stage, slot: int, tokens: Shape) -> _Half:
+        part = stage.block.pieces()[role]
         prefix = stage.block_prefix(slot)
         return _Half(
             part=part,

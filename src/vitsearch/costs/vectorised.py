@@ -14,8 +14,10 @@ import numpy as np
 
 from vitsearch.costs.rows import Codes, Mask, RowFormat
 from vitsearch.spaces import SearchSpace, Value
-from vitsearch.spaces.parts.base import BlockPart, TokenContext
-from vitsearch.spaces.stage import Stage
+from vitsearch.spaces.bodies.stage import Stage
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.parts.base import BlockKind, BlockPart
 
 _UNKNOWN = -1
 
@@ -82,7 +84,7 @@ class _Frames:
         depths = {f"{stage.prefix}.depth" for stage in space.stages}
         self._names = [choice.name for choice in space.shared_choices if choice.name not in depths]
         self._table = _Table(2 + len(space.stages))
-        self.contexts: list[list[TokenContext]] = [[] for _ in space.stages]
+        self.contexts: list[list[Shape]] = [[] for _ in space.stages]
 
     def look_up(self, codes: Codes) -> tuple[Codes, Codes]:
         """The costs (n, 2) of rows, and the numbers of their tokens (n, stages)."""
@@ -90,10 +92,10 @@ class _Frames:
 
         def make(row: int) -> list[int]:
             values = self._rows.read(self._names, codes, row)
-            cost = space.frame_cost(values, self._num_classes)
+            frame = space.body.frame(values)
+            cost = frame.cost(self._num_classes)
             numbers = []
-            for stage, grid in zip(space.stages, space.grids(values), strict=True):
-                tokens = space.tokens(stage.index, values, grid)
+            for stage, tokens in zip(space.stages, frame.stage_shapes, strict=True):
                 if tokens not in self.contexts[stage.index]:
                     self.contexts[stage.index].append(tokens)
                 numbers.append(self.contexts[stage.index].index(tokens))
@@ -104,7 +106,7 @@ class _Frames:
 
 
 class _Slot:
-    """A slot: the rows in which it has a block, and the two halves of that block."""
+    """A slot: the rows in which it has a block, and the pieces of that block."""
 
     def __init__(
         self, rows: RowFormat, stage: Stage, slot: int, tables: dict[object, _Table]
@@ -116,45 +118,48 @@ class _Slot:
             needed.append((f"{stage.prefix}.depth", deeper))
         self._needed = [(rows.index(n), rows.holds(n, values)) for n, values in needed if n]
         self._halves = []
-        for role, part in (("mixer", stage.mixer), ("mlp", stage.mlp)):
+        for number, (role, part) in enumerate(stage.block.pieces().items()):
             names = {c.name: f"{stage.block_prefix(slot)}.{c.name}" for c in part.choices()}
             likeness = (role, stage.index, tuple(rows.values(name) for name in names.values()))
             table = tables.setdefault(likeness, _Table())
-            self._halves.append(_Half(rows, part, names, table))
+            self._halves.append(_Half(rows, part, names, table, None if number else stage.block))
 
-    def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[TokenContext]) -> Codes:
+    def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[Shape]) -> Codes:
         """The costs (n, 2) of rows, given the numbers (n,) of the tokens that they see."""
         present = np.ones(codes.shape[1], dtype=np.bool_)
         for index, holds in self._needed:
             present &= holds[codes[index]]
-        mixer, mlp = [half.look_up(codes, present, contexts, tokens) for half in self._halves]
-        return mixer + mlp
+        found = [half.look_up(codes, present, contexts, tokens) for half in self._halves]
+        return sum(found[1:], found[0])
 
 
 @dataclass(frozen=True, slots=True)
 class _Half:
-    """The mixer or the MLP of a slot, and the table that it shares with its like.
+    """A piece of the block of a slot, and the table that it shares with its like.
 
     Attributes:
         names: Of its choices, by their short names.
+        block: The block, with the first of its pieces: what it costs itself is added there.
     """
 
     rows: RowFormat
     part: BlockPart
     names: dict[str, str]
     table: _Table
+    block: BlockKind | None
 
     def look_up(
-        self, codes: Codes, present: Mask, contexts: Codes, tokens: Sequence[TokenContext]
+        self, codes: Codes, present: Mask, contexts: Codes, tokens: Sequence[Shape]
     ) -> Codes:
-        """The costs (n, 2) of rows, the LayerNorm in front included; nothing without a block."""
+        """The costs (n, 2) of rows; nothing without a block."""
 
         def make(row: int) -> tuple[int, int]:
             full = self.rows.read(self.names.values(), codes, row)
             seen = tokens[contexts[row]]
             plan = self.part.plan({short: full[name] for short, name in self.names.items()}, seen)
-            cost = plan.cost()
-            return cost.macs, cost.params + 2 * seen.embed_dim
+            own = Cost() if self.block is None else self.block.own_cost(seen)
+            cost = plan.cost() + own
+            return cost.macs, cost.params
 
         keys = self.rows.keys(self.names.values(), codes, contexts) + 1
         return self.table.look_up(np.where(present, keys, 0), make)

@@ -10,7 +10,7 @@ from vitsearch.elastic.layers.glit import ElasticGlitMixer
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.layers.local import ElasticDepthwise, ElasticLocal
 from vitsearch.elastic.layers.mlp import ElasticMlp
-from vitsearch.elastic.layers.norm import ElasticBatchNorm, ElasticLayerNorm
+from vitsearch.elastic.layers.norm import ElasticBatchNorm, ElasticFinalNorm, ElasticLayerNorm
 from vitsearch.elastic.layers.private_attention import ElasticPrivateAttention
 from vitsearch.elastic.layers.reduction import ElasticReduction
 from vitsearch.elastic.layers.relative_attention import ElasticRelativeAttention
@@ -30,6 +30,7 @@ __all__ = [
     "ElasticConv2d",
     "ElasticConvStem",
     "ElasticDepthwise",
+    "ElasticFinalNorm",
     "ElasticGlitMixer",
     "ElasticLayerNorm",
     "ElasticLinear",

@@ -11,8 +11,8 @@ from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.choice import Value
 
 if TYPE_CHECKING:
+    from vitsearch.spaces.bodies.stage import Stage
     from vitsearch.spaces.space import SearchSpace
-    from vitsearch.spaces.stage import Stage
 
 Block = Mapping[str, Value] | None
 

@@ -11,17 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from vitsearch.spaces.architecture import Architecture
+from vitsearch.spaces.bodies.slots import Key, Slot, SlotOption, SlotTable, State
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost
-from vitsearch.spaces.parts.base import TokenContext, Values
-from vitsearch.spaces.plan import (
-    HeadPlan,
-    PiecePlan,
-    PlanCatalogue,
-    SlotCatalogue,
-    StageCatalogue,
-)
-from vitsearch.spaces.slots import Key, Slot, SlotOption, SlotTable, State
+from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.parts.base import Values
+from vitsearch.spaces.plan import HeadPlan, PiecePlan, PlanCatalogue
 
 if TYPE_CHECKING:
     from vitsearch.spaces.space import SearchSpace
@@ -77,11 +72,10 @@ def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Archi
     ends = _Ends(space.slot_table, rank)
     best: tuple[Rank, Values, list[tuple[Slot, SlotOption]]] | None = None
     for shared in shared_assignments(space):
-        total = rank(space.frame_cost(shared))
+        total = rank(space.body.frame(shared).cost(0))
         chosen: list[tuple[Slot, SlotOption]] = []
-        for stage, grid in zip(space.stages, space.grids(shared), strict=True):
-            tokens = space.tokens(stage.index, shared, grid)
-            stage_rank, stage_chosen = ends.of_stage(stage.index, shared, tokens)
+        for stage, shape in zip(space.stages, space.body.shapes(shared), strict=True):
+            stage_rank, stage_chosen = ends.of_stage(stage.index, shared, shape)
             total = _add(total, stage_rank)
             chosen += stage_chosen
         if best is None or total > best[0]:
@@ -113,13 +107,13 @@ class _Ends:
         self._best: dict[Key, dict[State, tuple[Rank, SlotOption]]] = {}
 
     def of_stage(
-        self, stage: int, shared: Values, tokens: TokenContext
+        self, stage: int, shared: Values, shape: Shape
     ) -> tuple[Rank, list[tuple[Slot, SlotOption]]]:
         states: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {(): ((0, 0), [])}
         for slot in self._table.stages[stage]:
             following: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {}
             for state, (so_far, chosen) in states.items():
-                for after, (rank, option) in self._of_slot(slot, state, shared, tokens).items():
+                for after, (rank, option) in self._of_slot(slot, state, shared, shape).items():
                     total = _add(so_far, rank)
                     if after not in following or total > following[after][0]:
                         following[after] = (total, [*chosen, (slot, option)])
@@ -127,18 +121,18 @@ class _Ends:
         return max(states.values(), key=lambda found: found[0])
 
     def _of_slot(
-        self, slot: Slot, state: State, shared: Values, tokens: TokenContext
+        self, slot: Slot, state: State, shared: Values, shape: Shape
     ) -> dict[State, tuple[Rank, SlotOption]]:
         """For each state that the slot can lead to, its best option."""
         table = self._table
         key, options = table.options(slot, {**shared, **dict(state)})
         linked = bool(table.state_after(slot, state, options[0]))
-        known = (key, tokens, slot.index if linked else None, state)
+        known = (key, shape, slot.index if linked else None, state)
         if known not in self._best:
             best: dict[State, tuple[Rank, SlotOption]] = {}
             for option in options:
                 after = table.state_after(slot, state, option)
-                rank = self._rank(table.block_cost(slot.stage, option, tokens))
+                rank = self._rank(table.block_cost(slot.stage, option, shape))
                 if after not in best or rank > best[after][0]:
                     best[after] = (rank, option)
             self._best[known] = best
@@ -146,69 +140,43 @@ class _Ends:
 
 
 def catalogue(space: SearchSpace) -> PlanCatalogue:
-    """Every piece that some architecture asks for, each once."""
+    """Every plan that some architecture asks for, each once; see `PlanCatalogue`."""
     table = space.slot_table
-    stems: dict[PiecePlan, None] = {}
+    found: dict[str, dict[PiecePlan, None]] = {}
     heads: dict[HeadPlan, None] = {}
-    transitions: list[dict[PiecePlan, None]] = [{} for _ in space.stages]
-    slots = [[_SlotPieces() for _ in range(stage.num_blocks)] for stage in space.stages]
+    seen: set[tuple[str, Key, Shape]] = set()
     for shared in shared_assignments(space):
-        stems[space.stem_plan(shared)] = None
-        heads[space.head_plan(shared)] = None
-        for stage, grid in zip(space.stages, space.grids(shared), strict=True):
-            transition = space.transition_plan(stage.index, shared)
-            if transition is not None:
-                transitions[stage.index][transition] = None
-            tokens = space.tokens(stage.index, shared, grid)
+        frame = space.body.frame(shared)
+        heads[frame.head] = None
+        for name in space.body.names:
+            found.setdefault(name, {})
+        for node in frame.nodes:
+            found[node.name][node.plan] = None
+        for stage, shape in zip(space.stages, frame.stage_shapes, strict=True):
             for slot, key, options in table.walk(stage, shared):
-                slots[stage.index][slot.index].add(table, slot, key, options, tokens)
-    return PlanCatalogue(
-        stems=tuple(stems),
-        stages=tuple(
-            StageCatalogue(
-                transitions=tuple(transitions[stage.index]),
-                slots=tuple(pieces.frozen(stage.norm_eps) for pieces in slots[stage.index]),
-            )
-            for stage in space.stages
-        ),
-        heads=tuple(heads),
-    )
+                name = stage.block_prefix(slot.index)
+                if (name, key, shape) not in seen:
+                    seen.add((name, key, shape))
+                    found[name].update(dict.fromkeys(_blocks(table, slot, options, shape)))
+    nodes = {name: tuple(plans) for name, plans in found.items()}
+    return PlanCatalogue(nodes=nodes, heads=tuple(heads), num_stages=len(space.stages))
 
 
-class _SlotPieces:
-    """Collects what a slot can be asked for."""
-
-    def __init__(self) -> None:
-        self._seen: set[tuple[Key, TokenContext]] = set()
-        self._mixers: dict[PiecePlan, None] = {}
-        self._mlps: dict[PiecePlan, None] = {}
-        self._embed_dims: set[int] = set()
-
-    def add(
-        self,
-        table: SlotTable,
-        slot: Slot,
-        key: Key,
-        options: list[SlotOption],
-        tokens: TokenContext,
-    ) -> None:
-        if (key, tokens) in self._seen:
-            return
-        self._seen.add((key, tokens))
-        present = [option for option in options if option.present]
-        if present:
-            self._embed_dims.add(tokens.embed_dim)
-        for values in dict.fromkeys(option.mixer for option in present):
-            self._mixers[table.mixer(slot.stage, values, tokens)[0]] = None
-        for values in dict.fromkeys(option.mlp for option in present):
-            self._mlps[table.mlp(slot.stage, values, tokens)[0]] = None
-
-    def frozen(self, norm_eps: float) -> SlotCatalogue | None:
-        if not self._mixers:
-            return None
-        return SlotCatalogue(
-            embed_dims=tuple(sorted(self._embed_dims)),
-            norm_eps=norm_eps,
-            mixers=tuple(self._mixers),
-            mlps=tuple(self._mlps),
-        )
+def _blocks(
+    table: SlotTable, slot: Slot, options: list[SlotOption], shape: Shape
+) -> Iterator[PiecePlan]:
+    """Blocks in which every piece of these options is, in as few as possible."""
+    stage = slot.stage
+    present = [option.pieces for option in options if option.present]
+    if not present:
+        return
+    pieces = {
+        role: [
+            table.piece(stage, role, values, shape)[0]
+            for values in dict.fromkeys(option[role] for option in present)
+        ]
+        for role in present[0]
+    }
+    for number in range(max(map(len, pieces.values()))):
+        chosen = {role: plans[min(number, len(plans) - 1)] for role, plans in pieces.items()}
+        yield stage.block.assemble(chosen, shape)

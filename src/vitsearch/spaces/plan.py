@@ -1,186 +1,214 @@
 """The plan: an architecture as typed sizes. Forward, extraction, cost and pictures read only this.
 
-Each part of a space contributes its own piece (`PatchStemPlan`, `GlitMixerPlan`, `MlpPlan`, ...);
-this file has the frame that holds them, and the catalogue of every piece that a supernet serves.
+A plan is a list of named nodes in the order in which they are computed, and a head that answers:
+
+    name                 plan             reads                shape
+    stem                 PatchStemPlan    image                Tokens
+    stages.0.blocks.0    BlockPlan        stem                 Tokens
+    stages.0.blocks.2    BlockPlan        stages.0.blocks.0    Tokens
+    norm                 NormPlan         stages.0.blocks.2    Tokens
+    head                 ClassifierPlan   norm
+
+The name is the path of a node's weights in a `state_dict`. Each part of a space describes its own
+node (`PatchStemPlan`, `BlockPlan`, `ReductionPlan`, ...), beside the part; this file has the frame
+that holds them, and the catalogue of every plan that a supernet serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
-from vitsearch.spaces.cost import Cost, linear_cost
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Shape
+
+IMAGE = "image"
+"""What the first node reads."""
 
 
 @runtime_checkable
 class PiecePlan(Protocol):
-    """Anything with sizes and a cost: the plan of a stem, a mixer, an MLP, a transition."""
+    """Anything with sizes and a cost: the plan of a stem, a block, a mixer, a transition."""
 
     @property
     def embed_dim(self) -> int:
-        """Width of the tokens that come out, C."""
+        """Channels of what comes out, C."""
 
     def cost(self) -> Cost:
         """MACs of one image, and parameters."""
 
 
+class HeadPlan(Protocol):
+    """The plan of what answers."""
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels that it sees, C."""
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens in front of the patches."""
+
+    def cost(self, num_classes: int) -> Cost:
+        """With outputs for so many classes; 0 mean no classifier."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockPlan:
-    """A pre-norm block: x + mixer(norm1(x)), then x + mlp(norm2(x)), on (B, N, C).
+class Node:
+    """One step of a network.
 
     Attributes:
-        slot: Which block of the supernet's stage lends its weights.
-        embed_dim: C.
-        norm_eps: Of both LayerNorms.
-        mixer: What mixes tokens.
-        mlp: What mixes channels.
+        name: The path of its weights in a `state_dict` of the supernet.
+        plan: Its sizes.
+        reads: The names of the nodes whose outputs it takes, or `image`.
+        shape: What comes out.
+        stage: Which stage it belongs to; `None` outside of stages.
+        slot: Which block of the stage it is; `None` for what is no block.
     """
 
-    slot: int
-    embed_dim: int
-    norm_eps: float
-    mixer: PiecePlan
-    mlp: PiecePlan
-
-    def cost(self) -> Cost:
-        """Mixer, MLP and two LayerNorms."""
-        return self.mixer.cost() + self.mlp.cost() + Cost(0, 4 * self.embed_dim)
+    name: str
+    plan: PiecePlan
+    reads: tuple[str, ...]
+    shape: Shape
+    stage: int | None = None
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """A run of blocks at one width and one token grid.
+    """The nodes of one stage together: a run of blocks at one width and one grid.
 
     Attributes:
-        embed_dim: C.
-        grid: Rows and columns of patch tokens.
-        transition: What leads from the stage before; `None` in the first.
+        shape: What flows in it.
+        transition: What leads here from the stage before; `None` without one.
         blocks: In order; skipped slots are absent.
+        slots: Which block of the supernet's stage lends its weights to each.
     """
 
-    embed_dim: int
-    grid: tuple[int, int]
+    shape: Shape
     transition: PiecePlan | None
-    blocks: tuple[BlockPlan, ...]
+    blocks: tuple[PiecePlan, ...]
+    slots: tuple[int, ...]
 
-    def cost(self) -> Cost:
-        """Transition and blocks."""
-        start = Cost() if self.transition is None else self.transition.cost()
-        return sum((block.cost() for block in self.blocks), start)
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+        return self.shape.embed_dim
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.shape.grid
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadPlan:
-    """Final LayerNorm, pooling and classifier.
-
-    Attributes:
-        embed_dim: C of the last stage.
-        pool: `token` (class token) or `avg` (mean of the patch tokens), as timm names them.
-        norm_eps: Of the final LayerNorm.
-        num_prefix_tokens: Tokens in front of the patches.
-        distillation: A second classifier on the second token; logits are the mean of both.
-        patch_head: The supernet has a classifier of patch tokens, for training only.
-    """
-
-    embed_dim: int
-    pool: str
-    norm_eps: float
-    num_prefix_tokens: int
-    distillation: bool
-    patch_head: bool
-
-    def cost(self, num_classes: int) -> Cost:
-        """LayerNorm and classifiers; 0 classes mean none. The patch head is not counted."""
-        total = Cost(0, 2 * self.embed_dim)
-        if num_classes:
-            for _ in range(1 + self.distillation):
-                total = total + linear_cost(self.embed_dim, num_classes)
-        return total
+    @property
+    def unit(self) -> str:
+        """What the grid is made of: `tokens` or `pixels`."""
+        return self.shape.unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A whole network in sizes.
 
     Attributes:
         image_size: Side of the square input, pixels.
         in_chans: Channels of the input.
-        stem: Image to tokens.
-        stages: One or more.
-        head: Tokens to logits.
+        nodes: From the image to the features that the head reads, in order of computation.
+        stage_shapes: What flows in each stage.
+        head: Features to answers.
+        head_reads: The names of the nodes whose outputs the head takes.
     """
 
     image_size: int
     in_chans: int
-    stem: PiecePlan
-    stages: tuple[StagePlan, ...]
+    nodes: tuple[Node, ...]
+    stage_shapes: tuple[Shape, ...]
     head: HeadPlan
+    head_reads: tuple[str, ...]
+
+    @property
+    def stem(self) -> PiecePlan:
+        """The plan of the first node."""
+        return self.nodes[0].plan
+
+    @cached_property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """The nodes of each stage together."""
+        return tuple(self._stage(index, shape) for index, shape in enumerate(self.stage_shapes))
+
+    def _stage(self, index: int, shape: Shape) -> StagePlan:
+        own = [node for node in self.nodes if node.stage == index]
+        blocks = [(node.plan, node.slot) for node in own if node.slot is not None]
+        return StagePlan(
+            shape=shape,
+            transition=next((node.plan for node in own if node.slot is None), None),
+            blocks=tuple(plan for plan, _ in blocks),
+            slots=tuple(slot for _, slot in blocks),
+        )
+
+    @cached_property
+    def last_reads(self) -> tuple[tuple[str, ...], ...]:
+        """For each node, what nothing reads after it: outputs that can be forgotten."""
+        left = set(self.head_reads)
+        found = []
+        for node in reversed(self.nodes):
+            found.append(tuple(name for name in node.reads if name not in left))
+            left.update(node.reads)
+        return tuple(found[::-1])
+
+    def until(self, count: int) -> Plan:
+        """The first nodes alone: what the head would read is the output of the last of them."""
+        nodes = self.nodes[:count]
+        reads = (nodes[-1].name,) if nodes else (IMAGE,)
+        return replace(self, nodes=nodes, head_reads=reads)
 
     def cost(self, num_classes: int = 1000) -> Cost:
-        """The network's closed-form cost with a classifier of `num_classes`."""
-        stages = sum((stage.cost() for stage in self.stages), self.stem.cost())
-        return stages + self.head.cost(num_classes)
+        """The network's closed-form cost with a head for `num_classes`."""
+        return sum((node.plan.cost() for node in self.nodes), self.head.cost(num_classes))
 
     def renumbered(self) -> Plan:
-        """The same sizes with slots counted from 0 in each stage: the extracted network's plan."""
-        stages = tuple(
-            replace(
-                stage,
-                blocks=tuple(replace(block, slot=i) for i, block in enumerate(stage.blocks)),
-            )
-            for stage in self.stages
-        )
-        return replace(self, stages=stages)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotCatalogue:
-    """Every piece that one block slot may be asked for."""
-
-    embed_dims: tuple[int, ...]
-    norm_eps: float
-    mixers: tuple[PiecePlan, ...]
-    mlps: tuple[PiecePlan, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageCatalogue:
-    """Every piece that one stage may be asked for; a slot that nothing uses is `None`."""
-
-    transitions: tuple[PiecePlan, ...]
-    slots: tuple[SlotCatalogue | None, ...]
+        """The same sizes with the blocks of each stage counted from 0: the extracted network's."""
+        names: dict[str, str] = {IMAGE: IMAGE}
+        nodes = []
+        counts: dict[int | None, int] = {}
+        for node in self.nodes:
+            own = node
+            if node.slot is not None:
+                position = counts.get(node.stage, 0)
+                counts[node.stage] = position + 1
+                path, _, _ = node.name.rpartition(".")
+                own = replace(node, name=f"{path}.{position}", slot=position)
+            names[node.name] = own.name
+            nodes.append(replace(own, reads=tuple(names[name] for name in node.reads)))
+        reads = tuple(names[name] for name in self.head_reads)
+        return replace(self, nodes=tuple(nodes), head_reads=reads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCatalogue:
-    """Every piece that a network may be asked for, which its layers must be large enough for."""
+    """Every plan that the layers of a network must serve.
 
-    stems: tuple[PiecePlan, ...]
-    stages: tuple[StageCatalogue, ...]
+    Attributes:
+        nodes: The plans of each node by its name, in an order in which they can be computed; none
+            for a slot that nothing uses. Of a block that is made of pieces, not every combination
+            is there, but every piece.
+        heads: The plans of the head.
+        num_stages: How many stages there are.
+    """
+
+    nodes: Mapping[str, tuple[PiecePlan, ...]]
     heads: tuple[HeadPlan, ...]
+    num_stages: int
 
     @staticmethod
     def of(plan: Plan) -> PlanCatalogue:
         """The catalogue with one plan in it: an extracted network."""
         return PlanCatalogue(
-            stems=(plan.stem,),
-            stages=tuple(
-                StageCatalogue(
-                    transitions=() if stage.transition is None else (stage.transition,),
-                    slots=tuple(
-                        SlotCatalogue(
-                            embed_dims=(block.embed_dim,),
-                            norm_eps=block.norm_eps,
-                            mixers=(block.mixer,),
-                            mlps=(block.mlp,),
-                        )
-                        for block in stage.blocks
-                    ),
-                )
-                for stage in plan.stages
-            ),
+            nodes={node.name: (node.plan,) for node in plan.nodes},
             heads=(plan.head,),
+            num_stages=len(plan.stage_shapes),
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Value
 
-SECTIONS = ("stem", "transition", "mixer", "mlp", "head")
+SECTIONS = ("body", "stem", "transition", "block", "mixer", "mlp", "head")
 TOP_LEVEL = (
     "name",
     "image_size",

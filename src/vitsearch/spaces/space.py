@@ -19,15 +19,14 @@ from typing import Any
 from vitsearch.errors import SpaceError
 from vitsearch.spaces import assemble, extent, operators
 from vitsearch.spaces.architecture import Architecture
+from vitsearch.spaces.bodies import Body
+from vitsearch.spaces.bodies.slots import SlotTable
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost
-from vitsearch.spaces.parts.base import STEMS, StageContext, TokenContext, Values
-from vitsearch.spaces.parts.head import Head
-from vitsearch.spaces.plan import HeadPlan, PiecePlan, Plan, PlanCatalogue, StagePlan
+from vitsearch.spaces.parts.base import BODIES, StageContext, Values
+from vitsearch.spaces.plan import Plan, PlanCatalogue
 from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
 from vitsearch.spaces.settings import Settings, refuse_unknown_sections
-from vitsearch.spaces.slots import SlotTable
-from vitsearch.spaces.stage import build_stages
 
 
 class SearchSpace:
@@ -37,8 +36,10 @@ class SearchSpace:
         name: The family or file that it comes from.
         image_size: Side of the square input, pixels.
         in_chans: Channels of the input.
-        stem: Image to tokens.
+        body: The parts, and how they are wired.
+        stem: Image to tokens, or to a map.
         stages: Runs of blocks.
+        head: What answers.
         choices: Every choice in dependency order, those with a single option too.
     """
 
@@ -55,18 +56,10 @@ class SearchSpace:
         self.name = str(self._config.get("name", "unnamed"))
         self.image_size = settings.integer("image_size")
         self.in_chans = settings.integer("in_chans", 3)
-        patch_sizes = settings.integers("patch_sizes") if settings.has("patch_sizes") else ()
-        self.stages = build_stages(self._config, patch_sizes)
-        self.stem = STEMS.build(
-            self._config.get("stem"),
-            StageContext(
-                index=0,
-                num_stages=len(self.stages),
-                embed_dims=self.stages[0].embed_dims,
-                patch_sizes=patch_sizes,
-            ),
-        )
-        self.head = Head.read(self._config.get("head", {}))
+        nothing = StageContext(index=0, num_stages=1, embed_dims=(), config=self._config)
+        section = self._config.get("body") or {"kind": "stages"}
+        self.body: Body = BODIES.build(section, nothing)
+        self.stem, self.stages, self.head = self.body.stem, self.body.stages, self.body.head
         self.shared_choices, self.block_choices = self._build_choices()
         self.choices: tuple[Choice, ...] = (
             *self.shared_choices,
@@ -75,14 +68,12 @@ class SearchSpace:
         self._ends: dict[tuple[str, bool], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
         for values in extent.shared_assignments(self):
-            self.grids(values)  # refuses patches and stages that do not fit the image
+            self.body.check(values)
 
     def _build_choices(
         self,
     ) -> tuple[tuple[Choice, ...], tuple[tuple[tuple[Choice, ...], ...], ...]]:
-        shared = [choice.under("stem") for choice in self.stem.choices()]
-        for stage in self.stages:
-            shared.extend(stage.own_choices())
+        shared = self.body.shared_choices()
         blocks = [
             [list(stage.block_choices(slot)) for slot in range(stage.num_blocks)]
             for stage in self.stages
@@ -270,82 +261,7 @@ class SearchSpace:
         Raises:
             SpaceError: The architecture is not legal in the space.
         """
-        values = self.values(architecture)
-        stages = []
-        for stage, grid in zip(self.stages, self.grids(values), strict=True):
-            tokens = self.tokens(stage.index, values, grid)
-            slots = [slot for slot in range(stage.num_blocks) if stage.is_present(slot, values)]
-            stages.append(
-                StagePlan(
-                    embed_dim=tokens.embed_dim,
-                    grid=grid,
-                    transition=self.transition_plan(stage.index, values),
-                    blocks=tuple(stage.block_plan(slot, values, tokens) for slot in slots),
-                )
-            )
-        return Plan(
-            image_size=self.image_size,
-            in_chans=self.in_chans,
-            stem=self.stem_plan(values),
-            stages=tuple(stages),
-            head=self.head_plan(values),
-        )
-
-    def grids(self, values: Values) -> tuple[tuple[int, int], ...]:
-        """Rows and columns of patch tokens in each stage."""
-        stem = {c.name: values[f"stem.{c.name}"] for c in self.stem.choices()}
-        grids: list[tuple[int, int]] = [self.stem.grid(stem, self.image_size)]
-        for stage in self.stages[1:]:
-            transition = stage.transition
-            if transition is None:
-                grids.append(grids[-1])
-            else:
-                grids.append(transition.grid(stage.transition_values(values), grids[-1]))
-        return tuple(grids)
-
-    def tokens(self, stage: int, values: Values, grid: tuple[int, int]) -> TokenContext:
-        """What the blocks of a stage see."""
-        return TokenContext(
-            embed_dim=int(values[f"stages.{stage}.embed_dim"] or 0),
-            grid=grid,
-            num_prefix_tokens=self.head.num_prefix_tokens,
-        )
-
-    def stem_plan(self, values: Values) -> PiecePlan:
-        """The sizes of the stem."""
-        plan: PiecePlan = self.stem.plan(
-            {c.name: values[f"stem.{c.name}"] for c in self.stem.choices()},
-            image_size=self.image_size,
-            in_chans=self.in_chans,
-            embed_dim=int(values["stages.0.embed_dim"] or 0),
-            num_prefix_tokens=self.head.num_prefix_tokens,
-        )
-        return plan
-
-    def transition_plan(self, stage: int, values: Values) -> PiecePlan | None:
-        """The sizes of what leads to a stage; `None` where nothing does."""
-        transition = self.stages[stage].transition
-        if transition is None:
-            return None
-        grids = self.grids(values)
-        return transition.plan(
-            self.stages[stage].transition_values(values),
-            self.tokens(stage - 1, values, grids[stage - 1]),
-            self.tokens(stage, values, grids[stage]),
-        )
-
-    def head_plan(self, values: Values) -> HeadPlan:
-        """The sizes of the head."""
-        return self.head.plan(int(values[f"{self.stages[-1].prefix}.embed_dim"] or 0))
-
-    def frame_cost(self, values: Values, num_classes: int = 0) -> Cost:
-        """What everything but the blocks costs, from the values of the shared choices."""
-        total = self.stem_plan(values).cost() + self.head_plan(values).cost(num_classes)
-        for stage in self.stages:
-            transition = self.transition_plan(stage.index, values)
-            if transition is not None:
-                total = total + transition.cost()
-        return total
+        return self.body.plan(self.values(architecture))
 
     def catalogue(self) -> PlanCatalogue:
         """Every piece that some architecture of the space asks for."""

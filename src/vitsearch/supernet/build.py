@@ -13,7 +13,9 @@ from typing import Any
 from vitsearch.elastic import (
     Axis,
     ElasticAttention,
+    ElasticBlock,
     ElasticConvStem,
+    ElasticFinalNorm,
     ElasticGlitMixer,
     ElasticLocal,
     ElasticMlp,
@@ -26,9 +28,11 @@ from vitsearch.elastic import (
 )
 from vitsearch.spaces.parts import (
     AttentionPlan,
+    BlockPlan,
     ConvStemPlan,
     GlitMixerPlan,
     MlpPlan,
+    NormPlan,
     PatchStemPlan,
     ReductionPlan,
     RelativeAttentionPlan,
@@ -89,6 +93,21 @@ def _conv_stem(plans: Sequence[ConvStemPlan]) -> ElasticConvStem:
     patch = make_layer([plan.patch for plan in plans])
     assert isinstance(patch, ElasticPatchStem)
     return ElasticConvStem(plans[0].in_chans, plans[0].mid_chans, patch)
+
+
+@layer_for(BlockPlan)
+def _block(plans: Sequence[BlockPlan]) -> ElasticBlock:
+    return ElasticBlock(
+        axis(plans, "embed_dim"),
+        make_layer(list(dict.fromkeys(plan.mixer for plan in plans))),
+        make_layer(list(dict.fromkeys(plan.mlp for plan in plans))),
+        norm_eps=plans[0].norm_eps,
+    )
+
+
+@layer_for(NormPlan)
+def _final_norm(plans: Sequence[NormPlan]) -> ElasticFinalNorm:
+    return ElasticFinalNorm(axis(plans, "embed_dim"), plans[0].norm_eps)
 
 
 @layer_for(ReductionPlan)

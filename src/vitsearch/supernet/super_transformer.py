@@ -15,7 +15,8 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.supernet.execution import sliced
 from vitsearch.supernet.execution.sliced import Run
-from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs
+from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
@@ -25,7 +26,7 @@ ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
 }
 """How a step runs an architecture under each rule of sharing."""
 
-FoundT = TypeVar("FoundT")
+TensorT = TypeVar("TensorT", Tensor, Tensor | None)
 
 
 class SuperTransformer(ElasticTransformer):
@@ -101,8 +102,8 @@ class SuperTransformer(ElasticTransformer):
             SpaceError: An architecture is not legal in the space.
         """
         found = sliced.run(self, self._runs(images, architectures, statistics))
-        logits = [self._added(ways) for ways in self._by_share(found)]
-        return logits[0] if len(logits) == 1 else torch.cat(logits)
+        answers = [outputs.answer for outputs in self._by_share(found)]
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
     def forward_heads(
         self, images: Tensor, architectures: Architecture | Sequence[Architecture] | None = None
@@ -120,8 +121,8 @@ class SuperTransformer(ElasticTransformer):
             ConfigError: The batch does not divide by the number of architectures.
             SpaceError: An architecture is not legal in the space.
         """
-        found = sliced.run_heads(self, self._runs(images, architectures, None))
-        return [self._added_heads(ways) for ways in self._by_share(found)]
+        runs = self._runs(images, architectures, None)
+        return self._by_share(sliced.run(self, runs, patches=True))
 
     def _runs(
         self,
@@ -145,29 +146,30 @@ class SuperTransformer(ElasticTransformer):
             for way in self._ways(context)
         ]
 
-    def _by_share(self, found: Sequence[FoundT]) -> list[Sequence[FoundT]]:
-        """Results of all runs, those of one architecture sliced."""
+    def _by_share(self, found: Sequence[HeadOutputs]) -> list[HeadOutputs]:
+        """The outputs of each share, those of an architecture's ways added up."""
         ways = len(ALIGNMENTS[self.sharing])
-        return [found[start : start + ways] for start in range(0, len(found), ways)]
-
-    def _added_heads(self, ways: Sequence[HeadOutputs]) -> HeadOutputs:
-        distillation = [way.distillation for way in ways if way.distillation is not None]
-        patches = [way.patches for way in ways if way.patches is not None]
-        return HeadOutputs(
-            self._added([way.logits for way in ways]),
-            self._added(distillation) if distillation else None,
-            self._added(patches) if patches else None,
-            ways[0].grid,
-        )
+        if ways == 1:
+            return list(found)
+        shares = [found[start : start + ways] for start in range(0, len(found), ways)]
+        return [
+            HeadOutputs(
+                self._added([way.logits for way in share]),
+                self._added([way.distillation for way in share]),
+                self._added([way.patches for way in share]),
+                share[0].grid,
+            )
+            for share in shares
+        ]
 
     def _ways(self, context: Context) -> list[Context]:
         return [replace(context, alignment=way) for way in ALIGNMENTS[self.sharing]]
 
-    def _added(self, ways: Sequence[Tensor]) -> Tensor:
-        if len(ways) == 1:
-            return ways[0]
-        both = ways[0] + ways[1]
-        return both if self.training else both / 2
+    def _added(self, ways: Sequence[TensorT]) -> TensorT:
+        first, second = ways
+        if first is None or second is None:
+            return first
+        return first + second if self.training else (first + second) / 2
 
     def _listed(
         self, architectures: Architecture | Sequence[Architecture] | None

@@ -13,7 +13,7 @@ from vitsearch.elastic import Context, ElasticBatchNorm, NormEstimator
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PlanCatalogue
-from vitsearch.supernet.network import HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.timm.face import TimmNetwork
 
 
@@ -66,7 +66,7 @@ class VisionTransformer(TimmNetwork):
         self.space = space
         self.architecture = architecture
         self.plan = plan
-        self.global_pool = plan.head.pool
+        self.global_pool = getattr(plan.head, "pool", "")
         self.features_by_block = len(plan.stages) == 1 and bool(plan.stages[0].blocks)
         self.class_names = None
         self.has_stated_preprocessing = False
@@ -75,7 +75,7 @@ class VisionTransformer(TimmNetwork):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to normalised tokens (B, N, C)."""
-        return self.run_features(images, self.plan)
+        return self.run_features(images, self.plan)[0]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes)."""
@@ -83,7 +83,7 @@ class VisionTransformer(TimmNetwork):
 
     def forward_heads(self, images: Tensor) -> HeadOutputs:
         """Images (B, C, H, W) to what each classifier says, the patch head included."""
-        return self.run_heads(images, self.plan)
+        return self.run(images, self.plan, patches=True)
 
     @torch.no_grad()
     def reestimate_statistics(self, batches: Iterable[Tensor]) -> None:

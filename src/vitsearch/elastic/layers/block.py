@@ -46,7 +46,11 @@ class ElasticBlock(ElasticModule[BlockSizes]):
         self.mixer = mixer
         self.norm2 = ElasticLayerNorm(dim, norm_eps)
         self.mlp = mlp
-        self.drop_path: nn.Module = DropPath(drop_path) if drop_path else nn.Identity()
+        self.set_drop_path(drop_path)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Leave out a half of the block with this probability, for each image, in training."""
+        self.drop_path: nn.Module = DropPath(rate) if rate else nn.Identity()
 
     @torch.no_grad()
     def zero_init_residual(self) -> None:

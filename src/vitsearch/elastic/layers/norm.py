@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +31,39 @@ class ElasticLayerNorm(ElasticModule[int]):
         """(B, N, C) to the same shape."""
         tensors = self.tensors(sizes, context)
         return F.layer_norm(x, (sizes,), tensors["weight"], tensors["bias"], self.eps)
+
+    def extra_repr(self) -> str:
+        """The largest size."""
+        return f"{self.weight.numel()}, eps={self.eps}"
+
+
+class FinalNormSizes(Protocol):
+    """C; see `vitsearch.spaces.parts.NormPlan`."""
+
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+
+
+class ElasticFinalNorm(ElasticModule[FinalNormSizes]):
+    """LayerNorm as a node of a network, which is called with its plan."""
+
+    def __init__(self, dim: AxisLike, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self._axis = as_axis(dim)
+        self.weight = nn.Parameter(torch.ones(self._axis.size))
+        self.bias = nn.Parameter(torch.zeros(self._axis.size))
+
+    def regions(self, sizes: FinalNormSizes, alignment: Alignment = "prefix") -> dict[str, Region]:
+        """C entries."""
+        own = Region((self._axis.range(0, sizes.embed_dim, alignment),))
+        return dict.fromkeys(("weight", "bias"), own)
+
+    def forward(self, x: Tensor, sizes: FinalNormSizes, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to the same shape."""
+        tensors = self.tensors(sizes, context)
+        return F.layer_norm(x, (sizes.embed_dim,), tensors["weight"], tensors["bias"], self.eps)
 
     def extra_repr(self) -> str:
         """The largest size."""

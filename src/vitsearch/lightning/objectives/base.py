@@ -17,7 +17,8 @@ from torch import Tensor
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.training.mixing import Mixing
 from vitsearch.spaces import Architecture
-from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs
+from vitsearch.supernet.network import ElasticTransformer
 
 PATCHES = "patches"
 DISTILLATION = "distillation"

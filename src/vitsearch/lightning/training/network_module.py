@@ -22,8 +22,8 @@ from vitsearch.lightning.settings import check_flag, plain
 from vitsearch.lightning.training.mixing import MixedBatch
 from vitsearch.lightning.training.module import TrainingModule
 from vitsearch.supernet import VisionTransformer
+from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.measuring.compiling import compiled
-from vitsearch.supernet.network import HeadOutputs
 from vitsearch.supernet.storage.checkpoint import NETWORK_ENTRY, network_entry
 
 

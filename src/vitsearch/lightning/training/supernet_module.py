@@ -27,7 +27,7 @@ from vitsearch.lightning.training.mixing import MixedBatch
 from vitsearch.lightning.training.module import TrainingModule
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
-from vitsearch.supernet.network import HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.storage.checkpoint import ENTRY, supernet_entry
 
 

@@ -7,33 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vitsearch.reports.words.architecture import describe_mixer, describe_mlp
-from vitsearch.spaces import Architecture, BlockPlan, Cost, SearchSpace
-from vitsearch.spaces.parts import (
-    AttentionPlan,
-    GlitMixerPlan,
-    ReductionPlan,
-    RelativeAttentionPlan,
-    VitasAttentionPlan,
-)
+from vitsearch.reports.words.architecture import describe_mlp
+from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PiecePlan, Plan
+from vitsearch.spaces.words import Segment, grid_in_words, segments_of, words_of
 
 _FREE = Cost()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """A run of a mixer's channels.
-
-    Attributes:
-        kind: `head`, `local`, or `other` for the mixer of somebody's own.
-        channels: How many.
-        text: Fits into it.
-    """
-
-    kind: str
-    channels: int
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +58,11 @@ def architecture_rows(
     for index, stage in enumerate(plan.stages):
         if stage.transition is not None:
             rows.append(_transition(stage.transition))
-        grid = "{} x {}".format(*stage.grid)
         several = len(plan.stages) > 1
         name = f"stage {index + 1}" if several else "blocks"
-        rows.append(Row(kind="stage", name=name, text=f"{grid} tokens, width {stage.embed_dim}"))
-        blocks = {block.slot: block for block in stage.blocks}
+        text = f"{grid_in_words(stage.grid)} {stage.unit}, width {stage.embed_dim}"
+        rows.append(Row(kind="stage", name=name, text=text))
+        blocks = dict(zip(stage.slots, stage.blocks, strict=True))
         missing: list[int] = []
         for slot in range(space.stages[index].num_blocks):
             if slot not in blocks:
@@ -99,48 +78,29 @@ def architecture_rows(
 
 
 def _stem(plan: Plan) -> Row:
-    rows, columns = plan.stages[0].grid
-    patch = plan.image_size // rows
-    conv = "conv, " if hasattr(plan.stem, "mid_chans") else ""
-    text = f"{conv}patches of {patch} px: {rows} x {columns} tokens"
-    return Row(kind="stem", name="stem", text=text, cost=plan.stem.cost())
+    return Row(kind="stem", name="stem", text=words_of(plan.stem), cost=plan.stem.cost())
 
 
 def _transition(piece: PiecePlan) -> Row:
-    text = type(piece).__name__.removesuffix("Plan")
-    if isinstance(piece, ReductionPlan):
-        text = (
-            f"{piece.in_grid[0]} x {piece.in_grid[1]} to {piece.grid[0]} x {piece.grid[1]} tokens, "
-            f"width {piece.in_dim} to {piece.embed_dim}"
-        )
-    return Row(kind="transition", name="reduce", text=text, cost=piece.cost())
+    return Row(kind="transition", name="reduce", text=words_of(piece), cost=piece.cost())
 
 
-def _block(block: BlockPlan, number: int, place: str) -> Row:
+def _block(block: PiecePlan, number: int, place: str) -> Row:
+    """A block's row; one that is no mixer with an MLP is shown as one piece."""
+    mixer: PiecePlan = getattr(block, "mixer", block)
+    mlp: PiecePlan | None = getattr(block, "mlp", None)
     return Row(
         kind="block",
         name=f"block {number}",
         place=place,
-        text=describe_mixer(block.mixer, short=True),
-        words=describe_mixer(block.mixer),
-        segments=_segments(block.mixer),
-        hidden=getattr(block.mlp, "hidden_dim", None),
-        hidden_text=describe_mlp(block),
-        mixer_cost=block.mixer.cost(),
+        text=words_of(mixer, short=True),
+        words=words_of(mixer),
+        segments=segments_of(mixer),
+        hidden=getattr(mlp, "hidden_dim", None),
+        hidden_text="" if mlp is None else describe_mlp(mlp, block.embed_dim),
+        mixer_cost=mixer.cost(),
         cost=block.cost(),
     )
-
-
-def _segments(mixer: PiecePlan) -> tuple[Segment, ...]:
-    if isinstance(mixer, AttentionPlan | RelativeAttentionPlan | VitasAttentionPlan):
-        return (Segment(kind="head", channels=mixer.head_dim),) * mixer.num_heads
-    if not isinstance(mixer, GlitMixerPlan):
-        return (Segment(kind="other", channels=mixer.embed_dim),)
-    width = mixer.global_dim // mixer.num_heads if mixer.num_heads else 0
-    heads = (Segment(kind="head", channels=width),) * mixer.num_heads
-    if not mixer.local_dim:
-        return heads
-    return (*heads, Segment(kind="local", channels=mixer.local_dim, text=f"k {mixer.kernel_size}"))
 
 
 def _left_out(space: SearchSpace, index: int, slots: list[int]) -> list[Row]:
@@ -155,7 +115,8 @@ def _left_out(space: SearchSpace, index: int, slots: list[int]) -> list[Row]:
 
 
 def _head(plan: Plan, num_classes: int | None) -> Row:
-    pooled = "class token" if plan.head.pool == "token" else "mean of the patch tokens"
+    """The head, with what stands between the last stage and it."""
     classes = "" if num_classes is None else f", {num_classes} classes"
-    cost = plan.head.cost(num_classes or 0)
-    return Row(kind="head", name="head", text=f"{pooled}{classes}", cost=cost)
+    before = (node.plan.cost() for node in plan.nodes[1:] if node.stage is None)
+    cost = sum(before, plan.head.cost(num_classes or 0))
+    return Row(kind="head", name="head", text=f"{words_of(plan.head)}{classes}", cost=cost)

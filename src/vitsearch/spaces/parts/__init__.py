@@ -2,20 +2,25 @@
 
 from vitsearch.spaces.parts.attention import Attention, AttentionPlan
 from vitsearch.spaces.parts.base import (
+    BLOCKS,
+    HEADS,
     MIXERS,
     MLPS,
     STEMS,
     TRANSITIONS,
+    BlockKind,
     BlockPart,
+    HeadPart,
     PartRegistry,
     StageContext,
     StemPart,
     TokenContext,
     TransitionPart,
 )
+from vitsearch.spaces.parts.block import BlockPlan, TransformerBlock
 from vitsearch.spaces.parts.conv_stem import ConvStem, ConvStemPlan
 from vitsearch.spaces.parts.glit import GlitMixer, GlitMixerPlan
-from vitsearch.spaces.parts.head import Head
+from vitsearch.spaces.parts.head import ClassifierPlan, Head, NormPlan
 from vitsearch.spaces.parts.mlp import Mlp, MlpPlan
 from vitsearch.spaces.parts.reduction import Reduction, ReductionPlan
 from vitsearch.spaces.parts.relative_attention import RelativeAttention, RelativeAttentionPlan
@@ -23,20 +28,27 @@ from vitsearch.spaces.parts.stem import PatchStem, PatchStemPlan
 from vitsearch.spaces.parts.vitas import VitasAttention, VitasAttentionPlan
 
 __all__ = [
+    "BLOCKS",
+    "HEADS",
     "MIXERS",
     "MLPS",
     "STEMS",
     "TRANSITIONS",
     "Attention",
     "AttentionPlan",
+    "BlockKind",
     "BlockPart",
+    "BlockPlan",
+    "ClassifierPlan",
     "ConvStem",
     "ConvStemPlan",
     "GlitMixer",
     "GlitMixerPlan",
     "Head",
+    "HeadPart",
     "Mlp",
     "MlpPlan",
+    "NormPlan",
     "PartRegistry",
     "PatchStem",
     "PatchStemPlan",
@@ -47,6 +59,7 @@ __all__ = [
     "StageContext",
     "StemPart",
     "TokenContext",
+    "TransformerBlock",
     "TransitionPart",
     "VitasAttention",
     "VitasAttentionPlan",

@@ -8,6 +8,7 @@ from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost, attention_cost, linear_cost
 from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import Segment, heads_in_words
 
 
 def attention_cost_of(dim: int, inner: int, num_tokens: int) -> Cost:
@@ -36,6 +37,14 @@ class AttentionPlan:
     def cost(self) -> Cost:
         """Projections to q, k and v, scores, weighted sums, output projection."""
         return attention_cost_of(self.embed_dim, self.num_heads * self.head_dim, self.num_tokens)
+
+    def words(self, *, short: bool = False) -> str:
+        """The heads."""
+        return heads_in_words(self.num_heads, self.head_dim)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """A run for each head."""
+        return (Segment(kind="head", channels=self.head_dim),) * self.num_heads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,48 +7,34 @@ point of the group `vitsearch.parts`, under the part's kind, and it is imported 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Value
-from vitsearch.spaces.plan import PiecePlan
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Shape, Tokens
+from vitsearch.spaces.plan import HeadPlan, Node, PiecePlan
 from vitsearch.spaces.settings import Settings
 
 ENTRY_POINT_GROUP = "vitsearch.parts"
 Values = Mapping[str, Value | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenContext:
-    """The tokens that a block's parts see.
-
-    Attributes:
-        embed_dim: C, for the architecture at hand.
-        grid: Rows and columns of patch tokens.
-        num_prefix_tokens: Tokens in front of the patches.
-    """
-
-    embed_dim: int
-    grid: tuple[int, int]
-    num_prefix_tokens: int
-
-    @property
-    def num_tokens(self) -> int:
-        """N, prefix tokens included."""
-        return self.grid[0] * self.grid[1] + self.num_prefix_tokens
+TokenContext = Tokens
+"""What a block's parts see, under the name that parts outside of this package know."""
 
 
 class StemPart(Protocol):
-    """Turns an image into tokens."""
+    """Turns an image into tokens, or into a map if it says `gives = Map`."""
 
     def choices(self) -> tuple[Choice, ...]:
         """Choices, named relative to `stem`."""
 
     def grid(self, values: Values, image_size: int) -> tuple[int, int]:
-        """Rows and columns of patch tokens."""
+        """Rows and columns of patch tokens, or of the map."""
 
     def plan(
         self,
@@ -63,17 +49,20 @@ class StemPart(Protocol):
 
 
 class BlockPart(Protocol):
-    """A mixer or an MLP: half of a block."""
+    """A piece of a block, such as a mixer or an MLP; its cost depends on its own choices alone."""
 
     def choices(self) -> tuple[Choice, ...]:
         """Choices, named relative to the block."""
 
-    def plan(self, values: Values, tokens: TokenContext) -> PiecePlan:
-        """The sizes for one architecture."""
+    def plan(self, values: Values, tokens: Any) -> PiecePlan:
+        """The sizes for one architecture; `tokens` is what the block sees, `Tokens` or a `Map`."""
 
 
 class TransitionPart(Protocol):
-    """Leads from one stage to the next: another width, another grid."""
+    """Leads from one stage to the next: another width, another grid, tokens out of a map.
+
+    It takes and gives tokens, unless it says `takes = Map` or `gives = Map`.
+    """
 
     def choices(self) -> tuple[Choice, ...]:
         """Choices, named relative to `stages.S.transition`."""
@@ -81,8 +70,100 @@ class TransitionPart(Protocol):
     def grid(self, values: Values, grid: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of patch tokens after it."""
 
-    def plan(self, values: Values, before: TokenContext, after: TokenContext) -> PiecePlan:
+    def plan(self, values: Values, before: Any, after: Any) -> PiecePlan:
+        """The sizes for one architecture, between two shapes: `Tokens` or a `Map`."""
+
+
+class BlockKind:
+    """A kind of block. A plain one is one piece: it declares `choices` and makes the `plan`.
+
+    Attributes:
+        flow: What goes in and comes out, alike: `Tokens` or `Map`.
+    """
+
+    flow: ClassVar[type[Shape]] = Tokens
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Choices, named relative to the block."""
+        return tuple(choice for part in self.pieces().values() for choice in part.choices())
+
+    def plan(self, values: Values, tokens: Any) -> PiecePlan:
         """The sizes for one architecture."""
+        pieces = {
+            role: part.plan({c.name: values[c.name] for c in part.choices()}, tokens)
+            for role, part in self.pieces().items()
+        }
+        return self.assemble(pieces, tokens)
+
+    def pieces(self) -> Mapping[str, BlockPart]:
+        """What the block is made of, by role: parts that choose, and cost, apart from each other.
+
+        Costs of all architectures are looked up by piece, so that combinations are not enumerated.
+        """
+        return {"block": self}
+
+    def assemble(self, pieces: Mapping[str, PiecePlan], tokens: Any) -> PiecePlan:
+        """The block's plan from those of its pieces."""
+        return pieces["block"]
+
+    def own_cost(self, tokens: Any) -> Cost:
+        """What the block costs beside its pieces."""
+        return Cost()
+
+
+class HeadPart:
+    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more.
+
+    Attributes:
+        takes: What flows in: `Tokens` or `Map`.
+    """
+
+    __slots__ = ()
+    takes: ClassVar[type[Shape]] = Tokens
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens that the stem has to put in front of the patches."""
+        return 1
+
+    @property
+    def distillation(self) -> bool:
+        """Whether one of them learns from a teacher alone (DeiT, section 4)."""
+        return False
+
+    @property
+    def patch_head(self) -> bool:
+        """Whether the supernet has a classifier of patch tokens, for training."""
+        return False
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Choices, named relative to `head`."""
+        return ()
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """The names of what `nodes` makes."""
+        return ()
+
+    def nodes(self, ends: Sequence[Node]) -> tuple[Node, ...]:
+        """Nodes between the body and the head, such as a final norm.
+
+        Args:
+            ends: The last node of each stage, in order.
+        """
+        return ()
+
+    def reads(self, nodes: Sequence[Node]) -> tuple[str, ...]:
+        """The names of the nodes whose outputs the head takes.
+
+        Args:
+            nodes: The last node of each stage, then the head's own.
+        """
+        return (nodes[-1].name,)
+
+    def plan(self, values: Values, nodes: Sequence[Node]) -> HeadPlan:
+        """The sizes for one architecture; `nodes` as in `reads`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +175,14 @@ class StageContext:
         num_stages: How many there are.
         embed_dims: Every width that the stage can take.
         patch_sizes: The space's patch sizes, which its stem offers; empty if it names none.
+        config: The whole configuration of the space, for parts that are made of others.
     """
 
     index: int
     num_stages: int
     embed_dims: tuple[int, ...]
     patch_sizes: tuple[int, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 P = TypeVar("P")
@@ -131,9 +214,18 @@ class PartRegistry:
     def build(self, section: Any, context: StageContext) -> Any:
         """The part that a section of the configuration describes, for one stage.
 
+        A list has a section for each stage.
+
         Raises:
             SpaceError: An unknown kind or setting, or a value out of range.
         """
+        if isinstance(section, list | tuple):
+            if len(section) != context.num_stages:
+                raise SpaceError(
+                    f"space.{self.role} lists {len(section)} sections for {context.num_stages} "
+                    f"stages"
+                )
+            section = section[context.index]
         if not isinstance(section, Mapping):
             raise SpaceError(
                 f"space.{self.role} must be a section with a kind ({', '.join(self._factories)}), "
@@ -167,7 +259,10 @@ def _import_offered(kind: str) -> None:
             raise SpaceError(f"part {kind} ({point.value}) cannot be loaded: {error}") from error
 
 
+BODIES = PartRegistry("body")
 STEMS = PartRegistry("stem")
 TRANSITIONS = PartRegistry("transition")
+BLOCKS = PartRegistry("block")
+HEADS = PartRegistry("head")
 MIXERS = PartRegistry("mixer")
 MLPS = PartRegistry("mlp")

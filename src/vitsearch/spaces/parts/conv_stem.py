@@ -13,6 +13,7 @@ from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.base import STEMS, StageContext, Values
 from vitsearch.spaces.parts.stem import PatchStem, PatchStemPlan, read_patch_sizes
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import grid_in_words
 
 _TAPS = 9  # of a 3x3 convolution
 
@@ -42,6 +43,11 @@ class ConvStemPlan:
         """Three convolutions without bias, each with a BatchNorm, and the projection."""
         weights = (self.in_chans + 2 * self.mid_chans) * self.mid_chans * _TAPS
         return Cost(self.half_size**2 * weights, weights + 6 * self.mid_chans) + self.patch.cost()
+
+    def words(self, *, short: bool = False) -> str:
+        """Patches of the image and tokens."""
+        grid = grid_in_words(self.patch.grid)
+        return f"conv, patches of {2 * self.patch.patch_size} px: {grid} tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from vitsearch.spaces.cost import Cost, linear_cost
 from vitsearch.spaces.parts.attention import attention_cost_of
 from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import Segment, heads_in_words
 
 THIRDS = 3
 LOCAL_FORMS = ("sequence", "grid")
@@ -74,6 +75,27 @@ class GlitMixerPlan:
         depthwise = Cost(positions * inner * taps, inner * taps + inner)
         batch_norm = Cost(0, 2 * inner)
         return expand + depthwise + batch_norm + project
+
+    def words(self, *, short: bool = False) -> str:
+        """Both halves."""
+        halves = []
+        if self.global_dim:
+            kind = "" if short else "global "
+            halves.append(heads_in_words(self.num_heads, self.head_dim, kind))
+        if self.local_dim:
+            inner = f"x{self.local_inner / self.local_dim:.3g}"
+            long = f"local on {self.local_dim} channels (kernel {self.kernel_size}, {inner})"
+            halves.append(f"local {inner}" if short else long)
+        return " + ".join(halves)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """A run for each head, one for the local half."""
+        width = self.global_dim // self.num_heads if self.num_heads else 0
+        heads = (Segment(kind="head", channels=width),) * self.num_heads
+        if not self.local_dim:
+            return heads
+        local = Segment(kind="local", channels=self.local_dim, text=f"k {self.kernel_size}")
+        return (*heads, local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

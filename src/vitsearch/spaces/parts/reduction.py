@@ -12,6 +12,7 @@ from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost, linear_cost
 from vitsearch.spaces.parts.base import TRANSITIONS, StageContext, TokenContext, Values
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import grid_in_words
 
 _TAPS = 9  # of a 3x3 convolution
 
@@ -47,6 +48,11 @@ class ReductionPlan:
         conv = Cost(self.num_patches * weights, weights + self.embed_dim)
         prefix = linear_cost(self.in_dim, self.embed_dim, num_tokens=self.num_prefix_tokens)
         return conv + prefix + Cost(0, 2 * self.in_dim + self.num_patches * self.embed_dim)
+
+    def words(self, *, short: bool = False) -> str:
+        """Grids and widths before and after."""
+        grids = f"{grid_in_words(self.in_grid)} to {grid_in_words(self.grid)} tokens"
+        return f"{grids}, width {self.in_dim} to {self.embed_dim}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

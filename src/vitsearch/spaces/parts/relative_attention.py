@@ -13,6 +13,7 @@ from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.attention import Attention, attention_cost_of
 from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import Segment, heads_in_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,14 @@ class RelativeAttentionPlan:
         met = self.num_tokens if self.dense else 2 * self.num_entries
         relative = Cost(2 * self.num_tokens * met * inner, 4 * self.num_entries * self.head_dim)
         return attention_cost_of(self.embed_dim, inner, self.num_tokens) + relative
+
+    def words(self, *, short: bool = False) -> str:
+        """The heads."""
+        return heads_in_words(self.num_heads, self.head_dim)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """A run for each head."""
+        return (Segment(kind="head", channels=self.head_dim),) * self.num_heads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

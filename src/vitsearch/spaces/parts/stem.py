@@ -9,6 +9,7 @@ from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.base import STEMS, StageContext, Values
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import grid_in_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,10 @@ class PatchStemPlan:
         prefix = self.num_prefix_tokens
         embeddings = (prefix + prefix + self.num_patches) * self.embed_dim  # tokens, positions
         return Cost(self.num_patches * weights, weights + self.embed_dim + embeddings)
+
+    def words(self, *, short: bool = False) -> str:
+        """Patches and tokens."""
+        return f"patches of {self.patch_size} px: {grid_in_words(self.grid)} tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.parts.attention import attention_cost_of
 from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
 from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import Segment, heads_in_words
 
 PRIVATE = ("none", "v", "qk")  # modes 0, 1 and 2 of the paper
 
@@ -43,6 +44,14 @@ class VitasAttentionPlan:
     def cost(self) -> Cost:
         """Projections to q, k and v, scores, weighted sums, output projection."""
         return attention_cost_of(self.embed_dim, self.inner_dim, self.num_tokens)
+
+    def words(self, *, short: bool = False) -> str:
+        """The heads."""
+        return heads_in_words(self.num_heads, self.head_dim)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """A run for each head."""
+        return (Segment(kind="head", channels=self.head_dim),) * self.num_heads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

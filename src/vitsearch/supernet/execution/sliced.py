@@ -1,10 +1,9 @@
 """Several sub-networks on images of their own, layer by layer: what they share is done once.
 
-This is the sliced execution: each sub-network is computed at its own sizes. A layer's weights are
-cut for all sub-networks by one operation, so that its backward pass returns one gradient for a
-weight, as soon as the layer is done. Sub-networks that have the same sizes in a layer run through
-it as one batch, but not before a layer that normalises each share by itself: its running statistics
-stay, to the bit, what the sub-networks one after the other would leave.
+Each sub-network is computed at its own sizes. A layer's weights are cut for all sub-networks by one
+operation, so that its backward pass returns one gradient for a weight, as soon as the layer is
+done. Sub-networks with equal sizes in a layer run as one batch, except up to the last BatchNorm in
+training mode: merging them there would change its running statistics.
 """
 
 from __future__ import annotations
@@ -16,116 +15,133 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import Context, ElasticBatchNorm, ElasticModule, take_together
-from vitsearch.spaces.plan import Plan
-from vitsearch.supernet.network import ElasticTransformer, HeadOutputs
+from vitsearch.elastic import Context, ElasticModule, take_together
+from vitsearch.spaces.plan import IMAGE, Node, Plan
+from vitsearch.supernet.heads import Features, HeadOutputs
+from vitsearch.supernet.network import ElasticTransformer, has_batch_norm
 
-Call = Callable[[ElasticModule[Any], Tensor, Any, Context], Tensor]
+Call = Callable[[ElasticModule[Any], Sequence[Tensor], Any, Context], Tensor]
 
 
 class Run(NamedTuple):
-    """One sub-network and its tensor.
+    """One sub-network and its images.
 
     Attributes:
-        x: Images (B, C, H, W) first, tokens (B, N, C) further on.
+        images: (B, C, H, W).
         plan: Its sizes.
-        context: What else its layers are told.
+        context: What its layers get besides sizes.
     """
 
-    x: Tensor
+    images: Tensor
     plan: Plan
     context: Context
 
 
-def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Run]:
-    """Images to normalised tokens (B, N, C), for each sub-network."""
-    sizes_of = [dict(network.layers(run.plan)) for run in runs]
-    tensors = [run.x for run in runs]
-    layers = list(network.all_layers())
-    apart = max((n for n, layer in enumerate(layers) if has_own_statistics(layer)), default=-1)
-    for number, layer in enumerate(layers):
-        users = [index for index, sizes in enumerate(sizes_of) if layer in sizes]
+class _Progress:
+    """How far one sub-network has been computed: the outputs that are still to be read."""
+
+    def __init__(self, run: Run) -> None:
+        self.context = run.context
+        self.nodes: dict[str, Node] = {node.name: node for node in run.plan.nodes}
+        self.outputs = {IMAGE: run.images}
+        self._forgotten = dict(zip(self.nodes, run.plan.last_reads, strict=True))
+
+    def take(self, name: str) -> list[Tensor]:
+        """What a node reads; what nothing reads after it is forgotten."""
+        inputs = [self.outputs[read] for read in self.nodes[name].reads]
+        for read in self._forgotten[name]:
+            del self.outputs[read]
+        return inputs
+
+
+def run(
+    network: ElasticTransformer, runs: Sequence[Run], *, patches: bool = False
+) -> list[HeadOutputs]:
+    """Images to what the head says, for each sub-network; `patches` asks the patch head, too."""
+    features = run_features(network, runs)
+    contexts = [run.context for run in runs]
+    for _, head in network.heads():
+        contexts = _taken(head, [network.head_sizes(run.plan.head) for run in runs], contexts)
+    return [
+        network.run_head(own, run.plan, context, patches=patches)
+        for own, run, context in zip(features, runs, contexts, strict=True)
+    ]
+
+
+def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Features]:
+    """Images to what the head reads, for each sub-network."""
+    progress = [_Progress(run) for run in runs]
+    layers = network.all_layers()
+    last_norm = max(
+        (
+            number
+            for number, layer in enumerate(layers.values())
+            if has_batch_norm(layer, in_training=True)
+        ),
+        default=-1,
+    )
+    for number, (name, layer) in enumerate(layers.items()):
+        users = [own for own in progress if name in own.nodes]
         done = run_shares(
             network.run_layer,
             layer,
-            [tensors[index] for index in users],
-            [sizes_of[index][layer] for index in users],
-            [runs[index].context for index in users],
-            apart=number <= apart,
+            [own.take(name) for own in users],
+            [own.nodes[name].plan for own in users],
+            [own.context for own in users],
+            apart=number <= last_norm,
         )
-        for index, tensor in zip(users, done, strict=True):
-            tensors[index] = tensor
-    return [run._replace(x=x) for run, x in zip(runs, tensors, strict=True)]
+        for own, x in zip(users, done, strict=True):
+            own.outputs[name] = x
+    return [
+        tuple(own.outputs[name] for name in run.plan.head_reads)
+        for own, run in zip(progress, runs, strict=True)
+    ]
 
 
 def run_shares(
     call: Call,
     layer: ElasticModule[Any],
-    tensors: Sequence[Tensor],
+    shares: Sequence[Sequence[Tensor]],
     sizes: Sequence[Any],
     contexts: Sequence[Context],
     *,
     apart: bool,
 ) -> list[Tensor]:
-    """One layer on several shares of a batch, each at its own sizes; those alike as one batch.
+    """One layer on several shares of a batch, each at its own sizes; equal sizes as one batch.
 
     Args:
-        call: Calls the layer with a tensor, sizes and context.
+        call: Calls the layer with its inputs, sizes and context.
         layer: The layer.
-        tensors: What each share is now.
+        shares: The inputs of each share.
         sizes: Of each share.
         contexts: Of each share.
-        apart: Whether shares that are alike run one after the other all the same.
+        apart: Whether shares of equal sizes run one after the other all the same.
     """
     contexts = _taken(layer, sizes, contexts)
-    shapes = [tensor.shape[1:] for tensor in tensors]
-    alone = [[place] for place in range(len(tensors))]
-    found = list(tensors)
-    for group in alone if apart else _alike(sizes, contexts, shapes):
-        shares = [tensors[place] for place in group]
-        x = torch.cat(shares) if len(shares) > 1 else shares[0]
-        x = call(layer, x, sizes[group[0]], contexts[group[0]])
-        lengths = [len(share) for share in shares]
-        done = x.split_with_sizes(lengths) if len(shares) > 1 else [x]
-        for place, tensor in zip(group, done, strict=True):
-            found[place] = tensor
-    return found
+    alone = [[index] for index in range(len(shares))]
+    found: dict[int, Tensor] = {}
+    for group in alone if apart else _equal(sizes, contexts, shares):
+        inputs = [
+            torch.cat(parts) if len(parts) > 1 else parts[0]
+            for parts in zip(*(shares[index] for index in group), strict=True)
+        ]
+        x = call(layer, inputs, sizes[group[0]], contexts[group[0]])
+        lengths = [len(shares[index][0]) for index in group]
+        done = x.split_with_sizes(lengths) if len(group) > 1 else [x]
+        found.update(zip(group, done, strict=True))
+    return [found[index] for index in range(len(shares))]
 
 
-def run_heads(network: ElasticTransformer, runs: Sequence[Run]) -> list[HeadOutputs]:
-    """Images to what each classifier says, for each sub-network."""
-    done = _with_heads(network, run_features(network, runs))
-    return [network.heads_of(run.x, run.plan, run.context) for run in done]
-
-
-def run(network: ElasticTransformer, runs: Sequence[Run]) -> list[Tensor]:
-    """Images to logits (B, num_classes), for each sub-network."""
-    done = _with_heads(network, run_features(network, runs))
-    return [network.run_classifier(run.x, run.plan.head, run.context) for run in done]
-
-
-def has_own_statistics(layer: ElasticModule[Any]) -> bool:
-    """Whether the layer normalises each share of a batch by itself."""
-    norms = (module for module in layer.modules() if isinstance(module, ElasticBatchNorm))
-    return any(norm.training for norm in norms)
-
-
-def _alike(
-    sizes: Sequence[Any], contexts: Sequence[Context], shapes: Sequence[torch.Size]
+def _equal(
+    sizes: Sequence[Any], contexts: Sequence[Context], shares: Sequence[Sequence[Tensor]]
 ) -> list[list[int]]:
-    """Which calls of a layer can be one: their positions."""
+    """Which calls of a layer can be one: their indices."""
     groups: dict[Any, list[int]] = {}
-    for place, (own, context, shape) in enumerate(zip(sizes, contexts, shapes, strict=True)):
-        key = own, context.alignment, id(context.statistics), shape
-        groups.setdefault(key, []).append(place)
+    for index, (own, context, inputs) in enumerate(zip(sizes, contexts, shares, strict=True)):
+        shapes = tuple(x.shape[1:] for x in inputs)
+        key = own, context.alignment, id(context.statistics), shapes
+        groups.setdefault(key, []).append(index)
     return list(groups.values())
-
-
-def _with_heads(network: ElasticTransformer, runs: list[Run]) -> list[Run]:
-    contexts = [run.context for run in runs]
-    for head in network.classifiers():
-        contexts = _taken(head, [network.classifier_sizes(run.plan.head) for run in runs], contexts)
-    return [run._replace(context=context) for run, context in zip(runs, contexts, strict=True)]
 
 
 def _taken(

@@ -37,7 +37,7 @@ def describe_model(
     """
     if (network.plan, network.global_pool) != (
         network.space.plan(network.architecture).renumbered(),
-        network.plan.head.pool,
+        getattr(network.plan.head, "pool", ""),
     ):
         raise ConfigError(
             f"the network is no whole architecture of space {network.space.name} any more "

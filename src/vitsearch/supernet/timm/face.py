@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitsearch.elastic.base import PLAIN
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.network import ElasticTransformer
@@ -82,10 +82,24 @@ class TimmNetwork(FeatureNetwork):
             in_chans=self.in_chans,
             num_classes=self.num_classes,
             first_conv=next(convolutions).rpartition(".")[0],
-            classifiers=["head", "head_dist"] if self.plan.head.distillation else ["head"],
+            classifiers=["head", "head_dist"] if self.head_plan.distillation else ["head"],
         )
 
     # The head
+
+    @property
+    def head_plan(self) -> ClassifierPlan:
+        """The sizes of the classifiers.
+
+        Raises:
+            ConfigError: The network has a head of another kind.
+        """
+        if not isinstance(self.plan.head, ClassifierPlan):
+            raise ConfigError(
+                f"this network has no classifier but a {type(self.plan.head).__name__}: timm's "
+                f"pooling and classifiers do not apply to it"
+            )
+        return self.plan.head
 
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, C) to logits (B, num_classes), or to features (B, C).
@@ -95,12 +109,12 @@ class TimmNetwork(FeatureNetwork):
         if pre_logits:
             return self.head_drop(self.pool(tokens))  # type: ignore[no-any-return]
         if self.global_pool:
-            return self.run_classifier(tokens, self.plan.head)
-        return self._classify(self.head, tokens, self.plan.head, PLAIN)
+            return self.run_head((tokens,), self.plan).answer
+        return self.classify(self.head, tokens, self.head_plan)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Tokens (B, N, C) to (B, C); without pooling as they are."""
-        return self.run_pool(tokens, self.plan.head) if self.global_pool else tokens
+        return self.run_pool(tokens, self.head_plan) if self.global_pool else tokens
 
     def get_classifier(self) -> nn.Module:
         """The classifier; an identity if there is none."""
@@ -124,7 +138,7 @@ class TimmNetwork(FeatureNetwork):
         self.num_classes = self.pretrained_cfg["num_classes"] = num_classes
         self.class_names = None
         self.head = self.make_classifier()
-        self.head_dist = self.make_classifier() if self.plan.head.distillation else None
+        self.head_dist = self.make_classifier() if self.head_plan.distillation else None
         self.head_patch = None if self.head_patch is None else self.make_classifier()
         self.to(device=reference.device, dtype=reference.dtype)
 
@@ -132,7 +146,7 @@ class TimmNetwork(FeatureNetwork):
         if global_pool not in POOLS:
             legal = ", ".join(map(repr, POOLS))
             raise ConfigError(f"global_pool={global_pool!r} is not one of {legal}")
-        if not global_pool and num_classes and self.plan.head.distillation:
+        if not global_pool and num_classes and self.head_plan.distillation:
             raise ConfigError("global_pool='' leaves no token for the distillation classifier")
         if global_pool:
             self._become(repooled(self.space, global_pool))

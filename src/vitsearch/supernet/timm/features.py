@@ -17,18 +17,16 @@ from torch import Tensor
 from vitsearch.elastic import ElasticModule
 from vitsearch.elastic.base import PLAIN, Context
 from vitsearch.errors import ConfigError
-from vitsearch.spaces.plan import Plan
+from vitsearch.spaces.plan import Node, Plan
 from vitsearch.supernet.network import ElasticTransformer
 
 FORMATS = ("NCHW", "NLC")
-Point = tuple[int, int]
-"""A stage, and how many of its blocks have run."""
 
 
-class NoNorm(ElasticModule[int]):
+class NoNorm(ElasticModule[Any]):
     """In place of a final norm that was cut off."""
 
-    def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
+    def forward(self, x: Tensor, sizes: Any, context: Context = PLAIN) -> Tensor:
         """The tokens as they are."""
         return x
 
@@ -45,25 +43,28 @@ class FeatureNetwork(ElasticTransformer):
     features_by_block: bool
 
     @property
-    def feature_points(self) -> list[Point]:
-        """Where the features of each index are."""
-        stages = self.plan.stages
+    def feature_points(self) -> list[int]:
+        """How many nodes have run where the features of each index are."""
+        own = [(number, node) for number, node in enumerate(self.plan.nodes, start=1)]
         if self.features_by_block:
-            return [(0, done) for done in range(1, len(stages[0].blocks) + 1)]
-        return [(index, len(stage.blocks)) for index, stage in enumerate(stages)]
+            return [number for number, node in own if node.slot is not None]
+        ends = {0: 1} | {node.stage: number for number, node in own if node.stage is not None}
+        return [
+            max(end for stage, end in ends.items() if stage <= index)
+            for index in range(len(self.plan.stages))
+        ]
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
         """For each index its channels, its stride in pixels (`reduction`) and its module."""
         found = []
-        for stage, done in self.feature_points:
-            plan = self.plan.stages[stage]
-            block = f".blocks.{done - 1}" if self.features_by_block else ""
+        for index, point in enumerate(self.feature_points):
+            node = self.plan.nodes[point - 1]
             found.append(
                 {
-                    "num_chs": plan.embed_dim,
-                    "reduction": self.plan.image_size // plan.grid[0],
-                    "module": f"stages.{stage}{block}",
+                    "num_chs": node.shape.embed_dim,
+                    "reduction": self.plan.image_size // node.shape.grid[0],
+                    "module": node.name if self.features_by_block else f"stages.{index}",
                 }
             )
         return found
@@ -101,20 +102,20 @@ class FeatureNetwork(ElasticTransformer):
             raise ConfigError(f"output_fmt={output_fmt} is none of {', '.join(FORMATS)}")
         points = self.feature_points
         taken, last = self._taken(indices)
-        wanted = {points[index] for index in taken}
-        noted: list[Tensor] = []
+        wanted = [self.plan.nodes[points[index] - 1].name for index in sorted(set(taken))]
+        found: dict[str, Any] = {}
 
-        def note(stage: int, done: int, tokens: Tensor) -> None:
-            if (stage, done) in wanted:
-                noted.append(self._normed(tokens) if norm else tokens)
+        def note(node: Node, tokens: Tensor) -> None:
+            if node.name in wanted:
+                own = self._normed(tokens) if norm else tokens
+                found[node.name] = self._as_feature(
+                    own, node.shape.grid, output_fmt, return_prefix_tokens
+                )
 
-        plan = shortened(self.plan, points[last]) if stop_early else self.plan
-        tokens = self.run_blocks(x, plan, note=note)
-        in_order = sorted(wanted)
-        features = [
-            self._as_feature(tokens, self.plan.stages[stage].grid, output_fmt, return_prefix_tokens)
-            for (stage, _), tokens in zip(in_order, noted, strict=True)
-        ]
+        end = points[last] if stop_early else self._end
+        plan = self.plan.until(end)
+        tokens = self.run_nodes(x, plan, note=note)[plan.head_reads[0]]
+        features = [found[name] for name in wanted]
         return features if intermediates_only else (self._normed(tokens), features)
 
     def get_intermediate_layers(
@@ -164,10 +165,10 @@ class FeatureNetwork(ElasticTransformer):
             ConfigError: An index is not legal.
         """
         taken, last = self._taken(indices)
-        self.plan = shortened(self.plan, self.feature_points[last])
-        self.stages = self.stages[: len(self.plan.stages)]
+        self.plan = self._shortened(self.feature_points[last])
+        self.stages: Any = self.stages[: len(self.plan.stages)]
         end = self.plan.stages[-1]
-        self.stages[-1].blocks = self.stages[-1].blocks[: len(end.blocks)]  # type: ignore[index]
+        self.stages[-1].blocks = self.stages[-1].blocks[: len(end.blocks)]
         if prune_norm or end.embed_dim != self.plan.head.embed_dim:
             self.norm = NoNorm()
         self.num_features = end.embed_dim
@@ -188,8 +189,10 @@ class FeatureNetwork(ElasticTransformer):
         return list(found), int(last)
 
     def _normed(self, tokens: Tensor) -> Tensor:
-        width = self.plan.head.embed_dim
-        return self.norm(tokens, width) if tokens.shape[-1] == width else tokens
+        if self._end == len(self.plan.nodes):
+            return tokens
+        plan = self.plan.nodes[-1].plan
+        return self.norm(tokens, plan) if tokens.shape[-1] == plan.embed_dim else tokens
 
     def _as_feature(
         self, tokens: Tensor, grid: tuple[int, int], output_fmt: str, with_prefix: bool
@@ -200,9 +203,21 @@ class FeatureNetwork(ElasticTransformer):
             patches = patches.transpose(1, 2).reshape(patches.shape[0], -1, *grid)
         return (patches, tokens[:, :prefix]) if with_prefix else patches
 
+    @property
+    def _end(self) -> int:
+        """How many nodes there are in front of the final norm."""
+        nodes = self.plan.nodes
+        return len(nodes) - (nodes[-1].name == "norm")
 
-def shortened(plan: Plan, end: Point) -> Plan:
-    """The plan up to a point; its head stays."""
-    stage, done = end
-    last = replace(plan.stages[stage], blocks=plan.stages[stage].blocks[:done])
-    return replace(plan, stages=(*plan.stages[:stage], last))
+    def _shortened(self, end: int) -> Plan:
+        """The plan up to a point; final norm and head stay."""
+        short = self.plan.until(end)
+        norms = tuple(
+            replace(norm, reads=short.head_reads) for norm in self.plan.nodes[self._end :]
+        )
+        stages = short.nodes[-1].stage
+        shapes = self.plan.stage_shapes[: 1 + (stages or 0)]
+        reads = (norms or short.nodes)[-1].name
+        return replace(
+            self.plan, nodes=(*short.nodes, *norms), stage_shapes=shapes, head_reads=(reads,)
+        )

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost
-from vitsearch.spaces.parts.base import TokenContext, Values
+from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.parts.base import Values
 from vitsearch.spaces.plan import PiecePlan
 
 if TYPE_CHECKING:
+    from vitsearch.spaces.bodies.stage import Stage
     from vitsearch.spaces.space import SearchSpace
-    from vitsearch.spaces.stage import Stage
 
 Key = tuple[object, ...]
 State = tuple[tuple[str, Value | None], ...]
@@ -33,14 +34,12 @@ class SlotOption:
     Attributes:
         values: By the choices' names below the slot.
         present: Whether the slot then has a block.
-        mixer: The values of the mixer's choices.
-        mlp: The values of the MLP's choices.
+        pieces: The values of the choices of each piece of the block, by role.
     """
 
     values: dict[str, Value | None]
     present: bool
-    mixer: tuple[Value | None, ...]
-    mlp: tuple[Value | None, ...]
+    pieces: dict[str, tuple[Value | None, ...]]
 
 
 class Slot:
@@ -85,16 +84,17 @@ class Slot:
         found = []
         keep = self.stage.keep_name(self.index)
         within = self.stage.within_depth(self.index, known)
-        mixer = [choice.name for choice in self.stage.mixer.choices()]
-        mlp = [choice.name for choice in self.stage.mlp.choices()]
+        names = {
+            role: [choice.name for choice in part.choices()]
+            for role, part in self.stage.block.pieces().items()
+        }
         for full in assignments(self.choices, known):
             values = {name[self.start :]: value for name, value in full.items()}
             found.append(
                 SlotOption(
                     values,
                     within and (keep is None or bool(full[keep])),
-                    tuple([values[name] for name in mixer]),
-                    tuple([values[name] for name in mlp]),
+                    {role: tuple([values[name] for name in own]) for role, own in names.items()},
                 )
             )
         return found
@@ -129,38 +129,25 @@ class SlotTable:
         own = {f"{prefix}.{name}": value for name, value in option.values.items()}
         return tuple(item for item in (*state, *own.items()) if item[0] in later)
 
-    def mixer(
-        self, stage: Stage, values: tuple[Value | None, ...], tokens: TokenContext
+    def piece(
+        self, stage: Stage, role: str, values: tuple[Value | None, ...], shape: Shape
     ) -> tuple[PiecePlan, Cost]:
-        """The plan and the cost of a mixer with these values of its choices."""
-        return self._piece("mixer", stage, values, tokens)
-
-    def mlp(
-        self, stage: Stage, values: tuple[Value | None, ...], tokens: TokenContext
-    ) -> tuple[PiecePlan, Cost]:
-        """The plan and the cost of an MLP with these values of its choices."""
-        return self._piece("mlp", stage, values, tokens)
-
-    def _piece(
-        self, role: str, stage: Stage, values: tuple[Value | None, ...], tokens: TokenContext
-    ) -> tuple[PiecePlan, Cost]:
-        key = (role, stage.index, values, tokens)
+        """The plan and the cost of a piece of a block with these values of its choices."""
+        key = (role, stage.index, values, shape)
         found = self._pieces.get(key)
         if found is None:
-            part = stage.mixer if role == "mixer" else stage.mlp
+            part = stage.block.pieces()[role]
             names = [choice.name for choice in part.choices()]
-            plan = part.plan(dict(zip(names, values, strict=True)), tokens)
+            plan = part.plan(dict(zip(names, values, strict=True)), shape)
             found = self._pieces[key] = (plan, plan.cost())
         return found
 
-    def block_cost(self, stage: Stage, option: SlotOption, tokens: TokenContext) -> Cost:
+    def block_cost(self, stage: Stage, option: SlotOption, shape: Shape) -> Cost:
         """What a slot costs with an option."""
         if not option.present:
             return Cost()
-        norms = Cost(0, 4 * tokens.embed_dim)
-        _, mixer = self.mixer(stage, option.mixer, tokens)
-        _, mlp = self.mlp(stage, option.mlp, tokens)
-        return mixer + mlp + norms
+        pieces = (self.piece(stage, *item, shape)[1] for item in option.pieces.items())
+        return sum(pieces, stage.block.own_cost(shape))
 
     def walk(self, stage: Stage, shared: Values) -> Iterator[tuple[Slot, Key, list[SlotOption]]]:
         """Every list of options that the slots of a stage can have after the shared choices."""

@@ -10,17 +10,16 @@ from typing import Any
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Condition
+from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.parts.base import (
-    MIXERS,
-    MLPS,
+    BLOCKS,
     TRANSITIONS,
-    BlockPart,
+    BlockKind,
     StageContext,
-    TokenContext,
     TransitionPart,
     Values,
 )
-from vitsearch.spaces.plan import BlockPlan
+from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import Settings
 
 
@@ -40,10 +39,8 @@ class Stage:
         depths: Options for the number of blocks; empty if all are there.
         depth_weights: Sampling frequency of each; `None` for uniform.
         skippable: Slots that may be empty, from 0.
-        norm_eps: Of the blocks' LayerNorms.
         transition: What leads here from the stage before; `None` in the first.
-        mixer: What mixes tokens.
-        mlp: What mixes channels.
+        block: The kind of its blocks.
     """
 
     index: int
@@ -52,10 +49,8 @@ class Stage:
     depths: tuple[int, ...]
     depth_weights: tuple[float, ...] | None
     skippable: tuple[int, ...]
-    norm_eps: float
     transition: TransitionPart | None
-    mixer: BlockPart
-    mlp: BlockPart
+    block: BlockKind
 
     @property
     def prefix(self) -> str:
@@ -96,8 +91,7 @@ class Stage:
             chain = () if before is None else (Condition(before, (True,)),)
             own.append(Choice(name=keep, options=(False, True), active_when=chain, otherwise=False))
             present.append(Condition(keep, (True,)))
-        parts = (*self.mixer.choices(), *self.mlp.choices())
-        return (*own, *(choice.under(prefix, also=present) for choice in parts))
+        return (*own, *(choice.under(prefix, also=present) for choice in self.block.choices()))
 
     def within_depth(self, slot: int, values: Values) -> bool:
         """Whether the stage is deep enough for a slot."""
@@ -108,15 +102,11 @@ class Stage:
         keep = self.keep_name(slot)
         return self.within_depth(slot, values) and (keep is None or bool(values[keep]))
 
-    def block_plan(self, slot: int, values: Values, tokens: TokenContext) -> BlockPlan:
+    def block_plan(self, slot: int, values: Values, shape: Shape) -> PiecePlan:
         """The sizes of one slot that has a block, from the values of all choices."""
-        return BlockPlan(
-            slot=slot,
-            embed_dim=tokens.embed_dim,
-            norm_eps=self.norm_eps,
-            mixer=self.mixer.plan(self._relative(self.mixer, slot, values), tokens),
-            mlp=self.mlp.plan(self._relative(self.mlp, slot, values), tokens),
-        )
+        prefix = self.block_prefix(slot)
+        own = {c.name: values[f"{prefix}.{c.name}"] for c in self.block.choices()}
+        return self.block.plan(own, shape)
 
     def transition_values(self, values: Values) -> Values:
         """The values of the transition's choices, by their short names."""
@@ -124,11 +114,6 @@ class Stage:
             return {}
         below = f"{self.prefix}.transition"
         return {c.name: values[f"{below}.{c.name}"] for c in self.transition.choices()}
-
-    def _relative(self, part: BlockPart, slot: int, values: Values) -> Values:
-        """The values of a part's choices, by their short names."""
-        prefix = self.block_prefix(slot)
-        return {c.name: values[f"{prefix}.{c.name}"] for c in part.choices()}
 
 
 def build_stages(
@@ -148,6 +133,7 @@ def build_stages(
             num_stages=count,
             embed_dims=own.integers("embed_dims"),
             patch_sizes=patch_sizes,
+            config=settings,
         )
         num_blocks = own.integer("num_blocks")
         depths, depth_weights = _depths(own, num_blocks)
@@ -166,10 +152,8 @@ def build_stages(
                 depths=depths,
                 depth_weights=depth_weights,
                 skippable=skippable,
-                norm_eps=own.number("norm_eps", 1e-6),
                 transition=TRANSITIONS.build(transition, context) if index else None,
-                mixer=MIXERS.build(settings.get("mixer"), context),
-                mlp=MLPS.build(settings.get("mlp"), context),
+                block=BLOCKS.build(settings.get("block") or {"kind": "transformer"}, context),
             )
         )
     _check_widths(stages)

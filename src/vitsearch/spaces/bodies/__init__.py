@@ -1,0 +1,6 @@
+"""Bodies: what makes the nodes of a network out of its settings."""
+
+from vitsearch.spaces.bodies import stages as stages  # registers the body
+from vitsearch.spaces.bodies.base import Body
+
+__all__ = ["Body"]

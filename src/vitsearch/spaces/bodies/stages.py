@@ -1,0 +1,212 @@
+"""The body `stages`: a stem, stages of blocks with transitions between them, a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from vitsearch.errors import SpaceError
+from vitsearch.spaces.bodies.stage import Stage, build_stages
+from vitsearch.spaces.choice import Choice
+from vitsearch.spaces.flow import Map, Shape, Tokens
+from vitsearch.spaces.parts.base import (
+    BODIES,
+    HEADS,
+    STEMS,
+    HeadPart,
+    StageContext,
+    StemPart,
+    Values,
+)
+from vitsearch.spaces.plan import IMAGE, Node, PiecePlan, Plan
+from vitsearch.spaces.settings import Settings
+
+_WORDS = {Tokens: "tokens", Map: "a map"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """A chain: every node reads the one before it.
+
+    Attributes:
+        image_size: Side of the square input, pixels.
+        in_chans: Channels of the input.
+        stem: Image to tokens, or to a map.
+        stages: Runs of blocks.
+        head: What answers.
+    """
+
+    image_size: int
+    in_chans: int
+    stem: StemPart
+    stages: tuple[Stage, ...]
+    head: HeadPart
+
+    def shared_choices(self) -> tuple[Choice, ...]:
+        """The stem's, each stage's own, the head's."""
+        return (
+            *(choice.under("stem") for choice in self.stem.choices()),
+            *(choice for stage in self.stages for choice in stage.own_choices()),
+            *(choice.under("head") for choice in self.head.choices()),
+        )
+
+    def check(self, values: Values) -> None:
+        """Refuse patches and stages that do not fit the image."""
+        self.shapes(values)
+
+    def shapes(self, values: Values) -> tuple[Shape, ...]:
+        """What flows in each stage."""
+        grid = self.stem.grid(_under("stem", self.stem.choices(), values), self.image_size)
+        found: list[Shape] = []
+        for stage in self.stages:
+            if stage.transition is not None:
+                grid = stage.transition.grid(stage.transition_values(values), grid)
+            width = int(values[f"{stage.prefix}.embed_dim"] or 0)
+            if stage.block.flow is Map:
+                found.append(Map(embed_dim=width, grid=grid))
+            else:
+                prefix = self.head.num_prefix_tokens
+                found.append(Tokens(embed_dim=width, grid=grid, num_prefix_tokens=prefix))
+        return tuple(found)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Stem, transitions and blocks, the head's nodes."""
+        found = ["stem"]
+        for stage in self.stages:
+            if stage.transition is not None:
+                found.append(f"{stage.prefix}.transition")
+            found += [stage.block_prefix(slot) for slot in range(stage.num_blocks)]
+        return (*found, *self.head.node_names)
+
+    def frame(self, values: Values) -> Plan:
+        """The plan without its blocks."""
+        return self._plan(values, blocks=False)
+
+    def plan(self, values: Values) -> Plan:
+        """All nodes of an architecture."""
+        return self._plan(values, blocks=True)
+
+    def _plan(self, values: Values, *, blocks: bool) -> Plan:
+        shapes = self.shapes(values)
+        nodes, ends = self._nodes(values, shapes, blocks=blocks)
+        own = self.head.nodes(ends)
+        seen = (*ends, *own)
+        return Plan(
+            image_size=self.image_size,
+            in_chans=self.in_chans,
+            nodes=(*nodes, *own),
+            stage_shapes=shapes,
+            head=self.head.plan(_under("head", self.head.choices(), values), seen),
+            head_reads=self.head.reads(seen),
+        )
+
+    def _nodes(
+        self, values: Values, shapes: tuple[Shape, ...], *, blocks: bool
+    ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        """The nodes of the body, and the last one of each stage."""
+        stem = Node(
+            name="stem", plan=self._stem_plan(values, shapes[0]), reads=(IMAGE,), shape=shapes[0]
+        )
+        nodes, ends, last = [stem], [], stem
+        for stage, shape in zip(self.stages, shapes, strict=True):
+            index = stage.index
+            if stage.transition is not None:
+                own = stage.transition.plan(
+                    stage.transition_values(values), shapes[index - 1], shape
+                )
+                last = Node(
+                    name=f"{stage.prefix}.transition",
+                    plan=own,
+                    reads=(last.name,),
+                    shape=shape,
+                    stage=index,
+                )
+                nodes.append(last)
+            for slot in range(stage.num_blocks if blocks else 0):
+                if stage.is_present(slot, values):
+                    last = Node(
+                        name=stage.block_prefix(slot),
+                        plan=stage.block_plan(slot, values, shape),
+                        reads=(last.name,),
+                        shape=shape,
+                        stage=index,
+                        slot=slot,
+                    )
+                    nodes.append(last)
+            ends.append(last)
+        return tuple(nodes), tuple(ends)
+
+    def _stem_plan(self, values: Values, shape: Shape) -> PiecePlan:
+        plan: PiecePlan = self.stem.plan(
+            _under("stem", self.stem.choices(), values),
+            image_size=self.image_size,
+            in_chans=self.in_chans,
+            embed_dim=shape.embed_dim,
+            num_prefix_tokens=shape.num_prefix_tokens,
+        )
+        return plan
+
+
+def _under(path: str, choices: tuple[Choice, ...], values: Values) -> Values:
+    """The values of a part's choices, by their short names."""
+    return {choice.name: values[f"{path}.{choice.name}"] for choice in choices}
+
+
+@BODIES.register("stages")
+def _stages(settings: Settings, context: StageContext) -> Stages:
+    config = context.config
+    own = Settings(config, "space")
+    patch_sizes = own.integers("patch_sizes") if own.has("patch_sizes") else ()
+    image_size, in_chans = own.integer("image_size"), own.integer("in_chans", 3)
+    stages = build_stages(config, patch_sizes)
+    first = StageContext(
+        index=0,
+        num_stages=len(stages),
+        embed_dims=stages[0].embed_dims,
+        patch_sizes=patch_sizes,
+        config=config,
+    )
+    stem = STEMS.build(config.get("stem"), first)
+    body = Stages(
+        image_size=image_size,
+        in_chans=in_chans,
+        stem=stem,
+        stages=stages,
+        head=HEADS.build(_classifier(config.get("head", {})), first),
+    )
+    _check_flow(body)
+    return body
+
+
+def _classifier(section: Any) -> Any:
+    """A head is one of classifiers unless its section says another kind."""
+    return {"kind": "classifier", **section} if isinstance(section, Mapping) else section
+
+
+def _check_flow(body: Stages) -> None:
+    """Refuse parts that do not take what the part before them gives.
+
+    Raises:
+        SpaceError: Names both.
+    """
+    steps: list[tuple[str, type, type]] = [("the stem", Tokens, _flow(body.stem, "gives"))]
+    for stage in body.stages:
+        if stage.transition is not None:
+            takes, gives = _flow(stage.transition, "takes"), _flow(stage.transition, "gives")
+            steps.append((f"the transition to stage {stage.index}", takes, gives))
+        steps.append((f"stage {stage.index}", stage.block.flow, stage.block.flow))
+    steps.append(("the head", body.head.takes, body.head.takes))
+    for (before, _, given), (after, taken, _) in pairwise(steps):
+        if given is not taken:
+            raise SpaceError(
+                f"{before} gives {_WORDS[given]}, but {after} takes {_WORDS[taken]}; choose a "
+                f"space/transition that leads from one to the other, or other parts"
+            )
+
+
+def _flow(part: object, name: str) -> type:
+    found: type = getattr(part, name, Tokens)
+    return found

@@ -1,0 +1,82 @@
+"""The pre-norm transformer block: any mixer, any MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Tokens
+from vitsearch.spaces.parts.base import BLOCKS, MIXERS, MLPS, BlockKind, BlockPart, StageContext
+from vitsearch.spaces.plan import PiecePlan
+from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.words import words_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan:
+    """A pre-norm block: x + mixer(norm1(x)), then x + mlp(norm2(x)), on (B, N, C).
+
+    Attributes:
+        embed_dim: C.
+        norm_eps: Of both LayerNorms.
+        mixer: What mixes tokens.
+        mlp: What mixes channels.
+    """
+
+    embed_dim: int
+    norm_eps: float
+    mixer: PiecePlan
+    mlp: PiecePlan
+
+    def cost(self) -> Cost:
+        """Mixer, MLP and two LayerNorms."""
+        return self.mixer.cost() + self.mlp.cost() + norms_cost(self.embed_dim)
+
+    def words(self, *, short: bool = False) -> str:
+        """The mixer, and how wide the MLP is."""
+        hidden = getattr(self.mlp, "hidden_dim", None)
+        ratio = "" if hidden is None else f", MLP x{hidden / self.embed_dim:.3g}"
+        return f"{words_of(self.mixer, short=short)}{ratio}"
+
+
+def norms_cost(embed_dim: int) -> Cost:
+    """Both LayerNorms of a block."""
+    return Cost(0, 4 * embed_dim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerBlock(BlockKind):
+    """A mixer and an MLP, each behind a LayerNorm and beside a shortcut.
+
+    Attributes:
+        norm_eps: Of the LayerNorms.
+        mixer: What mixes tokens.
+        mlp: What mixes channels.
+    """
+
+    norm_eps: float
+    mixer: BlockPart
+    mlp: BlockPart
+
+    def pieces(self) -> Mapping[str, BlockPart]:
+        """Mixer and MLP."""
+        return {"mixer": self.mixer, "mlp": self.mlp}
+
+    def assemble(self, pieces: Mapping[str, PiecePlan], tokens: Tokens) -> BlockPlan:
+        """Both in a block."""
+        return BlockPlan(embed_dim=tokens.embed_dim, norm_eps=self.norm_eps, **pieces)
+
+    def own_cost(self, tokens: Tokens) -> Cost:
+        """The LayerNorms."""
+        return norms_cost(tokens.embed_dim)
+
+
+@BLOCKS.register("transformer")
+def _transformer(settings: Settings, context: StageContext) -> TransformerBlock:
+    own = Settings(context.config, "space", stage=context.index, num_stages=context.num_stages)
+    return TransformerBlock(
+        norm_eps=own.number("norm_eps", 1e-6),
+        mixer=MIXERS.build(context.config.get("mixer"), context),
+        mlp=MLPS.build(context.config.get("mlp"), context),
+    )

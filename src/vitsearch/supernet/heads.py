@@ -1,0 +1,169 @@
+"""What answers: the classifiers, which stand at the root of a network, and heads of other kinds.
+
+A head of another kind is a module of its own under the name `head`; see `head_for`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from vitsearch.elastic import Axis, Context, ElasticLinear, ElasticModule, LinearSizes
+from vitsearch.elastic.base import PLAIN
+from vitsearch.spaces.parts import ClassifierPlan
+from vitsearch.spaces.plan import HeadPlan, Plan
+
+Features = tuple[Tensor, ...]
+"""What a head sees: the outputs of the nodes that it reads."""
+
+Classify = Callable[[ElasticLinear, Tensor], Tensor]
+HeadMaker = Callable[[Sequence[Any], int], ElasticModule[Any]]
+_MAKERS: dict[type, HeadMaker] = {}
+
+
+class HeadOutputs(NamedTuple):
+    """What the classifiers say of a batch.
+
+    Attributes:
+        logits: (B, num_classes) of the pooled tokens; what another kind of head returns.
+        distillation: (B, num_classes) of the distillation token; `None` without one.
+        patches: (B, patches, num_classes) of every patch token, row by row; `None` without a patch
+            head, or where nobody asked.
+        grid: Rows and columns of the patch tokens.
+    """
+
+    logits: Tensor
+    distillation: Tensor | None
+    patches: Tensor | None
+    grid: tuple[int, int]
+
+    @property
+    def answer(self) -> Tensor:
+        """(B, num_classes): what the network says; the mean where it has two classifiers."""
+        if self.distillation is None:
+            return self.logits
+        return (self.logits + self.distillation) / 2
+
+
+def head_for(plan_class: type) -> Callable[[HeadMaker], HeadMaker]:
+    """Decorator: this function makes the head for plans of `plan_class` and a number of classes.
+
+    What it makes is called with the outputs of the nodes that the plan's part reads, its sizes and
+    the context.
+    """
+
+    def add(maker: HeadMaker) -> HeadMaker:
+        assert plan_class not in _MAKERS, plan_class
+        _MAKERS[plan_class] = maker
+        return maker
+
+    return add
+
+
+class NetworkWithHead(nn.Module):
+    """Classifiers at the root of a network, under timm's names; or one head of another kind.
+
+    With 0 classes there is no classifier, and what would be classified is the answer.
+
+    Attributes:
+        num_classes: Outputs of a classifier; 0 for none.
+        num_features: Largest width of what is classified.
+        head: Of the pooled tokens, or the head of another kind.
+        head_dist: Of the distillation token (DeiT, section 4).
+        head_patch: Of every patch token, for training.
+    """
+
+    num_classes: int
+
+    def make_heads(self, heads: Sequence[HeadPlan], *, patch_head: bool) -> None:
+        """Make what serves all of these plans, which are of one class."""
+        self._features = Axis([head.embed_dim for head in heads])
+        self.num_features = self._features.size
+        self.head_drop: nn.Module = nn.Identity()
+        self.head: ElasticModule[Any] | None
+        self.head_dist: ElasticLinear | None = None
+        self.head_patch: ElasticLinear | None = None
+        first = heads[0]
+        if not isinstance(first, ClassifierPlan):
+            assert type(first) in _MAKERS, f"no head is registered for {type(first).__name__}"
+            self.head = _MAKERS[type(first)](heads, self.num_classes)
+            return
+        self.head = self.make_classifier()
+        self.head_dist = self.make_classifier() if first.distillation else None
+        self.head_patch = self.make_classifier() if patch_head else None
+
+    def make_classifier(self) -> ElasticLinear | None:
+        """A fresh linear classifier; `None` for 0 classes."""
+        return ElasticLinear(self._features, self.num_classes) if self.num_classes else None
+
+    def run_head(
+        self,
+        features: Features,
+        plan: Plan,
+        context: Context = PLAIN,
+        *,
+        patches: bool = False,
+        classify: Classify | None = None,
+    ) -> HeadOutputs:
+        """What the head says.
+
+        Args:
+            features: The outputs of the nodes that it reads, such as normalised tokens (B, N, C).
+            plan: The sizes of the network.
+            context: What the call carries besides sizes.
+            patches: Whether to ask the patch head, too.
+            classify: Calls a classifier; by default at the sizes of the plan.
+        """
+        head = plan.head
+        if not isinstance(head, ClassifierPlan):
+            assert self.head is not None
+            return HeadOutputs(self.head(*features, head, context), None, None, (0, 0))
+        (tokens,) = features
+        prefix = head.num_prefix_tokens
+
+        def said(by: ElasticModule[Any] | None, seen: Tensor) -> Tensor:
+            return self.classify(by, seen, head, context, classify)
+
+        distilled = None if self.head_dist is None else said(self.head_dist, tokens[:, 1])
+        asked = patches and self.head_patch is not None
+        each = said(self.head_patch, tokens[:, prefix:]) if asked else None
+        logits = said(self.head, self.run_pool(tokens, head))
+        return HeadOutputs(logits, distilled, each, head.grid)
+
+    def run_pool(self, tokens: Tensor, plan: ClassifierPlan) -> Tensor:
+        """(B, N, C) to (B, C)."""
+        if plan.pool == "avg":
+            return tokens[:, plan.num_prefix_tokens :].mean(dim=1)
+        return tokens[:, 0]
+
+    def classify(
+        self,
+        head: ElasticModule[Any] | None,
+        features: Tensor,
+        plan: ClassifierPlan,
+        context: Context = PLAIN,
+        classify: Classify | None = None,
+    ) -> Tensor:
+        """Features (..., C) to logits (..., num_classes); as they are without a classifier."""
+        features = self.head_drop(features)
+        if head is None:
+            return features
+        if classify is not None:
+            assert isinstance(head, ElasticLinear)
+            return classify(head, features)
+        return head(features, self.head_sizes(plan), context)  # type: ignore[no-any-return]
+
+    def heads(self) -> Iterator[tuple[str, ElasticModule[Any]]]:
+        """Every classifier there is, those for training included, by its name."""
+        for name in ("head", "head_dist", "head_patch"):
+            head = getattr(self, name)
+            if head is not None:
+                yield name, head
+
+    def head_sizes(self, plan: HeadPlan) -> Any:
+        """The sizes of each classifier, or of the head of another kind."""
+        if isinstance(plan, ClassifierPlan):
+            return LinearSizes((plan.embed_dim,), (self.num_classes,))
+        return plan
