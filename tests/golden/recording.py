@@ -180,8 +180,8 @@ def draws(name: str) -> dict[str, list[str]]:
     if name == "vitas":  # the one that has identities
         samplers.append(IdentitySampler(identity_probability=0.5, sampler=UniformSampler(seed=2)))
     found = {type(sampler).__name__: list(_sampled(sampler, space)) for sampler in samplers}
-    few = {"seed": 2, "population": 5, "num_classes": NUM_CLASSES}
-    bred = {"generations": 3, "mutations": 2, "crossovers": 2}
+    few: dict[str, Any] = {"seed": 2, "population": 5, "num_classes": NUM_CLASSES}
+    bred: dict[str, Any] = {"generations": 3, "mutations": 2, "crossovers": 2}
     for searcher in (
         RandomSearcher(space, **few),
         EvolutionSearcher(space, **few, **bred),
@@ -220,6 +220,13 @@ def assert_same_history(found: list[dict[str, Any]], expected: list[dict[str, An
 
 def assert_close(found: float, expected: float, name: str) -> None:
     assert found == pytest.approx(expected, rel=OTHER_MACHINE), name
+
+
+def assert_same_logits(found: list[list[float]], expected: list[list[float]]) -> None:
+    tolerance = 1e-6 if is_same_machine() else OTHER_MACHINE
+    torch.testing.assert_close(
+        torch.tensor(found), torch.tensor(expected), rtol=tolerance, atol=tolerance
+    )
 
 
 def _cpu_name() -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,6 +12,7 @@ from tests.golden.recipes import CLASS_NAMES, RECIPES, SPACES
 from tests.golden.recording import (
     GOLDEN,
     assert_close,
+    assert_same_logits,
     every_space,
     fresh_supernet,
     hash_of,
@@ -24,10 +23,6 @@ from tests.golden.recording import (
     sizes_of,
     unpack,
 )
-
-
-def assert_equal(found: list[list[float]], expected: Any) -> None:
-    assert np.abs(np.array(found) - np.array(expected)).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -50,14 +45,14 @@ def test_names_and_shapes_in_every_space() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_model_folder_says_what_it_said(name: str) -> None:
     network = vitsearch.load_model(GOLDEN / "models" / name)
-    assert_equal(logits_of(network), recorded("runs")[name]["model"])
+    assert_same_logits(logits_of(network), recorded("runs")[name]["model"])
     assert network.class_names == CLASS_NAMES
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_best_of_a_run_says_what_it_said(name: str, tmp_path: Path) -> None:
     run = unpack(name, "finished", tmp_path)
-    assert_equal(logits_of(vitsearch.load_model(run)), recorded("runs")[name]["best"])
+    assert_same_logits(logits_of(vitsearch.load_model(run)), recorded("runs")[name]["best"])
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import vitsearch
 from tests.commands.running import files_below, run_here
-from tests.golden.recording import is_same_machine, logits_of, recorded, unpack
+from tests.golden.recording import assert_same_logits, is_same_machine, logits_of, recorded, unpack
 
 
 def test_a_retrained_network_says_what_it_said(tmp_path: Path) -> None:
     run = unpack("retrained", "finished", tmp_path)
     expected = recorded("runs")["vit_resnas_with_glit"]["retrained"]
-    logits = logits_of(vitsearch.load_model(run))
-    assert np.abs(np.array(logits) - np.array(expected)).max() < 1e-6
+    assert_same_logits(logits_of(vitsearch.load_model(run)), expected)
     outcome = run_here("retrain", "resume=retrained", folder=tmp_path).succeeded()
     assert "this run is finished, nothing is left to do" in outcome.out
     evaluation = ("model=retrained", "split=search", "speed=null")
