@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from omegaconf import OmegaConf
 
 import vitsearch
 from tests.commands.killing import weights
@@ -68,7 +68,7 @@ def test_the_first_command_goes_on_too(name: str, tmp_path: Path) -> None:
 def test_old_settings_are_those_of_the_day(name: str, tmp_path: Path) -> None:
     """They name classes and settings that may be gone: a run that has them goes on all the same."""
     run = unpack(name, "in_training", tmp_path)
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    config = OmegaConf.load(run / "config.yaml")
     assert config["model"]["execution"] == "auto"
     progress = config["callbacks"]["progress"]["_target_"]
     assert progress == "vitsearch.lightning.progress.training_progress"
