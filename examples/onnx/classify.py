@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def prepare(path: Path, facts: dict) -> np.ndarray:
     """A picture as the network has seen its own: (C, H, W)."""
     _, chans, side, _ = facts["shape"]
-    picture = Image.open(path).convert("L" if chans == 1 else "RGB")
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("L" if chans == 1 else "RGB")
     shortest = int(side / facts["crop_pct"])
     size = [shortest * length // min(picture.size) for length in picture.size]
     picture = picture.resize(size, Image.Resampling[facts["interpolation"].upper()])

@@ -79,6 +79,19 @@ def one_line_error() -> Callable[..., Any]:
     return Expected
 
 
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What the user was told since the last call: one line of vitsearch, or nothing."""
+
+    def line() -> str:
+        text = capsys.readouterr().err
+        assert text.count("\n") <= 1, text
+        assert not text or text.startswith("vitsearch: ")
+        return text
+
+    return line
+
+
 @pytest.fixture(scope="session")
 def fashion() -> FashionMini:
     module = FashionMini(batch_size=500, statistics_images=100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,8 +17,15 @@ from vitsearch.data.base import (
     Split,
     check_fraction,
 )
-from vitsearch.data.folder_images import FolderImages, folder_transform
-from vitsearch.data.folders import CorruptPolicy, FolderLayout, ImageFiles, UnreadableReports
+from vitsearch.data.folder_images import (
+    CorruptPolicy,
+    FolderImages,
+    ImageFiles,
+    UnreadableReports,
+    folder_transform,
+)
+from vitsearch.data.folder_layout import FolderLayout, note_splits_within
+from vitsearch.data.folder_walk import LeftOut, say_once
 from vitsearch.data.randomness import Purpose
 from vitsearch.data.splits import ImageTable, hold_out
 from vitsearch.errors import DataError
@@ -37,7 +45,9 @@ class ImageFolder(SearchDataModule):
 
     Two layouts: `root/train/<class>/*` with `root/test/<class>/*` or `root/val/<class>/*`, or
     `root/<class>/*` alone. Where there is no test folder, `test_fraction` of the images is held out
-    for it before anything else.
+    for it before anything else. Every file that Pillow reads counts, whatever its suffix, and is
+    shown as its EXIF orientation says. Hidden files and folders, and files that are no images, are
+    left out; `setup` counts them in one line on stderr.
 
     Args:
         root: The folder.
@@ -55,8 +65,8 @@ class ImageFolder(SearchDataModule):
         crop_pct: Part of the resized image that is evaluated, in (0, 1]; timm's 0.875 where None.
         mean: Mean of the pixels in [0, 1], one or one for each channel; ImageNet's where None.
         std: Standard deviation of the pixels, likewise.
-        corrupt: What to do with files that cannot be read: `skip` them with a warning that names
-            them, or `refuse` with an error.
+        corrupt: What to do with damaged images: `skip` them and name them on stderr, or `refuse`
+            with an error.
         check_files: Whether the structure of every file is checked in `setup`.
         **options: See `SearchDataModule`; images are 224 x 224 RGB unless `image_size` or
             `in_chans` (1 or 3) say otherwise.
@@ -136,9 +146,10 @@ class ImageFolder(SearchDataModule):
 
     def load(self) -> tuple[ImageTable, ImageTable]:
         """List the files, check them, and hold out the test images if they have no folder."""
-        train = self._scan(self._layout.train)
+        left_out = deepcopy(self._layout.left_out)
+        train = self._scan(self._layout.train, left_out)
         if self._layout.test is not None:
-            test = self._scan(self._layout.test)
+            test = self._scan(self._layout.test, left_out)
         else:
             held_out = hold_out(
                 train.table,
@@ -149,6 +160,8 @@ class ImageFolder(SearchDataModule):
                 fraction=self.test_fraction,
             )
             train, test = train.keep(~held_out), train.keep(held_out)
+        if line := left_out.line():
+            say_once(line)
         self._files = {"train": train, "test": test}
         return train.table, test.table
 
@@ -175,8 +188,9 @@ class ImageFolder(SearchDataModule):
         """The paths of the files that could not be read, those found at the start included."""
         return set(self.reports.seen)
 
-    def _scan(self, folder: Path) -> ImageFiles:
-        files = ImageFiles.scan(folder, self.class_names)
+    def _scan(self, folder: Path, left_out: LeftOut) -> ImageFiles:
+        files = ImageFiles.scan(folder, self.class_names, left_out)
+        note_splits_within(files, folder, left_out)
         if not self.check_files:
             return files
         sound = files.checked(self.reports)
