@@ -33,7 +33,7 @@ _DECAY_FREE = ("cls_token", "dist_token", "pos_embed", "relative_keys", "relativ
 
 
 class ElasticStage(nn.Module):
-    """The layers of a stage: what leads to it, and blocks by slot; an unused slot is an identity."""
+    """What leads to a stage, and its blocks by slot; an unused slot is an identity."""
 
     def __init__(self) -> None:
         super().__init__()
