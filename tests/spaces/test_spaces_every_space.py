@@ -11,7 +11,7 @@ import pytest
 from tests.every_space import EVERY, drawn, space_named
 
 from vitsearch import Architecture, SearchSpace, build_space
-from vitsearch.spaces.stage import Stage
+from vitsearch.spaces.bodies.stage import Stage
 
 
 def chains(stage: Stage) -> list[list[int]]:
@@ -30,7 +30,7 @@ def check(space: SearchSpace, architecture: Architecture) -> None:
     space.validate(architecture)
     assert space.canonical(architecture) == architecture
     for stage, plan in zip(space.stages, space.plan(architecture).stages, strict=True):
-        slots = [block.slot for block in plan.blocks]
+        slots = list(plan.slots)
         if stage.depths:
             assert slots == list(range(int(architecture[f"{stage.prefix}.depth"])))
         else:

@@ -29,9 +29,7 @@ def small_space(num_blocks: int) -> SearchSpace:
 def genotypes(space: SearchSpace):
     """Each slot an identity or a number of heads; identities have genes for their widths, too."""
     stage = space.stages[0]
-    by_name = {
-        c.name: c.options for part in (stage.block.mixer, stage.block.mlp) for c in part.choices()
-    }
+    by_name = {choice.name: choice.options for choice in stage.block.choices()}
     operations = [None, *by_name["num_heads"]]
     slots = list(product(operations, by_name["qkv_width"], by_name["mlp_hidden"]))
     return product(stage.embed_dims, *[slots] * stage.num_blocks)
@@ -58,7 +56,7 @@ def test_all_genotypes(num_blocks: int) -> None:
         assert count == math.comb(num_blocks, depth) * 4**identities
         space.validate(architecture)
         plan = space.plan(architecture)
-        assert [block.slot for block in plan.stages[0].blocks] == list(range(depth))
+        assert list(plan.stages[0].slots) == list(range(depth))
     assert sum(found.values()) == 2 * 12**num_blocks
 
 

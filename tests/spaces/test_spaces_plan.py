@@ -63,9 +63,9 @@ def test_frame(glit_tiny):
     plan = glit_tiny.plan(glit_tiny.largest())
     assert (plan.image_size, plan.in_chans) == (224, 3)
     assert (plan.stem.patch_size, plan.stem.grid, plan.stem.embed_dim) == (16, (14, 14), 192)
-    assert [block.slot for block in plan.stages[0].blocks] == list(range(12))
+    assert list(plan.stages[0].slots) == list(range(12))
     assert plan.head.pool == "token"
-    assert plan.head.norm_eps == plan.stages[0].blocks[0].norm_eps == 1e-6
+    assert plan.nodes[-1].plan.norm_eps == plan.stages[0].blocks[0].norm_eps == 1e-6
     assert plan.stages[0].transition is None
 
 

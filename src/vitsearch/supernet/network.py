@@ -37,7 +37,8 @@ class ElasticStage(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.transition: ElasticModule[Any] | None = None
+        self.transition: ElasticModule[Any] | None
+        self.register_module("transition", None)  # it comes before the blocks in a state_dict
         self.blocks = nn.ModuleList()
 
 
