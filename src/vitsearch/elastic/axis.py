@@ -87,7 +87,8 @@ class Axis:
 
     def range(self, dim: int, width: int, alignment: Alignment) -> Range:
         """The channels of a width along a dimension."""
-        return Range(dim, self.size, self.start(width, alignment), width)
+        start = 0 if alignment == "prefix" else self.start(width, alignment)
+        return Range(dim, self.size, start, width)
 
 
 AxisLike = int | Axis

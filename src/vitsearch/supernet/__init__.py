@@ -5,6 +5,7 @@ Importing it makes our networks known to timm: `timm.create_model("vitsearch_gli
 
 from vitsearch.supernet.build import layer_for, make_layer
 from vitsearch.supernet.create import create_model
+from vitsearch.supernet.heads import head_for
 from vitsearch.supernet.storage.checkpoint import load_supernet
 from vitsearch.supernet.storage.hub import from_pretrained, push_to_hub, save_pretrained
 from vitsearch.supernet.storage.importing import load_published_checkpoint
@@ -20,6 +21,7 @@ __all__ = [
     "create_model",
     "find_model",
     "from_pretrained",
+    "head_for",
     "layer_for",
     "load_model",
     "load_published_checkpoint",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vitsearch.elastic import Context, ElasticBatchNorm, NormEstimator
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
+from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.timm.face import TimmNetwork
@@ -74,12 +75,14 @@ class VisionTransformer(TimmNetwork):
         self._model_args = {"space": space.config, "architecture": architecture.to_dict()}
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to normalised tokens (B, N, C)."""
+        """Images (B, C, H, W) to normalised tokens (B, N, C): the first that the head reads."""
         return self.run_features(images, self.plan)[0]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, num_classes)."""
-        return self.forward_head(self.forward_features(images))
+        if isinstance(self.plan.head, ClassifierPlan):
+            return self.forward_head(self.forward_features(images))
+        return self.run(images, self.plan).answer
 
     def forward_heads(self, images: Tensor) -> HeadOutputs:
         """Images (B, C, H, W) to what each classifier says, the patch head included."""

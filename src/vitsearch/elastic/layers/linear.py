@@ -96,7 +96,7 @@ def _axes(shape: AxisLike | tuple[AxisLike, ...]) -> tuple[Axis, ...]:
 def _ranges(
     first: int, axes: tuple[Axis, ...], shape: Shape, alignment: Alignment
 ) -> tuple[Range, ...]:
-    return tuple(
-        axis.range(dim, width, alignment)
-        for dim, (axis, width) in enumerate(zip(axes, shape, strict=True), start=first)
-    )
+    found = []
+    for dim, (axis, width) in enumerate(zip(axes, shape, strict=True), start=first):
+        found.append(axis.range(dim, width, alignment))
+    return tuple(found)

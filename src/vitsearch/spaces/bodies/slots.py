@@ -84,10 +84,7 @@ class Slot:
         found = []
         keep = self.stage.keep_name(self.index)
         within = self.stage.within_depth(self.index, known)
-        names = {
-            role: [choice.name for choice in part.choices()]
-            for role, part in self.stage.block.pieces().items()
-        }
+        names = {role: own for role, (_, own) in self.stage.pieces.items()}
         for full in assignments(self.choices, known):
             values = {name[self.start :]: value for name, value in full.items()}
             found.append(
@@ -136,8 +133,7 @@ class SlotTable:
         key = (role, stage.index, values, shape)
         found = self._pieces.get(key)
         if found is None:
-            part = stage.block.pieces()[role]
-            names = [choice.name for choice in part.choices()]
+            part, names = stage.pieces[role]
             plan = part.plan(dict(zip(names, values, strict=True)), shape)
             found = self._pieces[key] = (plan, plan.cost())
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import comb
 from typing import Any
@@ -15,6 +16,7 @@ from vitsearch.spaces.parts.base import (
     BLOCKS,
     TRANSITIONS,
     BlockKind,
+    BlockPart,
     StageContext,
     TransitionPart,
     Values,
@@ -23,7 +25,7 @@ from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage's parts.
 
@@ -52,7 +54,15 @@ class Stage:
     transition: TransitionPart | None
     block: BlockKind
 
-    @property
+    @cached_property
+    def pieces(self) -> dict[str, tuple[BlockPart, tuple[str, ...]]]:
+        """What its blocks are made of, by role, with the short names of each one's choices."""
+        return {
+            role: (part, tuple(choice.name for choice in part.choices()))
+            for role, part in self.block.pieces().items()
+        }
+
+    @cached_property
     def prefix(self) -> str:
         """What the stage's choices are named below."""
         return f"stages.{self.index}"
@@ -105,8 +115,10 @@ class Stage:
     def block_plan(self, slot: int, values: Values, shape: Shape) -> PiecePlan:
         """The sizes of one slot that has a block, from the values of all choices."""
         prefix = self.block_prefix(slot)
-        own = {c.name: values[f"{prefix}.{c.name}"] for c in self.block.choices()}
-        return self.block.plan(own, shape)
+        pieces = {}
+        for role, (part, names) in self.pieces.items():
+            pieces[role] = part.plan({n: values[f"{prefix}.{n}"] for n in names}, shape)
+        return self.block.assemble(pieces, shape)
 
     def transition_values(self, values: Values) -> Values:
         """The values of the transition's choices, by their short names."""

@@ -82,7 +82,7 @@ class TimmNetwork(FeatureNetwork):
             in_chans=self.in_chans,
             num_classes=self.num_classes,
             first_conv=next(convolutions).rpartition(".")[0],
-            classifiers=["head", "head_dist"] if self.head_plan.distillation else ["head"],
+            classifiers=["head", "head_dist"] if self._is_distilled else ["head"],
         )
 
     # The head
@@ -100,6 +100,10 @@ class TimmNetwork(FeatureNetwork):
                 f"pooling and classifiers do not apply to it"
             )
         return self.plan.head
+
+    @property
+    def _is_distilled(self) -> bool:
+        return isinstance(self.plan.head, ClassifierPlan) and self.plan.head.distillation
 
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, C) to logits (B, num_classes), or to features (B, C).
@@ -132,13 +136,14 @@ class TimmNetwork(FeatureNetwork):
         """
         if num_classes < 0:
             raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
+        distilled = self.head_plan.distillation
         if global_pool is not None:
             self._set_pool(global_pool, num_classes)
         reference = next(self.parameters())
         self.num_classes = self.pretrained_cfg["num_classes"] = num_classes
         self.class_names = None
         self.head = self.make_classifier()
-        self.head_dist = self.make_classifier() if self.head_plan.distillation else None
+        self.head_dist = self.make_classifier() if distilled else None
         self.head_patch = None if self.head_patch is None else self.make_classifier()
         self.to(device=reference.device, dtype=reference.dtype)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from vitsearch.elastic import ElasticModule
 from vitsearch.elastic.base import PLAIN, Context
 from vitsearch.errors import ConfigError
+from vitsearch.spaces.flow import Map, Shape
 from vitsearch.spaces.plan import Node, Plan
 from vitsearch.supernet.network import ElasticTransformer
 
@@ -109,7 +110,7 @@ class FeatureNetwork(ElasticTransformer):
             if node.name in wanted:
                 own = self._normed(tokens) if norm else tokens
                 found[node.name] = self._as_feature(
-                    own, node.shape.grid, output_fmt, return_prefix_tokens
+                    own, node.shape, output_fmt, return_prefix_tokens
                 )
 
         end = points[last] if stop_early else self._end
@@ -192,16 +193,17 @@ class FeatureNetwork(ElasticTransformer):
         if self._end == len(self.plan.nodes):
             return tokens
         plan = self.plan.nodes[-1].plan
-        return self.norm(tokens, plan) if tokens.shape[-1] == plan.embed_dim else tokens
+        fits = tokens.dim() == 3 and tokens.shape[-1] == plan.embed_dim
+        return self.norm(tokens, plan) if fits else tokens
 
-    def _as_feature(
-        self, tokens: Tensor, grid: tuple[int, int], output_fmt: str, with_prefix: bool
-    ) -> Any:
-        prefix = self.plan.head.num_prefix_tokens
-        patches = tokens[:, prefix:]
-        if output_fmt == "NCHW":
-            patches = patches.transpose(1, 2).reshape(patches.shape[0], -1, *grid)
-        return (patches, tokens[:, :prefix]) if with_prefix else patches
+    def _as_feature(self, x: Tensor, shape: Shape, output_fmt: str, with_prefix: bool) -> Any:
+        count, is_map = shape.num_prefix_tokens, isinstance(shape, Map)
+        patches, prefix = (x, x.flatten(2).mT[:, :0]) if is_map else (x[:, count:], x[:, :count])
+        if is_map and output_fmt == "NLC":
+            patches = x.flatten(2).mT
+        elif not is_map and output_fmt == "NCHW":
+            patches = patches.transpose(1, 2).reshape(patches.shape[0], -1, *shape.grid)
+        return (patches, prefix) if with_prefix else patches
 
     @property
     def _end(self) -> int:
