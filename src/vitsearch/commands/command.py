@@ -41,6 +41,7 @@ from vitsearch.commands.resume import resumed_config
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.runs import resume, signals
 from vitsearch.runs.files import write_text
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.launch import is_first_process as is_first_process
 from vitsearch.runs.layout import CONFIG_FILE
 from vitsearch.runs.lock import sole_run
@@ -291,7 +292,8 @@ def save_config(config: DictConfig, folder: Path) -> None:
     Raises:
         ConfigError: The run folder cannot be written.
     """
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    plain = OmegaConf.create(with_format(settings))
     first = ""
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
