@@ -31,6 +31,7 @@ from omegaconf.errors import (
 from vitsearch.commands.ending import (
     end_early,
     end_with_the_others,
+    full_disk_line,
     is_lost_process,
     leave_the_others,
     remove_if_empty,
@@ -108,7 +109,7 @@ def _run(config_name: str, task: Task, *, resumes: bool, locks: bool) -> None:
         except signals.Interrupted as stop:
             end_early(going_on, folder, stop.exit_code)
         except Exception as error:
-            line = user_line(error)
+            line = user_line(error) or full_disk_line(error, going_on, folder)
             if line is None and is_lost_process(error):
                 end_with_the_others(going_on, folder)
             if line is None:

@@ -140,9 +140,11 @@ def first_difference(found: HistoryRecord, proposed: HistoryRecord) -> str | Non
     if found.digest != proposed.digest:
         return f"is candidate {found.digest}, where {proposed.digest} is proposed now"
     for name in sorted({*found.architecture, *proposed.architecture}):
-        was, now = (one.architecture.get(name, _ABSENT) for one in (found, proposed))
+        if name not in proposed.architecture:
+            return f"has {name}, which is no choice of candidate {found.digest}"
+        was, now = found.architecture.get(name, _ABSENT), proposed.architecture[name]
         if was != now:
-            return f"has {name} {was}, where the candidate {found.digest} has {now}"
+            return f"has {name}={was}, which is {now} in candidate {found.digest}"
     old, new = (
         {"generation": one.generation, "origin": one.origin, "parents": list(one.parents)}
         | {"total": one.total, **one.costs}

@@ -9,18 +9,22 @@ from torch import Tensor
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.plan import Plan
 
+MOST_CLASSES = 2**31 - 1
+
 
 def check_num_classes(num_classes: object) -> None:
     """Refuse what is no number of classes.
 
     Raises:
-        ConfigError: It is no whole number, or below 0.
+        ConfigError: It is no whole number, or out of range.
     """
     is_whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
     if not is_whole or num_classes < 0:  # type: ignore[operator]
         raise ConfigError(
             f"num_classes={num_classes} must be a whole number: 0 (no classifier) or more"
         )
+    if num_classes > MOST_CLASSES:  # type: ignore[operator]
+        raise ConfigError(f"num_classes={num_classes} must be at most {MOST_CLASSES}")
 
 
 def check_images(images: Tensor, plan: Plan) -> None:

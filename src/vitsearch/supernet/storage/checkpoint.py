@@ -96,11 +96,11 @@ def check_checkpoint(file: Path) -> None:
         FormatError: A newer version has written it.
     """
     checkpoint = read_torch_file(file, device="meta", mmap=True)
+    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise CheckpointError(f"checkpoint {file} is damaged: it has no state_dict")
     for entry in (ENTRY, NETWORK_ENTRY):
-        if isinstance(checkpoint, Mapping) and entry in checkpoint:
+        if entry in checkpoint:
             _entry(checkpoint, entry, file)
-            return
-    raise CheckpointError(f"checkpoint {file} is none of vitsearch: delete it to begin anew")
 
 
 def _read(file: Path, entry: str, kind: str) -> dict[str, Any]:

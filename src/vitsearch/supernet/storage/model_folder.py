@@ -64,8 +64,10 @@ def checked_class_names(names: Sequence[str], num_classes: int) -> tuple[str, ..
     """A name for each class.
 
     Raises:
-        ConfigError: There are more or fewer.
+        ConfigError: There are more or fewer, or no list of them.
     """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(f"class_names={names!r} must be a list of names")
     if len(names) != num_classes:
         raise ConfigError(f"class_names has {len(names)} names for {num_classes} classes")
     return tuple(str(name) for name in names)

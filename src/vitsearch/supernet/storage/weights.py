@@ -15,7 +15,7 @@ from vitsearch.errors import CheckpointError
 _SHOWN = 5
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+DAMAGE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What building from malformed descriptions raises, the library's own errors included."""
 
 

@@ -67,7 +67,7 @@ def _read_file(source: str | Path) -> Mapping[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)  # type: ignore[no-any-return]
     except SafetensorError as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
     # DeiT-style training files carry their arguments beside the weights; it is plain data.
     content = read_torch_file(path, classes=[argparse.Namespace])
     if not isinstance(content, Mapping):
