@@ -27,6 +27,7 @@ _NAMED = (
     "total",
     "architecture",
 )
+_ALWAYS = ("macs", "params")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ def parse_record(line: str | Mapping[str, Any]) -> HistoryRecord:
         found = None
     if not isinstance(found, Mapping):
         raise HistoryError("is no candidate")
-    missing = [name for name in _NAMED if name not in found]
+    missing = [name for name in (*_NAMED, *_ALWAYS) if name not in found]
     if missing:
         raise HistoryError(f"is no candidate: it has no {missing[0]}")
     correct, total, architecture = found["correct"], found["total"], found["architecture"]

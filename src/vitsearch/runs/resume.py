@@ -172,11 +172,12 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 def sweep(folder: Path) -> None:
     """Remove what a killed process has left half written."""
     for written in WRITTEN:
-        for path in (folder / written.parent).glob(f".{written.name}.*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        for place in {folder / written.parent, folder}:  # an audit's folder is its run folder
+            for path in place.glob(f".{written.name}.*"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _has_begun(folder: Path) -> bool:

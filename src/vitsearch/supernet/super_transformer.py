@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -179,8 +179,10 @@ class SuperTransformer(ElasticTransformer):
     ) -> Sequence[Architecture]:
         if architectures is None:
             return [self.largest]
-        if isinstance(architectures, Mapping):  # a plain one is refused by name
+        if isinstance(architectures, Architecture):
             return [architectures]
+        if isinstance(architectures, str) or not isinstance(architectures, Sequence):
+            return [architectures]  # `plan` refuses it by its type
         if not architectures:
             raise ConfigError("no architecture to run; give one, several, or None for the largest")
         return architectures

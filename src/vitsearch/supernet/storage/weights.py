@@ -44,8 +44,8 @@ def _reason(error: Exception) -> str:
     """Why, in our words: PyTorch's many lines advise to switch its protection off."""
     if found := re.search(r"GLOBAL (\S+)", str(error)):
         return f"it holds {found[1]}, which only code can build; save its state dict alone"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
+        return str(error.strerror)
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
     return "it is damaged, or torch.save did not write it"
