@@ -17,7 +17,7 @@ from vitsearch.runs import layout
 
 SPEAKS_FOR = {"search/history.jsonl": "search/settings.json"}
 ENTRIES = ("vitsearch", "vitsearch_network", "vitsearch_training")
-MEASURED = ("searcher=nsga2", "searcher.objectives=[latency_ms]", "constraint.measure.repeats=2")
+MEASURED = ("searcher=nsga2", "searcher.minimise=[latency_ms]", "constraint.measure.repeats=2")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,14 @@ from vitsearch.runs.resume import sweep
 FOLDERS = (layout.BEST_FOLDER, layout.MODEL_FOLDER, layout.PICTURES_FOLDER)
 
 
+def write(target: Path, *, is_folder: bool) -> None:
+    if not is_folder:
+        write_text(target, "half")
+        return
+    with atomic_folder(target) as folder:
+        (folder / "file").write_text("half")
+
+
 def killed(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -27,11 +35,7 @@ def test_no_temporary_file_stays(
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         patch.setattr("vitsearch.runs.files.shutil.rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
-            if written in FOLDERS:
-                with atomic_folder(target) as folder:
-                    (folder / "file").write_text("half")
-            else:
-                write_text(target, "half")
+            write(target, is_folder=written in FOLDERS)
     assert list(target.parent.glob(f".{written.name}.*"))
     keep = target.parent / f"{written.name}.mine"
     keep.write_text("a user's own")

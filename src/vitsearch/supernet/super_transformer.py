@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -174,15 +174,12 @@ class SuperTransformer(ElasticTransformer):
             return first
         return first + second if self.training else (first + second) / 2
 
-    def _listed(
-        self, architectures: Architecture | Sequence[Architecture] | None
-    ) -> Sequence[Architecture]:
+    def _listed(self, architectures: Any) -> Sequence[Architecture]:
         if architectures is None:
             return [self.largest]
-        if isinstance(architectures, Architecture):
-            return [architectures]
-        if isinstance(architectures, str) or not isinstance(architectures, Sequence):
-            return [architectures]  # `plan` refuses it by its type
+        are_several = isinstance(architectures, Sequence) and not isinstance(architectures, str)
+        if not are_several:
+            return [architectures]  # `plan` refuses by its type what is none
         if not architectures:
             raise ConfigError("no architecture to run; give one, several, or None for the largest")
         return architectures
