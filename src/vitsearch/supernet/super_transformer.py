@@ -177,12 +177,11 @@ class SuperTransformer(ElasticTransformer):
     def _listed(self, architectures: Any) -> Sequence[Architecture]:
         if architectures is None:
             return [self.largest]
-        are_several = isinstance(architectures, Sequence) and not isinstance(architectures, str)
-        if not are_several:
-            return [architectures]  # `plan` refuses by its type what is none
-        if not architectures:
+        is_one = isinstance(architectures, str) or not isinstance(architectures, Sequence)
+        chosen: Sequence[Architecture] = [architectures] if is_one else architectures
+        if not chosen:
             raise ConfigError("no architecture to run; give one, several, or None for the largest")
-        return architectures
+        return chosen  # `plan` refuses by its type what is none
 
     @torch.no_grad()
     def estimate_statistics(
