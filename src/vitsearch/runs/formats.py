@@ -63,5 +63,5 @@ def read_json(file: Path, error: type[VitSearchError]) -> dict[str, Any]:
     except (ValueError, RecursionError) as damaged:
         raise error(f"{file} is damaged: {damaged or 'it is nested too deeply'}") from damaged
     if not isinstance(found, dict):
-        raise error(f"{file} is damaged: it holds no values by name")
+        raise error(f"{file} is damaged: it is no JSON object")
     return without_format(found, file)
