@@ -20,6 +20,7 @@ USED = {
         "_scaled_dot_product_flash_attention_for_cpu",
         "_scaled_dot_product_flash_attention_for_cpu_backward",
     },
+    "exporting/onnx_format.py": {"onnxscript.version_converter._version_converter"},
     "supernet/measuring/compiling.py": {"torch._dynamo.exc"},
     "supernet/network.py": {"_modules"},
     "supernet/timm/timm_internals.py": {"timm.models._input"},
@@ -72,6 +73,9 @@ def used_names(tree: ast.AST) -> Iterator[tuple[str, bool]]:
             owner, name = node.args[:2]
             if isinstance(name, ast.Constant):
                 yield name.value, is_own(owner)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            if isinstance(node.args[0], ast.Constant):
+                yield node.args[0].value, False
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             if any(map(is_private, node.module.split("."))):
                 yield node.module, False
