@@ -14,8 +14,8 @@ from rich.panel import Panel
 from vitsearch.commands.command import command, fail, quiet_warnings
 from vitsearch.commands.model_setup import given_model, spell_out_model
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.exporting import FORMATS, Exported, export_model
-from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import make_console
 from vitsearch.reports.terminal.panels import facts_panel
 

@@ -27,6 +27,7 @@ from vitsearch.commands.supernet_setup import (
 )
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.scoring.halving import Halving
 from vitsearch.lightning.search.callback import make_report, search_and_report
 from vitsearch.lightning.search.factory import (
@@ -34,7 +35,6 @@ from vitsearch.lightning.search.factory import (
     make_searcher,
 )
 from vitsearch.lightning.search.measurements import Measurements
-from vitsearch.lightning.settings import check_flag
 from vitsearch.reports import make_console, start_panel
 from vitsearch.runs.launch import is_first_process
 from vitsearch.runs.layout import MEASURED_FILE

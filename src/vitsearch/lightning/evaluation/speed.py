@@ -14,8 +14,8 @@ import torch
 
 from vitsearch.costs import MeasureSettings
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.search.measurements import Measurements
-from vitsearch.lightning.settings import check_flag
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.measuring.peak_memory import PeakMemory
 

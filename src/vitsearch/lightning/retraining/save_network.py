@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.scoring.network_score import NetworkScore, score_network
 from vitsearch.lightning.scoring.scorer import statistics_batches
-from vitsearch.lightning.settings import check_flag
 from vitsearch.lightning.training.network_module import Classifier
 from vitsearch.reports import NetworkRow, architecture_panel, make_console, network_table
 from vitsearch.runs.files import write_json

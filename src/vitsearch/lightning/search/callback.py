@@ -13,6 +13,7 @@ from rich.console import Console
 from vitsearch.costs import Constraint
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.scoring.distributed import score_together
 from vitsearch.lightning.scoring.halving import Halving
@@ -33,7 +34,6 @@ from vitsearch.lightning.search.history import refuse_old_history
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.search.result import SearchResult
-from vitsearch.lightning.settings import check_flag
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 from vitsearch.reports import (
     ResultRow,

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.objectives.base import PATCHES
 from vitsearch.lightning.resuming.lightning_internals import ddp_settings
 from vitsearch.lightning.scoring.network_score import TOP_K
-from vitsearch.lightning.settings import check_flag, plain
+from vitsearch.lightning.settings import plain
 from vitsearch.lightning.training.mixing import MixedBatch
 from vitsearch.lightning.training.module import TrainingModule
 from vitsearch.supernet import VisionTransformer
