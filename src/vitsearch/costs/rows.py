@@ -65,7 +65,8 @@ class RowFormat:
             index = self._index[name]
             choice = self.space.choices[index]
             if len(choice.options) > 1 or choice.active_when:  # others never differ
-                keys = keys * (len(choice.options) + 1) + codes[index]
+                keys *= len(choice.options) + 1
+                keys += codes[index]
         return keys
 
     def drop_inactive(self, codes: Codes) -> Codes:

@@ -20,9 +20,10 @@ from vitsearch.errors import SpaceError
 from vitsearch.spaces import assemble, extent, operators
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies import Body
+from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.slots import SlotTable
 from vitsearch.spaces.choice import Choice, Value
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, further_forms
 from vitsearch.spaces.parts.base import BODIES, StageContext, Values
 from vitsearch.spaces.plan import Plan, PlanCatalogue
 from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
@@ -41,6 +42,7 @@ class SearchSpace:
         stages: Runs of blocks.
         head: What answers.
         choices: Every choice in dependency order, those with a single option too.
+        pieces: The pieces of its blocks, planned and costed once.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -65,7 +67,8 @@ class SearchSpace:
             *self.shared_choices,
             *(c for stage in self.block_choices for slot in stage for c in slot),
         )
-        self._ends: dict[tuple[str, bool], tuple[Architecture, Cost]] = {}
+        self.pieces = PieceTable()
+        self._ends: dict[tuple[object, ...], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
         for values in extent.shared_assignments(self):
             self.body.check(values)
@@ -287,12 +290,23 @@ class SearchSpace:
         """The architecture with the most MACs (of those, the most parameters)."""
         return self.extreme("macs", largest=True)[0]
 
-    def extreme(self, metric: str, *, largest: bool) -> tuple[Architecture, Cost]:
-        """The exact end of the space in `macs` or `params`, with its cost without classifier."""
-        key = (metric, largest)
+    def extreme(
+        self, metric: str, *, largest: bool, num_classes: int = 0
+    ) -> tuple[Architecture, Cost]:
+        """The exact end of the space in a closed form (`macs`, `params`, ...), and its cost.
+
+        Args:
+            metric: Its name.
+            largest: Which end.
+            num_classes: Of the classifier, whose cost counts; 0 for none.
+
+        Raises:
+            SpaceError: The metric has no closed form.
+        """
+        key = (metric, largest, num_classes, further_forms())
         if key not in self._ends:
-            found = extent.extreme(self, largest=largest, metric=metric)
-            self._ends[key] = (found, self.plan(found).cost(0))
+            found = extent.extreme(self, largest=largest, metric=metric, num_classes=num_classes)
+            self._ends[key] = (found, self.plan(found).cost(num_classes))
         return self._ends[key]
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Value
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, no_cost
 from vitsearch.spaces.flow import Shape, Tokens
 from vitsearch.spaces.plan import HeadPlan, Node, PiecePlan
 from vitsearch.spaces.settings import Settings
@@ -108,7 +108,7 @@ class BlockKind:
 
     def own_cost(self, tokens: Any) -> Cost:
         """What the block costs beside its pieces."""
-        return Cost()
+        return no_cost()
 
 
 class HeadPart:
