@@ -1,7 +1,7 @@
 """Closed-form costs of single architectures, without their plans.
 
 What the shared choices fix is looked up once (a frame); what is left are the pieces of blocks,
-which `space.pieces` has costed.
+which the stages have costed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class _Half:
     """
 
     pieces: PieceTable
-    stage: Stage
     role: str
     shape: Shape
     names: tuple[str, ...]
@@ -45,7 +44,7 @@ class _Half:
     def add(self, key: Key) -> Numbers:
         """Look up one that was not met before."""
         values = tuple(o if v is None else v for v, o in zip(key, self.otherwise, strict=True))
-        cost = self.pieces.cost(self.stage, self.role, values, self.shape)
+        cost = self.pieces.cost(self.role, values, self.shape)
         found = self.costs[key] = cost.numbers
         return found
 
@@ -120,10 +119,10 @@ class CostModel:
         slots = []
         frame = self.space.body.frame(values)
         for stage, shape in zip(self.space.stages, frame.stage_shapes, strict=True):
-            own = stage.block.own_cost(shape)
+            own = stage.pieces.own_cost(shape)
             for slot in range(stage.num_blocks):
                 if stage.within_depth(slot, values):
-                    halves = [self._half(role, stage, slot, shape) for role in stage.block.pieces()]
+                    halves = [self._half(role, stage, slot, shape) for role in stage.pieces.names]
                     slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
         return _Frame(frame.cost(self.num_classes).numbers, tuple(slots))
 
@@ -131,8 +130,7 @@ class CostModel:
         part = stage.block.pieces()[role]
         prefix = stage.block_prefix(slot)
         return _Half(
-            pieces=self.space.pieces,
-            stage=stage,
+            pieces=stage.pieces,
             role=role,
             shape=shape,
             names=tuple(f"{prefix}.{choice.name}" for choice in part.choices()),

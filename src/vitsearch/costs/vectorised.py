@@ -1,7 +1,7 @@
 """The costs of many architectures at once: their rows look up tables.
 
 The tables are arrays: frames (all but the blocks) by the shared choices, pieces of blocks by what
-flows into them and by their own choices. They are filled from `space.pieces` as they are asked.
+flows into them and by their own choices. They are filled from the stages' pieces as they are asked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from vitsearch.costs.rows import Codes, Mask, RowFormat
 from vitsearch.spaces import SearchSpace, Value
+from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.cost import closed_forms, is_peak
 from vitsearch.spaces.flow import Shape
@@ -129,11 +130,11 @@ class _Slot:
             needed.append((f"{stage.prefix}.depth", deeper))
         self._needed = [(rows.index(n), rows.holds(n, values)) for n, values in needed if n]
         self._halves = []
-        for number, (role, part) in enumerate(stage.block.pieces().items()):
-            names = {c.name: f"{stage.block_prefix(slot)}.{c.name}" for c in part.choices()}
-            likeness = (role, stage.index, tuple(rows.values(name) for name in names.values()))
+        for number, (role, own) in enumerate(stage.pieces.names.items()):
+            names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
+            likeness = (role, stage.index, tuple(rows.values(name) for name in names))
             table = tables.setdefault(likeness, _Table(len(closed_forms())))
-            self._halves.append(_Half(rows, stage, role, names, table, number == 0))
+            self._halves.append(_Half(rows, stage.pieces, role, names, table, number == 0))
 
     def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[Shape]) -> list[Codes]:
         """The costs (n, metrics) of its pieces, given the numbers (n,) of what flows in."""
@@ -148,14 +149,14 @@ class _Half:
     """A piece of the block of a slot, and the table that it shares with its like.
 
     Attributes:
-        names: Of its choices, by their short names.
+        names: Of its choices.
         is_first: Whether it is the block's first piece, with which the block's own cost counts.
     """
 
     rows: RowFormat
-    stage: Stage
+    pieces: PieceTable
     role: str
-    names: dict[str, str]
+    names: Sequence[str]
     table: _Table
     is_first: bool
 
@@ -165,10 +166,10 @@ class _Half:
         """The costs (n, metrics) of rows; nothing without a block."""
 
         def make(row: int) -> Sequence[int]:
-            values = tuple(self.rows.read(self.names.values(), codes, row).values())
+            taken = tuple(self.rows.read(self.names, codes, row).values())
             seen = tokens[contexts[row]]
-            cost = self.rows.space.pieces.cost(self.stage, self.role, values, seen)
-            return (cost + self.stage.block.own_cost(seen) if self.is_first else cost).numbers
+            cost = self.pieces.cost(self.role, taken, seen)
+            return (cost + self.pieces.own_cost(seen) if self.is_first else cost).numbers
 
-        keys = self.rows.keys(self.names.values(), codes, contexts) + 1
+        keys = self.rows.keys(self.names, codes, contexts) + 1
         return self.table.look_up(np.where(present, keys, 0), make)

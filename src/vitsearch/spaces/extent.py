@@ -199,7 +199,7 @@ def _blocks(
         return
     pieces = {
         role: [
-            table.space.pieces.plan(stage, role, values, shape)
+            stage.pieces.plan(role, values, shape)
             for values in dict.fromkeys(option[role] for option in present)
         ]
         for role in present[0]

@@ -20,7 +20,6 @@ from vitsearch.errors import SpaceError
 from vitsearch.spaces import assemble, extent, operators
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies import Body
-from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.slots import SlotTable
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost, further_forms
@@ -28,6 +27,8 @@ from vitsearch.spaces.parts.base import BODIES, StageContext, Values
 from vitsearch.spaces.plan import Plan, PlanCatalogue
 from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
 from vitsearch.spaces.settings import Settings, refuse_unknown_sections
+
+_MOST_PLANS = 512  # kept of each space: those of a search's generation, of some training steps
 
 
 class SearchSpace:
@@ -42,7 +43,6 @@ class SearchSpace:
         stages: Runs of blocks.
         head: What answers.
         choices: Every choice in dependency order, those with a single option too.
-        pieces: The pieces of its blocks, planned and costed once.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ class SearchSpace:
             *self.shared_choices,
             *(c for stage in self.block_choices for slot in stage for c in slot),
         )
-        self.pieces = PieceTable()
+        self._plans: dict[Architecture, Plan] = {}
         self._ends: dict[tuple[object, ...], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
         for values in extent.shared_assignments(self):
@@ -179,18 +179,20 @@ class SearchSpace:
         Raises:
             SpaceError: A name is unknown, or a value is missing or no option.
         """
-        for name in values:
+        given = values.to_dict() if isinstance(values, Architecture) else dict(values)
+        for name in given:
             self.choice(name)
 
         def pick(choice: Choice) -> Value:
-            if choice.name not in values:
+            if choice.name not in given:
                 raise SpaceError(f"{choice.name} is missing; options: {_listed(choice)}")
-            if values[choice.name] not in choice.options:
+            value = given[choice.name]
+            if value not in choice.options:
                 raise SpaceError(
-                    f"{choice.name}={values[choice.name]} is not legal in space {self.name}; "
+                    f"{choice.name}={value} is not legal in space {self.name}; "
                     f"options: {_listed(choice)}"
                 )
-            return choice.options[choice.options.index(values[choice.name])]  # 1, not True
+            return choice.options[choice.options.index(value)]  # 1, not True
 
         return self.complete(pick)
 
@@ -262,7 +264,8 @@ class SearchSpace:
             SpaceError: The architecture is not legal in this space.
         """
         self.validate(architecture)
-        return {c.name: architecture.get(c.name, c.otherwise) for c in self.choices}
+        taken = architecture.to_dict()
+        return {c.name: taken.get(c.name, c.otherwise) for c in self.choices}
 
     def plan(self, architecture: Architecture) -> Plan:
         """The architecture in sizes.
@@ -270,7 +273,17 @@ class SearchSpace:
         Raises:
             SpaceError: The architecture is not legal in the space.
         """
-        return self.body.plan(self.values(architecture))
+        found = self._plans.get(architecture)
+        if found is None:
+            found = self.body.plan(self.values(architecture))
+            if len(self._plans) == _MOST_PLANS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[architecture] = found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies are made of: not the plans that were made, which are made again."""
+        return {**self.__dict__, "_plans": {}}
 
     def catalogue(self) -> PlanCatalogue:
         """Every piece that some architecture of the space asks for."""

@@ -83,7 +83,7 @@ class Slot:
         found = []
         keep = self.stage.keep_name(self.index)
         within = self.stage.within_depth(self.index, known)
-        names = {role: own for role, (_, own) in self.stage.pieces.items()}
+        names = self.stage.pieces.names
         for full in assignments(self.choices, known):
             values = {name[self.start :]: value for name, value in full.items()}
             found.append(
@@ -128,9 +128,8 @@ class SlotTable:
         """What a slot costs with an option."""
         if not option.present:
             return no_cost()
-        pieces = self.space.pieces
-        costs = (pieces.cost(stage, *item, shape) for item in option.pieces.items())
-        return sum(costs, stage.block.own_cost(shape))
+        costs = (stage.pieces.cost(role, taken, shape) for role, taken in option.pieces.items())
+        return sum(costs, stage.pieces.own_cost(shape))
 
     def walk(self, stage: Stage, shared: Values) -> Iterator[tuple[Slot, Key, list[SlotOption]]]:
         """Every list of options that the slots of a stage can have after the shared choices."""
