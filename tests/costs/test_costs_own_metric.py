@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.every_space import EVERY, drawn, space_named
+from tests.frame_parts import hybrid_space
 
 from vitsearch import Architecture, Cost, SearchSpace, build_space
 from vitsearch.costs import (
@@ -37,6 +38,7 @@ SMALL = {
     "empty slots": build_space(
         "vit_resnas", num_blocks=[1, 2, 1], skippable=[[], [1], [0]]
     ).restrict({"*.num_heads": 3, "stages.0.embed_dim": 48, "stages.2.embed_dim": 160}),
+    "convolutions first": hybrid_space(),
 }
 
 
@@ -109,10 +111,14 @@ def test_tables_and_rows_equal_plans(
 @pytest.mark.parametrize("name", SMALL)
 def test_ends_are_exact(name: str, num_classes: int, activations: Metric, token_uses: str) -> None:
     space = SMALL[name]
-    costs = [space.plan(architecture).cost(num_classes) for architecture in brute_force(space)]
+    every = list(brute_force(space))
+    costs = [space.plan(architecture).cost(num_classes) for architecture in every]
     assert len(costs) == space.size()
+    model = CostModel(space, num_classes)
+    assert [model.cost(architecture) for architecture in every] == costs
     for metric in closed_forms():
         numbers = [cost[metric] for cost in costs]
+        assert cost_table(space, every, num_classes)[metric].tolist() == numbers
         assert reachable_range(space, metric, num_classes) == (min(numbers), max(numbers))
         for largest in (False, True):
             architecture, cost = space.extreme(metric, largest=largest, num_classes=num_classes)

@@ -132,7 +132,8 @@ class _Slot:
         self._halves = []
         for number, (role, own) in enumerate(stage.pieces.names.items()):
             names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
-            likeness = (role, stage.index, tuple(rows.values(name) for name in names))
+            looks = tuple((rows.values(name), rows.varies(name)) for name in names)
+            likeness = (role, stage.index, looks)  # of equal looks, keys mean the same
             table = tables.setdefault(likeness, _Table(len(closed_forms())))
             self._halves.append(_Half(rows, stage.pieces, role, names, table, number == 0))
 

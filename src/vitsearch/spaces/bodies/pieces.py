@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vitsearch.spaces.choice import Value
-from vitsearch.spaces.cost import ClosedForm, Cost, cost_of, further_forms
+from vitsearch.spaces.cost import ClosedForm, Cost, cost_of, further_forms, no_cost
 from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.parts.base import BlockKind
 from vitsearch.spaces.plan import PiecePlan
@@ -63,4 +63,4 @@ class PieceTable:
 
     def own_cost(self, shape: Shape) -> Cost:
         """What a block costs beside its pieces."""
-        return self._block.own_cost(shape)
+        return no_cost() + self._block.own_cost(shape)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Value
-from vitsearch.spaces.cost import Cost, no_cost
+from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.flow import Shape, Tokens
 from vitsearch.spaces.plan import HeadPlan, Node, PiecePlan
 from vitsearch.spaces.settings import Settings
@@ -99,6 +99,7 @@ class BlockKind:
         """What the block is made of, by role: parts that choose, and cost, apart from each other.
 
         Costs of all architectures are looked up by piece, so that combinations are not enumerated.
+        The plan of such a block has `pieces()`, too: all plans in it that cost something.
         """
         return {"block": self}
 
@@ -108,7 +109,7 @@ class BlockKind:
 
     def own_cost(self, tokens: Any) -> Cost:
         """What the block costs beside its pieces."""
-        return no_cost()
+        return Cost()
 
 
 class HeadPart:
