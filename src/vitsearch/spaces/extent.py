@@ -14,7 +14,7 @@ from vitsearch.errors import SpaceError
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies.slots import Key, Slot, SlotOption, SlotTable, State
 from vitsearch.spaces.choice import Choice, Value, assignments
-from vitsearch.spaces.cost import Cost, closed_forms, joining
+from vitsearch.spaces.cost import Cost, closed_forms, is_peak
 from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.parts.base import Values
 from vitsearch.spaces.plan import HeadPlan, PiecePlan, PlanCatalogue
@@ -108,7 +108,7 @@ class _Order:
 
     def __init__(self, metric: str, largest: bool) -> None:
         self._metrics = (metric, "params" if metric == "macs" else "macs")
-        self._join = joining(metric)
+        self._is_peak = is_peak(metric)
         self._largest = largest
 
     def rank(self, cost: Cost) -> Rank:
@@ -116,7 +116,8 @@ class _Order:
         return cost[first], cost[second]
 
     def join(self, one: Rank, other: Rank) -> Rank:
-        return self._join((one[0], other[0])), one[1] + other[1]
+        first = max(one[0], other[0]) if self._is_peak else one[0] + other[0]
+        return first, one[1] + other[1]
 
     def beats(self, one: Rank, other: Rank) -> bool:
         return one > other if self._largest else one < other
