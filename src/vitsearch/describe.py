@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from vitsearch.commands.command import check_seed, command, fail, required_space
+from vitsearch.costs.metrics import load_offered
 from vitsearch.errors import ConfigError
 from vitsearch.reports import make_console
 from vitsearch.reports.facts.choice_groups import group_choices
@@ -24,6 +25,7 @@ FORMATS = ("table", "json")
 def describe(config: DictConfig, folder: Path) -> None:
     """List the spaces, or describe the one that is given."""
     check_settings(config)
+    load_offered()
     if config.get("space") is None:
         spaces = list_facts()
         show(config.format, {"spaces": spaces}, list_table(spaces))

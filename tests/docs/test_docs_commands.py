@@ -24,7 +24,12 @@ FAMILIES = {
     "ViTAS": "vitas_small",
     "ViT-ResNAS": "vit_resnas_tiny",
 }
-OURS = ("wide_glit", "deep_glit", "gated_glit")  # of examples/, which are not installed here
+OURS = (
+    "wide_glit",
+    "deep_glit",
+    "gated_glit",
+    "activation_bytes",
+)  # of examples/, which are not installed here
 Check = Callable[[str, list[str]], None]
 
 
@@ -48,7 +53,8 @@ def composes() -> Iterator[Check]:
             if not is_option(override.key_or_group) and not override.is_add():
                 above, _, key = override.key_or_group.rpartition(".")
                 section = OmegaConf.select(config, above) if above else config
-                assert _has(section, key), f"{override.input_line}: no such setting in {command}"
+                found = _has(section, key) or (above == "constraint" and key in OURS)
+                assert found, f"{override.input_line}: no such setting in {command}"
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield check

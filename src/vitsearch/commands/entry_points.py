@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 
 from hydra.core.config_store import ConfigStore
 
+from vitsearch.costs.metrics import OWN, find_cost
 from vitsearch.searchers.entry_points import offered_searchers, searcher_config
 from vitsearch.spaces.config import ENTRY_POINT_GROUP, entry_point_config, space_config
 
@@ -22,6 +23,7 @@ def register_offered() -> None:
     """
     _register_spaces()
     _register_searchers()
+    _add_windows()
 
 
 def _register_spaces() -> None:
@@ -48,6 +50,17 @@ def _register_searchers() -> None:
     for name, point in offered_searchers().items():
         if name in wanted:  # others are not imported
             store.store(group="searcher", name=name, node=searcher_config(point))
+
+
+def _add_windows() -> None:
+    """Let a metric that is not the library's have its window as the others: `constraint.<name>=`.
+
+    The configuration does not name it, so Hydra has to be told to add it.
+    """
+    for place, argument in enumerate(sys.argv[1:], 1):
+        section, _, name = argument.partition("=")[0].partition(".")
+        if section == "constraint" and name not in OWN and find_cost(name) is not None:
+            sys.argv[place] = f"++{argument}"
 
 
 def _wanted(group: str) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vitsearch.costs.measure import CLOSED_FORM, MEASURED
+from vitsearch.costs.metrics import cost_metrics
 from vitsearch.errors import ConfigError, HistoryError
 from vitsearch.runs.formats import read_json
 from vitsearch.runs.layout import BEST_FILE, FINISHED_FILE, PHASES_FOLDER, SUPERNET_FILE
@@ -137,7 +137,8 @@ def _of_phase(config: DictConfig, phase: Phase, place: Path) -> DictConfig:
     with open_dict(own):
         own.run_dir = str(place)
         if phase.constraint is not None:
-            windows = dict.fromkeys((*CLOSED_FORM, *MEASURED), None) | dict(phase.constraint)
+            free = dict.fromkeys([metric.name for metric in cost_metrics()])
+            windows = free | dict(phase.constraint)
             own.constraint = OmegaConf.merge(own.constraint, windows)
             own.callbacks.search.constraint = own.constraint
     # Where a run goes on, its folder is written out wherever it is used.

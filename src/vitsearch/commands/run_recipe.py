@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import WeightAveraging
 
 from vitsearch.commands.building import make_classifier
-from vitsearch.costs.measure import MEASURED
+from vitsearch.costs.metrics import MEASURED, metrics
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.runs.layout import CONFIG_FILE
@@ -140,7 +140,11 @@ def notes(config: DictConfig, run: DictConfig) -> list[str]:
         found.append(f"the run also learned from {', '.join(terms)}; networks alone from labels")
     if (run.get("searcher") or {}).get("phases"):
         found.append("the run had phases; architectures are drawn from its supernet's whole space")
-    measured = [name for name in MEASURED if config.constraint.get(name) is not None]
+    measured = [
+        metric.name
+        for metric in metrics(MEASURED)
+        if config.constraint.get(metric.name) is not None
+    ]
     if measured:
         found.append(f"windows on measured costs are left out: {', '.join(measured)}")
     devices, nodes = run.trainer.get("devices", 1), run.trainer.get("num_nodes", 1)

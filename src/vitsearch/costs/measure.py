@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from vitsearch.errors import ConstraintError
-from vitsearch.spaces import Architecture
+from vitsearch.spaces import Architecture, SearchSpace
 
-CLOSED_FORM = ("macs", "params")
-MEASURED = ("latency_ms", "memory_mb")
 DTYPES = ("float32", "bfloat16", "float16")
 
 Measures = Mapping[str, Callable[[Architecture], float]]
@@ -88,3 +86,30 @@ class MeasureSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+class Subject(Protocol):
+    """What a measured metric is given: one architecture, and the circumstances."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """Whose architecture."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """What to measure."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of the classifier."""
+
+    @property
+    def settings(self) -> MeasureSettings:
+        """The circumstances."""
+
+    @property
+    def device(self) -> Any:
+        """Where to measure, a `torch.device`."""
+
+    def make_run(self) -> Callable[[], Any]:
+        """The network, ready: each call is one inference of a batch and returns its logits."""

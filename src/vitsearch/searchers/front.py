@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitsearch.costs.metrics import TOP1
 from vitsearch.errors import MissingExtraError
 
 Points = Sequence[Sequence[float]]
@@ -71,7 +72,7 @@ def hypervolume(
 
 def objectives(record: Mapping[str, Any], minimise: Sequence[str]) -> tuple[float, ...]:
     """A line of `search/history.jsonl` as a point: minus its top-1, then its costs."""
-    return (-float(record["top1"]), *(float(record[cost]) for cost in minimise))
+    return (-float(record[TOP1.name]), *(float(record[cost]) for cost in minimise))
 
 
 def pareto_front(

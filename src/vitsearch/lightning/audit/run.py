@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
+from vitsearch.costs.metrics import percent
 from vitsearch.lightning.audit.heartbeat import Presence
 from vitsearch.lightning.audit.log import TrainingLog
 from vitsearch.lightning.audit.plan import AuditPlan
@@ -25,7 +26,7 @@ from vitsearch.lightning.scoring.scorer import Batch, Score, Scorer
 from vitsearch.reports.facts.audit import AuditedNetwork, audit_facts
 from vitsearch.reports.pictures.audit import write_plots
 from vitsearch.reports.terminal.audit_tables import audit_lines, audit_tables
-from vitsearch.reports.words.audit import ALARM, percent
+from vitsearch.reports.words.audit import ALARM
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import AUDIT_FILE

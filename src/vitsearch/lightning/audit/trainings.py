@@ -10,11 +10,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from vitsearch.costs.metrics import percent
 from vitsearch.lightning.audit.log import Key, TrainingLog
 from vitsearch.lightning.audit.plan import AuditPlan
 from vitsearch.lightning.retraining.train_alone import Recipe, train_alone
 from vitsearch.lightning.scoring.scorer import Batch, Score, Scorer
-from vitsearch.reports.words.audit import percent
 from vitsearch.supernet import VisionTransformer, load_model, save_model
 
 

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from vitsearch.costs import Constraint
+from vitsearch.costs.metrics import named
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_flag
@@ -76,7 +77,7 @@ class EvolutionarySearch(pl.Callback):
             constraint: The budget, or its windows by name (`{"macs": [1e9, 2e9]}`).
             searcher: A function `(space, constraint, num_classes=...) -> Searcher`, or settings of
                 `EvolutionSearcher`. A function that has a parameter `measure` gets what measures
-                latency and memory.
+                costs.
             dirpath: The run folder; the trainer's `default_root_dir` by default.
             use_test_split: Whether to score the best and the largest network on the test split,
                 once and at the very end.
@@ -281,8 +282,8 @@ def make_report(folder: Path) -> None:
 
 def measured_in_words(measured: Mapping[str, float], constraint: Constraint) -> str:
     """Measured costs and the circumstances that they belong to."""
-    units = {"latency_ms": "latency {:.3g} ms", "memory_mb": "memory {:.3g} MB"}
-    values = [units[metric].format(value) for metric, value in measured.items()]
+    found = [(named(name), value) for name, value in measured.items()]
+    values = [f"{metric.label} {metric.text_with_unit(value)}" for metric, value in found]
     how = constraint.measure
     return f"{', '.join(values)} (batch {how.batch_size}, {how.dtype}, device {how.device})"
 

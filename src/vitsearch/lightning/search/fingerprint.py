@@ -68,8 +68,7 @@ def _is_plain(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Constraint):
-        windows = {**value.windows(), **value.measured_windows()}
-        return {metric: list(window) for metric, window in windows.items()}
+        return {metric: list(window) for metric, window in value.all_windows().items()}
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -35,8 +35,7 @@ class Scored:
             "top1": self.score.top1,
             "correct": self.score.correct,
             "total": self.score.total,
-            "macs": self.cost.macs,
-            "params": self.cost.params,
+            **self.cost.to_dict(),
             **self.candidate.measured,
             "architecture": self.candidate.architecture.to_dict(),
         }
@@ -114,8 +113,8 @@ def write_result(
     network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
     network.set_preprocessing(preprocessing)
     save_model(network.cpu(), folder / BEST_FOLDER, class_names=class_names)
-    windows = {**constraint.windows(), **constraint.measured_windows()}
-    budget: dict[str, Any] = {metric: list(window) for metric, window in windows.items()}
+    windows = constraint.all_windows().items()
+    budget: dict[str, Any] = {metric: list(window) for metric, window in windows}
     if result.best.candidate.measured:
         budget["measure"] = constraint.measure.to_dict()
     origin = {

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.costs import Constraint
-from vitsearch.costs.measure import CLOSED_FORM, MEASURED
+from vitsearch.costs.metrics import costs_of
 from vitsearch.errors import ConfigError, HistoryError, SpaceError, VitSearchError
 from vitsearch.runs import layout
 from vitsearch.runs.formats import read_json, without_format
 from vitsearch.runs.history import HistoryRecord, read_history
 from vitsearch.spaces import Architecture, SearchSpace
 
-COSTS = (*CLOSED_FORM, *MEASURED)
 _COMMAND = "# python -m vitsearch."
 
 
@@ -37,7 +36,7 @@ class Trial:
         parents: Digests.
         top1: In [0, 1].
         total: How many images that rests on.
-        costs: By name, those of `COSTS` that the line has.
+        costs: By name, those that the line has, in the order of the table of metrics.
         architecture: What was scored.
     """
 
@@ -62,7 +61,7 @@ class Trial:
             parents=record.parents,
             top1=record.top1,
             total=record.total,
-            costs={name: record.costs[name] for name in COSTS if name in record.costs},
+            costs=costs_of(record.costs),
             architecture=Architecture.from_dict(record.architecture),
         )
 

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from vitsearch.costs import human
+from vitsearch.costs.metrics import percent
 from vitsearch.reports.facts.run_record import RunRecord
 from vitsearch.reports.page.page import Link, Page, Part, Section, Table, Text
-from vitsearch.reports.page.sections import cost_text, percent, run_title
+from vitsearch.reports.page.sections import cost_text, run_title
 from vitsearch.reports.page.time_section import duration, total_seconds
 from vitsearch.reports.pictures.architecture import architecture_picture
 from vitsearch.reports.pictures.together import accuracy_picture, best_picture

@@ -8,15 +8,16 @@ from typing import Any
 from urllib.parse import quote
 
 from vitsearch.costs import human
+from vitsearch.costs.metrics import cost_metrics, named, percent
 from vitsearch.reports.facts.architecture_rows import Row, architecture_rows
-from vitsearch.reports.facts.run_record import COSTS, RunRecord, Trial
+from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.page.audit_section import audit_section
 from vitsearch.reports.page.page import Facts, Link, Page, Part, Section, Table, Text
 from vitsearch.reports.page.repeat_section import repeat_section
 from vitsearch.reports.page.time_section import duration, time_section, total_seconds
 from vitsearch.reports.pictures.accuracy_cost import accuracy_cost_pictures
 from vitsearch.reports.pictures.architecture import architecture_picture
-from vitsearch.reports.pictures.base import AXIS_NAMES, Picture
+from vitsearch.reports.pictures.base import Picture
 from vitsearch.reports.pictures.options import options_picture
 from vitsearch.reports.pictures.progress import progress_picture
 from vitsearch.reports.pictures.training import training_picture
@@ -99,7 +100,7 @@ def key_figures(record: RunRecord) -> list[tuple[str, str]]:
     pairs = [("top-1, search split", percent(best.top1))]
     if tested is not None:
         pairs.append(("top-1, test split", percent(tested)))
-    pairs += [(AXIS_NAMES[name], cost_text(best, name)) for name in COSTS if name in best.costs]
+    pairs += [(named(name).heading, cost_text(best, name)) for name in best.costs]
     pairs.append(("candidates", f"{len(record.trials):,}"))
     seconds = total_seconds(record)
     if seconds:
@@ -109,12 +110,7 @@ def key_figures(record: RunRecord) -> list[tuple[str, str]]:
 
 def cost_text(trial: Trial, name: str) -> str:
     """A cost as people read it."""
-    return human(trial.costs[name])
-
-
-def percent(top1: float) -> str:
-    """An accuracy in [0, 1] as people read it."""
-    return f"{100 * top1:.1f} %"
+    return named(name).text(trial.costs[name])
 
 
 def _architecture_table(record: RunRecord) -> list[Part]:
@@ -146,7 +142,8 @@ def _row_words(row: Row) -> tuple[str]:
 
 def _candidates(record: RunRecord) -> Section:
     """The front of a search for one, the best ten of the others."""
-    names = [name for name in COSTS if all(name in trial.costs for trial in record.whole)]
+    known = [metric.name for metric in cost_metrics()]
+    names = [name for name in known if all(name in trial.costs for trial in record.whole)]
     if record.front:
         shown, title = evenly(record.front), f"The front: {len(record.front)} networks"
         hidden = len(record.front) - len(shown)
@@ -169,8 +166,7 @@ def _candidates(record: RunRecord) -> Section:
         )
         for trial in shown
     ]
-    short = {"params": "params", "latency_ms": "ms", "memory_mb": "MB"}
-    headings = ("architecture", "top-1", *(short.get(n, AXIS_NAMES[n]) for n in names), "gen.")
+    headings = ("architecture", "top-1", *(named(n).narrow_heading for n in names), "gen.")
     parts: list[Part] = [Table(headings=headings, rows=rows, caption=caption)]
     return Section(title=title, parts=parts + _networks(record))
 

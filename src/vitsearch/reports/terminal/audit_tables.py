@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from vitsearch.costs import human
-from vitsearch.reports.words.audit import alarm, interval, percent, points, verdict
+from vitsearch.costs.metrics import percent
+from vitsearch.reports.words.audit import alarm, interval, points, verdict
 
 _NAMES = {"supernet": "supernet (inherited accuracy)", "macs": "MACs", "params": "parameters"}
 

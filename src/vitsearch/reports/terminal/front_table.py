@@ -7,14 +7,8 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from vitsearch.costs import human
+from vitsearch.costs.metrics import TOP1, costs_of, named
 
-_COLUMNS = {
-    "macs": "MACs",
-    "params": "parameters",
-    "latency_ms": "latency, ms",
-    "memory_mb": "memory, MB",
-}
 _MOST_ROWS = 20
 Record = TypeVar("Record")
 
@@ -32,19 +26,19 @@ def front_table(
     shown = evenly(records)
     hidden = len(records) - len(shown)
     table = Table(
-        title=f"front of top-1 and {', '.join(minimise)}: {len(records)} networks",
+        title=f"front of {TOP1.label} and {', '.join(minimise)}: {len(records)} networks",
         caption=f"{hidden} more between these in search/front.json" if hidden else None,
     )
     table.add_column("architecture")
-    costs = [name for name in _COLUMNS if records and name in records[0]]
-    for name in costs:
-        table.add_column(_COLUMNS[name], justify="right")
-    table.add_column(f"top-1, search split ({num_images})", justify="right")
+    costs = [named(name) for name in costs_of(records[0])] if records else []
+    for cost in costs:
+        table.add_column(cost.heading, justify="right")
+    table.add_column(f"{TOP1.label}, search split ({num_images})", justify="right")
     for record in shown:
         table.add_row(
             record["digest"],
-            *(human(record[name]) for name in costs),
-            f"{100 * record['top1']:.1f} %",
+            *(cost.text(record[cost.name]) for cost in costs),
+            TOP1.text(record[TOP1.name]),
         )
     return table
 

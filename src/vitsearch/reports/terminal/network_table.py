@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from vitsearch.costs import human
+from vitsearch.costs.metrics import named, percent
 from vitsearch.spaces import Cost
 
 
@@ -25,9 +25,10 @@ def network_table(rows: Sequence[NetworkRow], num_images: int) -> Table:
     table = Table(title=f"accuracy on the test split ({num_images} images)")
     table.add_column("network")
     ks = list(rows[0].top)
-    for heading in ("MACs", "parameters", *(f"top-{k}" for k in ks)):
+    costs = [named(name) for name in rows[0].cost.to_dict()]
+    for heading in (*(cost.heading for cost in costs), *(f"top-{k}" for k in ks)):
         table.add_column(heading, justify="right")
     for row in rows:
-        accuracies = [f"{100 * row.top[k]:.1f} %" for k in ks]
-        table.add_row(row.name, human(row.cost.macs), human(row.cost.params), *accuracies)
+        numbers = [cost.text(row.cost[cost.name]) for cost in costs]
+        table.add_row(row.name, *numbers, *(percent(row.top[k]) for k in ks))
     return table

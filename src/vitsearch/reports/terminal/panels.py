@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitsearch.costs import Constraint, human, reachable_range
+from vitsearch.costs.metrics import TOP1, named
 from vitsearch.reports.words.architecture import describe_architecture
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 
@@ -73,20 +74,16 @@ def end_table(rows: Sequence[ResultRow], num_images: int) -> Table:
     """Networks side by side: cost, accuracy with inherited weights on both splits."""
     table = Table(title="inherited accuracy (weights of the supernet, not retrained)")
     table.add_column("network")
-    for heading in (
-        "MACs",
-        "parameters",
-        f"top-1, search split ({num_images})",
-        "top-1, test split",
-    ):
+    costs = [named(name) for name in rows[0].cost.to_dict()]
+    scores = [f"{TOP1.label}, search split ({num_images})", f"{TOP1.label}, test split"]
+    for heading in (*(cost.heading for cost in costs), *scores):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             row.name,
-            human(row.cost.macs),
-            human(row.cost.params),
-            f"{100 * row.search_top1:.1f} %",
-            "-" if row.test_top1 is None else f"{100 * row.test_top1:.1f} %",
+            *(cost.text(row.cost[cost.name]) for cost in costs),
+            TOP1.text(row.search_top1),
+            "-" if row.test_top1 is None else TOP1.text(row.test_top1),
         )
     return table
 
@@ -97,8 +94,7 @@ def result_record(rows: Sequence[ResultRow], num_images: int) -> dict[str, Any]:
         {
             "name": row.name,
             "digest": row.digest,
-            "macs": row.cost.macs,
-            "params": row.cost.params,
+            **row.cost.to_dict(),
             "search_top1": row.search_top1,
             "test_top1": row.test_top1,
         }

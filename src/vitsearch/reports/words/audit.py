@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from vitsearch.costs.metrics import percent
+
 ALARM = "ALARM:"
 
 
@@ -64,11 +66,6 @@ def interval(estimate: dict[str, float | None]) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def percent(top1: float) -> str:
-    """An accuracy in [0, 1] as people read it."""
-    return f"{100 * top1:.1f} %"
 
 
 def points(difference: float) -> str:
