@@ -219,14 +219,8 @@ class SearchSpace:
         """Check that an architecture is legal and canonical in this space.
 
         Raises:
-            SpaceError: It is no `Architecture`; or names the choice, the value and the legal
-                options.
+            SpaceError: Names the choice, the value and the legal options.
         """
-        if not isinstance(architecture, Architecture):
-            raise SpaceError(
-                f"architecture of type {type(architecture).__name__} must be an Architecture: "
-                f"space.canonical(...) makes one of choices by name"
-            )
         canonical = self.canonical(architecture)
         for name in architecture:
             if name not in canonical:
@@ -271,8 +265,13 @@ class SearchSpace:
         """The architecture in sizes.
 
         Raises:
-            SpaceError: The architecture is not legal in the space.
+            SpaceError: It is no `Architecture`, or not legal in the space.
         """
+        if not isinstance(architecture, Architecture):
+            raise SpaceError(
+                f"architecture of type {type(architecture).__name__} must be an Architecture: "
+                f"space.canonical(...) makes one of choices by name"
+            )
         found = self._plans.get(architecture)
         if found is None:
             found = self.body.plan(self.values(architecture))
