@@ -1,7 +1,4 @@
-"""What other packages and files of one's own add to Hydra's groups, before a command composes.
-
-Hydra is used by the entry points and the modules that they share, nowhere else.
-"""
+"""What other packages and files of one's own add to Hydra's groups, before a command composes."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from vitsearch.commands.spec import with_settings
 from vitsearch.errors import ConfigError
 from vitsearch.runs.launch import outside_launch
 from vitsearch.runs.layout import CONFIG_FILE
@@ -91,27 +92,30 @@ def _first_to_ask(proposal: str) -> str:
     return decided.decode()
 
 
-def fit_to_launch(trainer: DictConfig) -> None:
-    """Let the trainer use the processes that are there, unless its settings say otherwise.
+def fit_to_launch(trainer: DictConfig) -> DictConfig:
+    """A trainer's section that uses the processes that are there, unless it says otherwise.
 
     Raises:
         ConfigError: They contradict what was started.
     """
     launch = outside_launch()
     if launch is None:
-        return
+        return trainer
+    found = {}
     if trainer.get("devices", "auto") in ("auto", -1, "-1"):
-        trainer.devices = launch.local
+        found["devices"] = launch.local
     if trainer.get("num_nodes", 1) == 1:
-        trainer.num_nodes = launch.nodes
+        found["num_nodes"] = launch.nodes
+    fitted = with_settings(trainer, found)
     for name, started in (("devices", launch.local), ("num_nodes", launch.nodes)):
-        given = trainer[name]
+        given = fitted[name]
         number = len(given) if not isinstance(given, str | int) else given
         if str(number) != str(started):
             raise ConfigError(
                 f"trainer.{name}={given}, but {launch.name} has started {launch.local} process(es) "
                 f"on each of {launch.nodes} machine(s)"
             )
+    return fitted
 
 
 def limit_waiting(strategy: Any, seconds: float) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
+from vitsearch.commands.spec import with_settings
 from vitsearch.errors import ConfigError
 from vitsearch.runs.resume import (
     ABSENT,
@@ -24,15 +25,21 @@ def resumed_config(config: DictConfig, folder: Path, overrides: Sequence[str]) -
     """The configuration of the run in a folder, for `resume=<folder>`.
 
     Args:
-        config: What Hydra has composed.
+        config: What Hydra has composed, with the command's name.
         folder: The run folder.
         overrides: What the user wrote on the command line.
 
     Raises:
-        ConfigError: The run's configuration is damaged, or an override would make it another run.
+        ConfigError: It is a run of another command, its configuration is damaged, or an override
+            would make it another run.
     """
     saved = read_config(folder)
     assert saved is not None
+    if saved["command"] != config.command:
+        raise ConfigError(
+            f"resume={config.resume} holds a run of vitsearch.{saved['command']}, not of "
+            f"vitsearch.{config.command}"
+        )
     before, now = dict(leaves(saved)), dict(leaves(plain_config(config)))
     wrong = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -52,7 +59,4 @@ def resumed_config(config: DictConfig, folder: Path, overrides: Sequence[str]) -
     for name, value in before.items():
         if is_below(name, MAY_CHANGE) and value != ABSENT:
             OmegaConf.update(made, name, value, force_add=True)
-    with open_dict(made):
-        made.run_dir = str(folder)
-        made.resume = None
-    return made
+    return with_settings(made, {"run_dir": str(folder), "resume": None})

@@ -63,8 +63,8 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
             f"run_dir={folder} holds results but no {CONFIG_FILE}, so whose they are is unknown; "
             f"choose a fresh run_dir"
         )
-    kind = _kind(saved)
-    if kind != _kind(now):
+    kind = saved["command"]
+    if kind != now["command"]:
         raise ConfigError(f"run_dir={folder} holds a run of vitsearch.{kind}; choose a fresh one")
     old, new = dict(leaves(saved)), dict(leaves(now))
     wrong = [
@@ -142,7 +142,7 @@ def retrain_command(folder: Path) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration that a run was started with, as if its folder had always been here.
+    """The configuration that a run was started with, as if it was started here and now.
 
     Raises:
         ConfigError: It is damaged.
@@ -162,6 +162,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         if isinstance(inside, dict):
             inside.pop(key, None)
     here: dict[str, Any] = moved(found, found["run_dir"], str(folder), below=True)
+    here.setdefault("command", _command_of(here))
     return here
 
 
@@ -187,8 +188,8 @@ def _has_begun(folder: Path) -> bool:
     )
 
 
-def _kind(config: Mapping[str, Any]) -> str:
-    """Which command a configuration is of."""
+def _command_of(config: Mapping[str, Any]) -> str:
+    """Which command wrote a configuration before it said so itself."""
     if "model" not in config:
         return "search"
     return "retrain" if "architecture" in config else "train"
