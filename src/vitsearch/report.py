@@ -5,6 +5,7 @@ With `optuna=study.db` the history also becomes a study for `optuna-dashboard`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def main(config: DictConfig, session: Session) -> None:
             storage = to_optuna(run, config.optuna, name=name)
     print(f"report: {shown_path(write_report(runs, session.folder))}")
     if storage:
-        print(f"studies: {', '.join(names)}; look at them: optuna-dashboard {storage}")
+        print(f"studies: {', '.join(names)}; look at them: optuna-dashboard {shlex.quote(storage)}")
 
 
 if __name__ == "__main__":

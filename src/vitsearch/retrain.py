@@ -5,7 +5,6 @@ Thin: `commands/retraining.py` finds the architecture, its data and weights; Lig
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,8 @@ from vitsearch.lightning import Classifier, SaveNetwork
 from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.reports import facts_panel
 from vitsearch.reports.words.training import length_in_words
-from vitsearch.runs.resume import installed_versions, shown_path
+from vitsearch.runs.command_line import command_text, override, shown_path
+from vitsearch.runs.resume import installed_versions
 from vitsearch.supernet.measuring.compiling import check_compiling
 
 
@@ -136,12 +136,12 @@ def _images(datamodule: Any) -> str:
 def next_steps(folder: Path) -> str:
     """The exact commands that a user may want now."""
     shown = shown_path(folder)
-    model = shlex.quote(f"model={shown}")
+    model = override("model", shown)
     return "\n".join(
         [
             "what comes next",
-            f"  evaluate it:     python -m vitsearch.evaluate {model}",
-            f"  export it:       python -m vitsearch.export {model} format=onnx",
+            f"  evaluate it:     {command_text('evaluate', model)}",
+            f"  export it:       {command_text('export', model, 'format=onnx')}",
             f"  in Python:       vitsearch.load_model({f'{shown}/model'!r})",
         ]
     )

@@ -5,7 +5,6 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,9 @@ from vitsearch.lightning import (
 )
 from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.reports import start_panel
+from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.layout import REPORT_FILE
-from vitsearch.runs.resume import retrain_command, shown_path
+from vitsearch.runs.resume import retrain_command
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.phases import check_phases
 from vitsearch.supernet import load_supernet
@@ -150,10 +150,10 @@ def next_steps(run: SupernetSpec, num_classes: int, *, searched: bool) -> str:
     middle = (low + high) / 2
     shown = shown_path(run.folder)
     window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
-    checkpoint = shlex.quote(f"checkpoint={shown}")
+    again = command_text("search", override("checkpoint", shown), f"constraint.macs={window}")
     lines = [
         "what comes next",
-        f"  another budget:  python -m vitsearch.search {checkpoint} 'constraint.macs={window}'",
+        f"  another budget:  {again}",
     ]
     if searched:
         lines += [

@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
+from vitsearch.runs.command_line import command_text, override
 from vitsearch.runs.layout import (
     BEST_FILE,
     BEST_FOLDER,
@@ -154,7 +155,7 @@ def _of_folder(folder: Path) -> ArchitectureSource:
     if (folder / NETWORK_FILE).is_file():
         raise CheckpointError(
             f"architecture={folder} is a retraining that has not ended; go on with it first: "
-            f"python -m vitsearch.retrain resume={folder}"
+            f"{command_text('retrain', override('resume', folder))}"
         )
     if (folder / SUPERNET_FILE).is_file():
         searched = (folder / HISTORY_FILE).is_file()
@@ -163,7 +164,7 @@ def _of_folder(folder: Path) -> ArchitectureSource:
             f"{folder}:<digest>"
             if searched
             else f"architecture={folder} is a run that has not been searched: "
-            f"python -m vitsearch.search checkpoint={folder}"
+            f"{command_text('search', override('checkpoint', folder))}"
         )
     raise CheckpointError(
         f"architecture={folder} has neither {BEST_FILE} (a run), nor {MODEL_FOLDER} (a "

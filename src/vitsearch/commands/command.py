@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from vitsearch.commands.command_line import is_sweep, read_arguments
 from vitsearch.commands.ending import (
     end_early,
     end_with_the_others,
@@ -60,10 +62,11 @@ def command(
         @functools.wraps(task)
         def main() -> None:
             try:
-                if no_sweep is not None and _is_sweep():
+                if no_sweep is not None and is_sweep(sys.argv[1:]):
                     raise ConfigError(f"--multirun {no_sweep}")
                 if takes_model:
-                    _spell_out_model()
+                    sys.argv[1:] = [re.sub("^model=", "model.path=", a) for a in sys.argv[1:]]
+                sys.argv[1:] = read_arguments(sys.argv[1:])
                 register_offered()
                 if resumes:
                     choose_run_folder()
@@ -78,19 +81,6 @@ def command(
         return main
 
     return decorate
-
-
-def _is_sweep() -> bool:
-    return any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:])
-
-
-def _spell_out_model() -> None:
-    sys.argv[1:] = [
-        f"model.path={argument.removeprefix('model=')}"
-        if argument.startswith("model=")
-        else argument
-        for argument in sys.argv[1:]
-    ]
 
 
 def _run(name: str, task: Task, *, resumes: bool, locks: bool) -> None:

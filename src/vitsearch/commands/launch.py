@@ -15,8 +15,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from vitsearch.commands.command_line import is_sweep, value_of
 from vitsearch.commands.spec import with_settings
 from vitsearch.errors import ConfigError
+from vitsearch.runs.command_line import override
 from vitsearch.runs.launch import outside_launch
 from vitsearch.runs.layout import CONFIG_FILE
 
@@ -34,12 +36,11 @@ def choose_run_folder() -> None:
         ConfigError: There is nothing to resume, or the processes have no way to agree.
     """
     arguments = sys.argv[1:]
-    given = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if not given or given[-1] in ("", "null"):
+    resumed = value_of("resume", arguments)
+    if resumed in ("", None):
         agree_on_run_folder()
         return
-    resumed = given[-1]
-    if "-m" in arguments or "--multirun" in arguments:
+    if is_sweep(arguments):
         raise ConfigError(
             "resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again"
         )
@@ -49,10 +50,10 @@ def choose_run_folder() -> None:
         raise ConfigError(
             f"resume={resumed} has no {CONFIG_FILE}, so there is no run to go on with"
         )
-    for argument in arguments:
-        if argument.startswith("run_dir=") and argument != f"run_dir={resumed}":
-            raise ConfigError(f"resume={resumed} names the run folder; leave out {argument}")
-    sys.argv.append(f"run_dir={resumed}")
+    named = value_of("run_dir", arguments)
+    if named not in (None, resumed):
+        raise ConfigError(f"resume={resumed} names the run folder; leave out run_dir={named}")
+    sys.argv.append(override("run_dir", resumed))
 
 
 def agree_on_run_folder() -> None:
@@ -74,7 +75,7 @@ def agree_on_run_folder() -> None:
         chosen = f"outputs/slurm-{job}"
     else:
         chosen = _first_to_ask(time.strftime("outputs/%Y-%m-%d/%H-%M-%S"))
-    sys.argv.append(f"run_dir={chosen}")
+    sys.argv.append(override("run_dir", chosen))
 
 
 def _first_to_ask(proposal: str) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from difflib import get_close_matches
 
 import hydra
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
@@ -16,6 +22,7 @@ from omegaconf.errors import (
 )
 
 from vitsearch.errors import VitSearchError
+from vitsearch.runs.command_line import override
 from vitsearch.searchers.entry_points import offered_searchers
 from vitsearch.spaces.config import config_dir, unknown_space
 
@@ -35,6 +42,8 @@ def user_line(error: BaseException) -> str | None:
         return f"{_one_line(str(error))}; give it on the command line"
     if isinstance(error, InstantiationException):
         return _instantiation(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _hydra_line(error)
     if "Config group override must be" in str(error):
@@ -71,6 +80,17 @@ def _missing_config(error: MissingConfigException) -> str:
     offered = offered_searchers() if group == "searcher" else {}
     options = ", ".join(sorted({*(error.options or []), *offered}))
     return f"{group}={name} is unknown; legal: {options}" if group else _hydra_line(error)
+
+
+def _unreadable(given: str) -> str:
+    """For an argument that is not in Hydra's grammar."""
+    name, equals, value = given.partition("=")
+    if not equals:
+        return f"{given} is no setting; write name=value"
+    if value.startswith(('"', "'", "[", "{")):
+        return f"{given} cannot be read; look for a quote, a bracket or a comma that is missing"
+    quoted = shlex.quote(override(name, value))
+    return f"{given} cannot be read; quote the value for Hydra and for the shell: {quoted}"
 
 
 def _instantiation(error: InstantiationException) -> str:
