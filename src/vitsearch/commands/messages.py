@@ -88,7 +88,7 @@ def _unreadable(given: str) -> str:
     if not equals:
         return f"{given} is no setting; write name=value"
     if value.startswith(('"', "'", "[", "{")):
-        return f"{given} cannot be read; look for a quote, a bracket or a comma that is missing"
+        return f"{given} cannot be read: a bracket is missing, or a text in it needs quotes"
     quoted = shlex.quote(override(name, value))
     return f"{given} cannot be read; quote the value for Hydra and for the shell: {quoted}"
 

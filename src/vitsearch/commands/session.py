@@ -18,8 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console, RenderableType
 
 from vitsearch.commands.launch import fit_to_launch
-from vitsearch.commands.resume import resumed_config
-from vitsearch.commands.spec import RunSpec, check_seed, with_settings
+from vitsearch.commands.spec import RunSpec, check_seed, resumed_config, with_settings
 from vitsearch.errors import ConfigError
 from vitsearch.reports import make_console
 from vitsearch.runs import resume, signals
