@@ -56,9 +56,11 @@ class Session:
             from vitsearch.lightning.distributed import end_with_parent  # takes time, and torch
 
             end_with_parent()
-        self._held.enter_context(signals.listening(speaks=self.is_first))
-        if self._locks:
-            self._held.enter_context(sole_run(self.folder, self.command))
+        with contextlib.ExitStack() as held:
+            held.enter_context(signals.listening(speaks=self.is_first))
+            if self._locks:
+                held.enter_context(sole_run(self.folder, self.command))
+            self._held = held.pop_all()
         return self
 
     def __exit__(
@@ -162,7 +164,7 @@ class Session:
         """
         if not self.is_first:
             return
-        if not run.config.trainer.get("fast_dev_run"):
+        if not OmegaConf.select(run.config, "trainer.fast_dev_run"):
             resume.mark_finished(run.folder)
         if run.folder == self.folder:
             self.say(steps())
