@@ -68,6 +68,14 @@ def test_a_path_is_what_was_typed(text: str, name: str) -> None:
     assert read_arguments([read]) == [read]
 
 
+@given(COMMON, st.sampled_from(["", '"', "'"]))
+def test_a_path_that_lightning_hands_to_its_processes(text: str, quote: str) -> None:
+    text = f"./{quote}{text}"
+    if "${" not in text:
+        read = read_arguments([f'hydra.run.dir="{text}"', "hydra.output_subdir=null"])
+        assert value_of("hydra.run.dir", read) == text
+
+
 @pytest.mark.parametrize("typed", ["~/a=b", '"~/a=b"', "'~/a=b'"])
 @pytest.mark.parametrize("name", [*PATH_SETTINGS, "objective.x.teacher.name", "optuna", "+mine"])
 def test_home(name: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,8 @@ def _in_grammar(argument: str, *, sweeps: bool) -> str:
         return override(name, [_at_home(str(path)) for path in paths])
     if parsed is None:
         is_path = last in _PATHS or _looks_like_path(typed)
+        if len(typed) > 1 and typed[0] == typed[-1] == '"':  # Lightning puts a path between them
+            typed = typed[1:-1]
     elif parsed.is_sweep_override():
         is_path = last in _PATHS and not sweeps
     elif isinstance(value, str) and not (last in _PATHS and _is_call(typed)):
