@@ -49,7 +49,7 @@ class PhasedSpec(RunSpec):
         for number, phase in enumerate(self.phases):
             weights: Path | None = folder / SUPERNET_FILE
             if phase.supernet == "new":
-                shared = shared_space(self.space, _together(self.phases[number:]), decided)
+                shared = shared_space(self.space, _sharing_supernet(self.phases[number:]), decided)
                 weights = None
             is_last = phase is self.phases[-1]
             folder = self.folder if is_last else self.folder / PHASES_FOLDER / phase.name
@@ -82,7 +82,7 @@ def resolve_phases(config: DictConfig) -> tuple[Phase, ...]:
     return phases
 
 
-def _together(phases: Sequence[Phase]) -> list[Phase]:
+def _sharing_supernet(phases: Sequence[Phase]) -> list[Phase]:
     """The first phase and those that go on with its supernet."""
     found = [phases[0]]
     for phase in phases[1:]:
