@@ -22,6 +22,7 @@ from vitsearch.commands.command_line import is_sweep, read_arguments
 from vitsearch.commands.ending import (
     end_early,
     end_with_the_others,
+    full_disk_line,
     is_lost_process,
     leave_the_others,
     remove_if_empty,
@@ -101,7 +102,7 @@ def _run(name: str, task: Task, *, resumes: bool, locks: bool) -> None:
         except signals.Interrupted as stop:
             end_early(going_on, folder, stop.exit_code)
         except Exception as error:
-            line = user_line(error)
+            line = user_line(error) or full_disk_line(error, going_on, folder)
             if line is None and is_lost_process(error):
                 end_with_the_others(going_on, folder)
             if line is None:

@@ -7,8 +7,7 @@ it has stopped.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from vitsearch.commands.spec import (
     without_phases,
 )
 from vitsearch.costs.measure import CLOSED_FORM, MEASURED
-from vitsearch.errors import ConfigError
+from vitsearch.errors import ConfigError, HistoryError
+from vitsearch.runs.formats import read_json
 from vitsearch.runs.layout import BEST_FILE, FINISHED_FILE, PHASES_FOLDER, SUPERNET_FILE
 from vitsearch.runs.resume import moved
 from vitsearch.spaces import Architecture, SearchSpace
@@ -109,5 +109,5 @@ def _settings(config: DictConfig, phase: Phase, folder: Path) -> DictConfig:
 
 
 def _read_best(folder: Path) -> Architecture:
-    found: Mapping[str, Any] = json.loads((folder / BEST_FILE).read_text(encoding="utf-8"))
+    found = read_json(folder / BEST_FILE, HistoryError)
     return Architecture.from_dict(found["architecture"])

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ProgressBar
 
 from vitsearch.commands.launch import limit_waiting
 from vitsearch.commands.spec import without_phases
@@ -20,10 +21,11 @@ from vitsearch.lightning import Classifier
 from vitsearch.lightning.resuming.checkpoints import TrainingCheckpoint
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.supernet import SuperTransformer, VisionTransformer
+from vitsearch.supernet.storage.checkpoint import check_checkpoint
 
 
 def make_callbacks(config: DictConfig) -> list[pl.Callback]:
-    """The callbacks of a run.
+    """The callbacks of a run; no progress bars without `trainer.enable_progress_bar`.
 
     Raises:
         ConfigError: One is no callback.
@@ -38,6 +40,8 @@ def make_callbacks(config: DictConfig) -> list[pl.Callback]:
             raise ConfigError(
                 f"callbacks.{name}: {type(callback).__name__} is no pytorch_lightning.Callback"
             )
+    if config.trainer.get("enable_progress_bar") is False:
+        return [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     return callbacks
 
 
@@ -71,9 +75,15 @@ def _make_loggers(section: dict[str, Any] | DictConfig) -> list[Any]:
 
 
 def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | None:
-    """What an earlier start of this run has left to go on from, if there was one."""
+    """What an earlier start of this run has left to go on from, if there was one.
+
+    Raises:
+        CheckpointError: It is damaged.
+        FormatError: A newer version has written it.
+    """
     for callback in callbacks:
         if isinstance(callback, TrainingCheckpoint) and callback.path(trainer).is_file():
+            check_checkpoint(callback.path(trainer))
             return callback.path(trainer)
     return None
 

@@ -23,9 +23,12 @@ from vitsearch.errors import ConfigError
 from vitsearch.reports import make_console
 from vitsearch.runs import resume, signals
 from vitsearch.runs.files import write_text
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.launch import is_first_process, is_started_by_lightning
 from vitsearch.runs.layout import CONFIG_FILE
 from vitsearch.runs.lock import sole_run
+
+_TRIAL = "trainer.fast_dev_run: everything ran; nothing was searched, scored or saved"
 
 
 class Session:
@@ -164,10 +167,11 @@ class Session:
         """
         if not self.is_first:
             return
-        if not OmegaConf.select(run.config, "trainer.fast_dev_run"):
+        is_trial = OmegaConf.select(run.config, "trainer.fast_dev_run")
+        if not is_trial:
             resume.mark_finished(run.folder)
         if run.folder == self.folder:
-            self.say(steps())
+            self.say(_TRIAL if is_trial else steps())
 
     def say(self, text: str) -> None:
         """Print plain text as it is, so that its commands can be copied."""
@@ -181,7 +185,8 @@ def save_config(config: DictConfig, folder: Path) -> None:
     Raises:
         ConfigError: The run folder cannot be written.
     """
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    plain = OmegaConf.create(with_format(settings))
     first = ""
     if HydraConfig.initialized():
         hydra = HydraConfig.get()

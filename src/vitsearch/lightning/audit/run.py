@@ -27,6 +27,7 @@ from vitsearch.reports.pictures.audit import write_plots
 from vitsearch.reports.terminal.audit_tables import audit_lines, audit_tables
 from vitsearch.reports.words.audit import ALARM, percent
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import AUDIT_FILE
 from vitsearch.searchers.comparison import ComparedSearches, compare_searches
 from vitsearch.spaces import Architecture
@@ -100,7 +101,7 @@ def run_audit(
             searches=[asdict(search) for search in searches],
         ),
     }
-    write_json(folder / AUDIT_FILE.name, facts)
+    write_json(folder / AUDIT_FILE.name, with_format(facts))
     _show(facts, folder, console)
     return facts
 

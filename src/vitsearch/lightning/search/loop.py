@@ -10,7 +10,6 @@ scores that the history holds, and only the others are computed.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from vitsearch.lightning.search.result import (
 )
 from vitsearch.reports.terminal.search_progress import SearchProgress
 from vitsearch.runs import signals
+from vitsearch.runs.history import first_difference, parse_record
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.supernet.storage.model_folder import checked_class_names
 from vitsearch.supernet.timm.preprocessing import checked_preprocessing
@@ -86,7 +86,7 @@ def run_search(
         found = measurements.circumstances().items()
         settings |= {f"measured.{name}": value for name, value in found}
     file = History.open(folder, settings)
-    known = list(file.lines)
+    known = file.known
     progress.skip(len(known))
     watch = Stopwatch(
         folder, "search", scorer.device, goes_on=bool(known), first_candidate=len(known)
@@ -99,7 +99,7 @@ def run_search(
             for candidate in candidates[: max(len(known) - done, 0)]:
                 cost = model.cost(candidate.architecture)
                 total = None if halving else scorer.num_images
-                history.append(_recall(candidate, cost, known[len(history)], total, file))
+                history.append(_recall(candidate, cost, len(history), total, file))
             todo = candidates[len(history) - done :]
             if rungs is not None and todo:
                 history[done:] = _halved(rungs, candidates, history[done:], model, file)
@@ -172,14 +172,13 @@ def _halved(
 
 
 def _recall(
-    candidate: Candidate, cost: Cost, line: str, total: int | None, file: History
+    candidate: Candidate, cost: Cost, place: int, total: int | None, file: History
 ) -> Scored:
-    """The candidate with the score that the history holds; its whole line must agree."""
-    found = json.loads(line)
-    correct, total = found.get("correct"), total or found.get("total")
-    if isinstance(correct, int) and isinstance(total, int) and total:
-        score = Score(correct=correct, total=total)
-        scored = Scored(candidate=candidate, score=score, cost=cost)
-        if scored.line() == line:
-            return scored
-    raise file.foreign(f"{line[:24]}... is not {candidate.architecture.digest}, proposed now")
+    """The candidate with the score that the history holds; all of its line must agree."""
+    found = file.known[place]
+    score = Score(correct=found.correct, total=total or found.total)
+    scored = Scored(candidate=candidate, score=score, cost=cost)
+    difference = first_difference(found, parse_record(scored.record()))
+    if difference is None:
+        return scored
+    raise file.foreign(f"line {place + 1} {difference}")

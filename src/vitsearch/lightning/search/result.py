@@ -11,6 +11,7 @@ from typing import Any
 from vitsearch.costs import Constraint, Cost
 from vitsearch.lightning.scoring.scorer import Score, Scorer
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import BEST_FILE, BEST_FOLDER, FRONT_FILE
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.supernet import save_model
@@ -124,9 +125,9 @@ def write_result(
     }
     write_json(
         folder / BEST_FILE,
-        {**origin, "random_median_top1": result.random_median, **result.best.record()},
+        with_format({**origin, "random_median_top1": result.random_median, **result.best.record()}),
     )
     if result.minimise:
         front = [scored.record() for scored in result.front]
         found = {"minimise": list(result.minimise), "front": front}
-        write_json(folder / FRONT_FILE, {**origin, **found})
+        write_json(folder / FRONT_FILE, with_format({**origin, **found}))

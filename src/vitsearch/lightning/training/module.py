@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
 from vitsearch.lightning.settings import per_channel, plain
+from vitsearch.lightning.training.averaging import follow_weights, note_unused_averages
 from vitsearch.lightning.training.losses import check_finite, check_mixing, cross_entropy
 from vitsearch.lightning.training.mixing import BatchMixer
 from vitsearch.lightning.training.optimizers import (
@@ -150,6 +151,18 @@ class TrainingModule(pl.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell timm's schedule the number of optimiser steps."""
         step_schedule(self, scheduler, metric)
+
+    def on_validation_start(self) -> None:
+        """Averages that have not begun validate the weights as they are."""
+        follow_weights(self.trainer, self)
+
+    def on_train_epoch_end(self) -> None:
+        """Averages that have not begun end with the weights as they are."""
+        follow_weights(self.trainer, self)
+
+    def on_train_end(self) -> None:
+        """Say which averages have not begun."""
+        note_unused_averages(self.trainer)
 
     def on_validation_epoch_end(self) -> None:
         """Log what `validation_step` has counted."""
