@@ -35,7 +35,7 @@ from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.reports import facts_panel
 from vitsearch.reports.words.training import length_in_words
 from vitsearch.runs.command_line import command_text, override, shown_path
-from vitsearch.runs.resume import installed_versions
+from vitsearch.runs.versions import installed_versions
 from vitsearch.supernet.measuring.compiling import check_compiling
 
 

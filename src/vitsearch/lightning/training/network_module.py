@@ -17,6 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.objectives.base import PATCHES
+from vitsearch.lightning.resuming.lightning_internals import ddp_settings
 from vitsearch.lightning.scoring.network_score import TOP_K
 from vitsearch.lightning.settings import check_flag, plain
 from vitsearch.lightning.training.mixing import MixedBatch
@@ -127,7 +128,7 @@ class Classifier(TrainingModule):
             # Added up over processes only if this trainer is what started them.
             accuracy.sync_on_compute = isinstance(strategy, ParallelStrategy)  # type: ignore[assignment]
         if isinstance(strategy, DDPStrategy) and not self._uses_all_heads():
-            strategy._ddp_kwargs["find_unused_parameters"] = True  # DDP would wait for them
+            ddp_settings(strategy)["find_unused_parameters"] = True  # DDP would wait for them
 
     def teardown(self, stage: str) -> None:
         """Leave the network as it was given, to be run, copied and pickled."""
