@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from tests.commands.running import SMALL_SPACE, TINY, files_below, run_here
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.objective_steps import Constant, dense_scores, small_space, tiny_vit
-from vitsearch.commands.command import required_space
+from vitsearch.commands.spec import required_space
 from vitsearch.data import FashionMini
 from vitsearch.errors import ConfigError
 from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier

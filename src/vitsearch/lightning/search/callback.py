@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import MEASURED_FILE, RESULT_FILE
 from vitsearch.searchers import Searcher
+from vitsearch.spaces import Architecture
 
 
 class EvolutionarySearch(pl.Callback):
@@ -96,6 +98,8 @@ class EvolutionarySearch(pl.Callback):
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.use_test_split = use_test_split
         self.result: SearchResult | None = None
+        self._made: tuple[SearchableClassifier, Searcher] | None = None
+        self._measurements: Measurements | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse an impossible budget before training, not after it.
@@ -115,16 +119,28 @@ class EvolutionarySearch(pl.Callback):
             )
 
     def check(self, module: SearchableClassifier) -> None:
-        """Refuse settings that this module cannot be searched with.
+        """Make the searcher, which refuses settings that this module cannot be searched with.
+
+        It is made once for a search: before the training, and asked behind it.
 
         Raises:
             ConfigError: A setting is out of range.
             ConstraintError: The space does not reach the budget, or what measures is not there.
         """
-        cpu = torch.device("cpu")  # the search's own device is there when the search is
-        searcher = self._searcher(module, self._measurements(module, cpu))
+        if self._made is not None and self._made[0] is module:
+            return
+        # The search's own device is there when the search is.
+        self._measurements = self._measure_on(torch.device("cpu"), module)
+        searcher = make_searcher(
+            self.searcher,
+            module.search_space,
+            self.constraint,
+            module.num_classes,
+            measure={name: partial(self._measure, name) for name in self._measurements.measures()},
+        )
         if self.halving:
             Halving.check(searcher)
+        self._made = module, searcher
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to train anew where the search of another training has left its scores.
@@ -135,8 +151,12 @@ class EvolutionarySearch(pl.Callback):
         if trainer.ckpt_path is None:
             refuse_old_history(self.folder(trainer))
 
-    def _measurements(
-        self, module: SearchableClassifier, device: torch.device, file: Path | None = None
+    def _measure(self, metric: str, architecture: Architecture) -> float:
+        assert self._measurements is not None
+        return self._measurements.value(metric, architecture)
+
+    def _measure_on(
+        self, device: torch.device, module: SearchableClassifier, file: Path | None = None
     ) -> Measurements:
         return Measurements(
             module.space,
@@ -144,15 +164,6 @@ class EvolutionarySearch(pl.Callback):
             self.constraint.measure,
             search_device=device,
             file=file,
-        )
-
-    def _searcher(self, module: SearchableClassifier, measurements: Measurements) -> Searcher:
-        return make_searcher(
-            self.searcher,
-            module.search_space,
-            self.constraint,
-            module.num_classes,
-            measure=measurements.measures(),
         )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -173,10 +184,14 @@ class EvolutionarySearch(pl.Callback):
         )
         data = trainer.datamodule  # type: ignore[attr-defined]
         folder = self.folder(trainer)
-        with self._measurements(pl_module, scorer.device, folder / MEASURED_FILE) as measurements:
+        self.check(pl_module)
+        assert self._made is not None
+        (_, searcher), self._made = self._made, None  # the next search gets a fresh one
+        with self._measure_on(scorer.device, pl_module, folder / MEASURED_FILE) as measurements:
+            self._measurements = measurements
             self.result = search_and_report(
                 scorer,
-                self._searcher(pl_module, measurements),
+                searcher,
                 folder,
                 constraint=self.constraint,
                 class_names=getattr(data, "class_names", None) or None,

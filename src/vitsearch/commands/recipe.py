@@ -1,7 +1,4 @@
-"""The recipe of a run, read from its `config.yaml`, for training one network as the run trained.
-
-Hydra is used by the entry points and the modules that they share, nowhere else.
-"""
+"""The recipe of a run, read from its `config.yaml`, for training one network as the run trained."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import WeightAveraging
 
-from vitsearch.commands.building import make_classifier
+from vitsearch.commands.pieces import make_classifier
+from vitsearch.commands.spec import with_settings
 from vitsearch.costs.metrics import MEASURED, metrics
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning.retraining.train_alone import Recipe
@@ -63,13 +61,15 @@ def read_run(checkpoint: Path) -> DictConfig:
     return run
 
 
-def fill_from_run(config: DictConfig, run: DictConfig) -> None:
-    """Take what the command was not told from the run: the window, the precision."""
-    with open_dict(config):
-        if config.get("constraint") is None:
-            config.constraint = run.get("constraint") or {}
-        if config.trainer.precision is None:
-            config.trainer.precision = run.trainer.get("precision", "32-true")
+def settings_of_run(config: DictConfig, run: DictConfig) -> dict[str, Any]:
+    """What the command was not told, as the run has it: the window, the precision."""
+    found: dict[str, Any] = {}
+    if config.get("constraint") is None:
+        found["constraint"] = run.get("constraint") or {}
+    if config.trainer.precision is None:
+        precision = {"precision": run.trainer.get("precision", "32-true")}
+        found["trainer"] = with_settings(config.trainer, precision)
+    return found
 
 
 def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
