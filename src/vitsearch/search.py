@@ -117,20 +117,19 @@ def search(run: SearchSpec, session: Session) -> None:
         Halving.check(searcher)
     launch(fabric, config.get("process_timeout", 1800), datamodule)
     session.begin(run, partial(_start, run, datamodule, fabric))
-    with measurements:
-        search_and_report(
-            make_scorer(fabric, net, datamodule),
-            searcher,
-            run.folder,
-            constraint=run.constraint,
-            class_names=getattr(datamodule, "class_names", None) or None,
-            preprocessing=preprocessing_of(datamodule),
-            test=(lambda: list(datamodule.test_dataloader(shard=False)))
-            if config.use_test_split
-            else None,
-            halving=run.halving,
-            measurements=measurements,
-        )
+    search_and_report(
+        make_scorer(fabric, net, datamodule),
+        searcher,
+        run.folder,
+        constraint=run.constraint,
+        class_names=getattr(datamodule, "class_names", None) or None,
+        preprocessing=preprocessing_of(datamodule),
+        test=(lambda: list(datamodule.test_dataloader(shard=False)))
+        if config.use_test_split
+        else None,
+        halving=run.halving,
+        measurements=measurements,
+    )
     if run.report:
         make_report(run.folder)
     session.finish(run, partial(next_steps, run))

@@ -187,19 +187,19 @@ class EvolutionarySearch(pl.Callback):
         self.check(pl_module)
         assert self._made is not None
         (_, searcher), self._made = self._made, None  # the next search gets a fresh one
-        with self._measure_on(scorer.device, pl_module, folder / MEASURED_FILE) as measurements:
-            self._measurements = measurements
-            self.result = search_and_report(
-                scorer,
-                searcher,
-                folder,
-                constraint=self.constraint,
-                class_names=getattr(data, "class_names", None) or None,
-                preprocessing=preprocessing_of(data),
-                test=(lambda: test_batches(trainer)) if self.use_test_split else None,
-                halving=self.halving,
-                measurements=measurements,
-            )
+        measurements = self._measure_on(scorer.device, pl_module, folder / MEASURED_FILE)
+        self._measurements = measurements
+        self.result = search_and_report(
+            scorer,
+            searcher,
+            folder,
+            constraint=self.constraint,
+            class_names=getattr(data, "class_names", None) or None,
+            preprocessing=preprocessing_of(data),
+            test=(lambda: test_batches(trainer)) if self.use_test_split else None,
+            halving=self.halving,
+            measurements=measurements,
+        )
         best = {"search/best_top1": self.result.best.score.top1}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from vitsearch.runs.formats import with_format, without_format
 from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet.measuring.latency import gpu_memory_mb, latency_ms, make_run
-from vitsearch.supernet.measuring.peak_memory import PeakMemory
+from vitsearch.supernet.measuring.peak_memory import cpu_memory_mb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,6 @@ class ToMeasure:
     num_classes: int
     settings: MeasureSettings
     device: torch.device
-    peak_memory: PeakMemory
 
     def make_run(self) -> Callable[[], Any]:
         """The network, ready: each call is one inference of a batch and returns its logits.
@@ -76,7 +74,7 @@ def _memory(subject: ToMeasure) -> float:
             f"{MEMORY.name} cannot be measured on {device.type}; {settings.section}.device=cpu "
             f"measures on the CPU"
         )
-    return subject.peak_memory.measure(
+    return cpu_memory_mb(
         subject.space,
         subject.architecture,
         num_classes=subject.num_classes,
@@ -104,7 +102,6 @@ class Measurements:
         *,
         search_device: torch.device,
         file: Path | None = None,
-        peak_memory: PeakMemory | None = None,
     ) -> None:
         """Check that the device is there; nothing is measured yet.
 
@@ -114,7 +111,6 @@ class Measurements:
             settings: How to measure.
             search_device: What `device=auto` stands for.
             file: Where numbers are kept; nowhere by default.
-            peak_memory: A helper that is shared; one of its own by default.
 
         Raises:
             ConstraintError: There is no such device.
@@ -127,18 +123,6 @@ class Measurements:
         self._settings = settings
         self._file = file
         self._values: dict[str, dict[str, float]] | None = None
-        self._peak_memory = PeakMemory() if peak_memory is None else peak_memory
-
-    def __enter__(self) -> Measurements:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._peak_memory.close()
 
     def measures(self) -> Measures:
         """For each measured cost, a function of an architecture, as searchers take them."""
@@ -183,7 +167,6 @@ class Measurements:
             num_classes=self._num_classes,
             settings=self._settings,
             device=self.device,
-            peak_memory=self._peak_memory,
         )
         measure = _OWN.get(metric) or named(metric).measure
         assert measure is not None, f"{metric} is not measured"
