@@ -12,6 +12,7 @@ from vitsearch.commands.session import Session
 from vitsearch.commands.spec import check_seed, required_space
 from vitsearch.costs.metrics import load_offered
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.reports import make_console
 from vitsearch.reports.facts.choice_groups import group_choices
 from vitsearch.reports.facts.space import list_facts, space_facts
@@ -50,8 +51,7 @@ def check_settings(config: DictConfig) -> None:
         raise ConfigError(f"format={config.format} is unknown; legal: {', '.join(FORMATS)}")
     for name, least in (("num_samples", 1), ("num_classes", 0)):
         value = config[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{name}={value} must be a whole number, {least} or more")
+        check_whole(name, value, least)
     check_seed(config.seed)
 
 

@@ -17,7 +17,7 @@ from vitsearch.commands.finished_model import given_model, make_fitting_datamodu
 from vitsearch.commands.pieces import launch, make_fabric
 from vitsearch.commands.session import Session, save_config
 from vitsearch.commands.spec import with_settings
-from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.evaluation.run import Evaluation, EvaluationSettings, evaluate
 from vitsearch.lightning.evaluation.speed import speed_settings
 from vitsearch.reports.pictures.evaluation import write_evaluation_plots
@@ -52,8 +52,8 @@ def read_settings(config: DictConfig) -> EvaluationSettings:
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     size = config.batch_size
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ConfigError(f"batch_size={size} must be a whole number, 1 or more, or null")
+    if size is not None:
+        check_whole("batch_size", size, 1, otherwise="null")
     speed, memory = speed_settings(plain["speed"]) if plain["speed"] else ([], False)
     return EvaluationSettings(
         split=config.split,

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from vitsearch.commands.command_line import is_sweep, value_of
 from vitsearch.commands.spec import with_settings
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number
 from vitsearch.runs.command_line import override
 from vitsearch.runs.launch import outside_launch
 from vitsearch.runs.layout import CONFIG_FILE
@@ -125,8 +126,7 @@ def limit_waiting(strategy: Any, seconds: float) -> None:
     Raises:
         ConfigError: The number is not above 0.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise ConfigError(f"process_timeout={seconds} must be a number of seconds above 0")
+    check_number("process_timeout", seconds, "(0, inf)")
     from vitsearch.lightning.resuming.lightning_internals import set_timeout  # slow to import
 
     set_timeout(strategy, timedelta(seconds=seconds))

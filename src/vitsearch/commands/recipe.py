@@ -13,7 +13,8 @@ from pytorch_lightning.callbacks import WeightAveraging
 from vitsearch.commands.pieces import make_classifier
 from vitsearch.commands.spec import with_settings
 from vitsearch.costs.metrics import MEASURED, metrics
-from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.errors import CheckpointError
+from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.runs.layout import CONFIG_FILE
 
@@ -81,8 +82,7 @@ def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
     trainer: Any = OmegaConf.to_container(run.trainer, resolve=True)
     epochs = config.epochs
     if epochs is not None:
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise ConfigError(f"epochs={epochs} must be a whole number, 1 or more, or null")
+        check_whole("epochs", epochs, 1, otherwise="null")
         trainer["max_steps"] = -1  # no limit
         trainer["max_epochs"] = epochs
     if trainer.get("max_steps") == -1:

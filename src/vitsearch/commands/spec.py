@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsearch.errors import ConfigError, SpaceError
+from vitsearch.errors.checks import check_whole
 from vitsearch.runs.resume import (
     ABSENT,
     MAY_CHANGE,
@@ -161,8 +162,7 @@ def check_seed(seed: object) -> None:
     Raises:
         ConfigError: Says what can.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed={seed} must be a whole number from 0 to {2**32 - 1}")
+    check_whole("seed", seed, 0, 2**32 - 1)
 
 
 def check_training(config: DictConfig) -> None:
@@ -176,16 +176,9 @@ def check_training(config: DictConfig) -> None:
         raise ConfigError(f"experiment={experiment} is no file on the search path")
     epochs = config.trainer.get("max_epochs")
     steps = config.trainer.get("max_steps")
-    if steps not in (None, -1) and not _counts(steps):
-        raise ConfigError(f"trainer.max_steps={steps} must be a whole number, 1 or more, or -1")
-    if steps in (None, -1) and not _counts(epochs):
-        raise ConfigError(
-            f"trainer.max_epochs={epochs} must be a whole number, 1 or more; -1 needs "
-            f"trainer.max_steps"
-        )
-    if epochs not in (None, -1) and not _counts(epochs):
-        raise ConfigError(f"trainer.max_epochs={epochs} must be a whole number, 1 or more, or -1")
-
-
-def _counts(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
+    if steps in (None, -1):
+        check_whole("trainer.max_epochs", epochs, 1, otherwise="-1 with trainer.max_steps")
+        return
+    check_whole("trainer.max_steps", steps, 1, otherwise="-1")
+    if epochs not in (None, -1):
+        check_whole("trainer.max_epochs", epochs, 1, otherwise="-1")
