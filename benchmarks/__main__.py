@@ -3,7 +3,10 @@
 Parts: steps (a training step of several architectures), extracted (a network taken out beside
 timm's), search (a candidate beside its forward pass; two processes beside one), balance (how uneven
 steps are over processes), processes (a training step on two processes beside one), sampling
-(architectures without networks), startup. Every part interleaves its candidates in rounds and takes
+(architectures without networks), startup, threads (a step with one thread and with all, idle and
+beside busy processes).
+
+Every part interleaves its candidates in rounds and takes
 ratios round by round: median, lowest and highest. Use an idle machine, or `--clock cpu`.
 """
 
@@ -20,7 +23,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks import balance, extracted, processes, sampling, search, startup, steps
+from benchmarks import balance, extracted, processes, sampling, search, startup, steps, threads
 from benchmarks.tables import Section
 from benchmarks.timing import CLOCKS, Settings
 
@@ -32,6 +35,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Section]]] = {
     "processes": processes.measure,
     "extracted": extracted.measure,
     "steps": steps.measure,
+    "threads": threads.measure,
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

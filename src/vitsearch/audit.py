@@ -70,10 +70,11 @@ def main(config: DictConfig, session: Session) -> None:
     TrainingLog(spec.folder).check(recipe.digest)
     fabric = make_fabric(spec.config.trainer)
     launch(fabric, config.process_timeout, datamodule)
+    where = session.compute_on(fabric.device, net.space, spec.config)
     facts = {
         "supernet": str(checkpoint),
         "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
-        "devices": f"{fabric.world_size} x {fabric.device.type}",
+        "devices": f"{fabric.world_size} x {where}",
         "trained alone": f"{config.n} architectures, {recipe.length}, "
         f"seeds {', '.join(map(str, plan.seeds))}",
         "folder": str(spec.folder),

@@ -38,6 +38,7 @@ def main(config: DictConfig, session: Session) -> None:
     console = session.console if session.is_first else None
     if console is not None:
         save_config(with_settings(config, {"data": data}), session.folder)
+    session.compute_on(fabric.device, given.network.space, config)
     found = evaluate(given, datamodule, fabric, settings, console=console)
     if console is not None:
         show(found, session.folder, console)

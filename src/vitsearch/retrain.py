@@ -67,7 +67,8 @@ def retrain(run: RetrainSpec, session: Session) -> None:
         if isinstance(callback, SaveNetwork):
             callback.facts = _facts(run, notes)
             callback.compared = comparable(before, network)
-    panel = partial(_start, run, module, datamodule, trainer)
+    where = session.compute_on(trainer.strategy.root_device, module.space, run.config)
+    panel = partial(_start, run, module, datamodule, trainer, where)
     lines = [f"note: {note}" for note in notes]
     session.begin_training(run, datamodule, panel, checkpoint=checkpoint, notes=lines)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -90,7 +91,7 @@ def _facts(run: RetrainSpec, notes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _start(
-    run: RetrainSpec, module: Classifier, datamodule: Any, trainer: pl.Trainer
+    run: RetrainSpec, module: Classifier, datamodule: Any, trainer: pl.Trainer, where: str
 ) -> RenderableType:
     """The panel at the start."""
     network, space = module.net, module.space
@@ -112,8 +113,8 @@ def _start(
         f"{space.in_chans} x {space.image_size} x {space.image_size}",
         "trains on": _images(datamodule),
         "recipe": f"{', '.join(recipe)}; learns from {terms}",
-        "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
-        f"{trainer.precision}{', compiled' if run.config.model.get('compile') else ''}",
+        "devices": f"{trainer.world_size} x {where}, {trainer.precision}"
+        f"{', compiled' if run.config.model.get('compile') else ''}",
         "run folder": str(run.folder),
     }
     return facts_panel(facts)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from rich.console import RenderableType
 
@@ -116,7 +115,8 @@ def search(run: SearchSpec, session: Session) -> None:
     if run.halving:
         Halving.check(searcher)
     launch(fabric, config.get("process_timeout", 1800), datamodule)
-    session.begin(run, partial(_start, run, datamodule, fabric))
+    where = session.compute_on(fabric.device, net.space, config)
+    session.begin(run, partial(_start, run, datamodule, f"{fabric.world_size} x {where}"))
     search_and_report(
         make_scorer(fabric, net, datamodule),
         searcher,
@@ -135,12 +135,12 @@ def search(run: SearchSpec, session: Session) -> None:
     session.finish(run, partial(next_steps, run))
 
 
-def _start(run: SearchSpec, datamodule: Any, fabric: Fabric) -> RenderableType:
+def _start(run: SearchSpec, datamodule: Any, devices: str) -> RenderableType:
     """The panel at the start."""
     facts = {
         "supernet": str(run.checkpoint),
         "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
-        "devices": f"{fabric.world_size} x {fabric.device.type}",
+        "devices": devices,
         "run folder": str(run.folder),
     }
     net = run.net

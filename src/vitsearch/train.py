@@ -79,7 +79,8 @@ def train(run: SupernetSpec, session: Session) -> Architecture | None:
     checkpoint = checkpoint_of(callbacks, trainer)
     if checkpoint is None and run.weights is not None:
         module.net.load_state_dict(load_supernet(run.weights, space=run.space).state_dict())
-    panel = partial(_start, run, module, callbacks, trainer)
+    where = session.compute_on(trainer.strategy.root_device, run.space, run.config)
+    panel = partial(_start, run, module, callbacks, trainer, where)
     session.begin_training(run, datamodule, panel, checkpoint=checkpoint)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     search = next((c for c in callbacks if isinstance(c, EvolutionarySearch)), None)
@@ -106,14 +107,14 @@ def _start(
     module: SearchableClassifier,
     callbacks: list[pl.Callback],
     trainer: pl.Trainer,
+    where: str,
 ) -> RenderableType:
     """The panel at the start."""
     facts = {
         **({} if run.phase is None else {"phase": run.phase}),
         "data": f"{run.config.data._target_.rpartition('.')[2]}, {module.num_classes} classes, "
         f"{run.space.in_chans} x {run.space.image_size} x {run.space.image_size}",
-        "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
-        f"{trainer.precision}",
+        "devices": f"{trainer.world_size} x {where}, {trainer.precision}",
         "run folder": str(run.folder),
     }
     constraint = next(

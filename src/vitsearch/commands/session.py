@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -21,12 +21,17 @@ from vitsearch.commands.launch import fit_to_launch
 from vitsearch.commands.spec import RunSpec, check_seed, resumed_config, with_settings
 from vitsearch.errors import ConfigError
 from vitsearch.reports import make_console
+from vitsearch.reports.words.training import device_in_words
 from vitsearch.runs import resume, signals
 from vitsearch.runs.files import write_text
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.launch import is_first_process, is_started_by_lightning
 from vitsearch.runs.layout import CONFIG_FILE
 from vitsearch.runs.lock import sole_run
+from vitsearch.spaces import SearchSpace
+
+if TYPE_CHECKING:
+    import torch
 
 _TRIAL = "trainer.fast_dev_run: everything ran; nothing was searched, scored or saved"
 
@@ -113,6 +118,26 @@ class Session:
         if finished and self.is_first:
             print(f"vitsearch: {resume.finished_line(run.folder)}")
         return finished
+
+    def compute_on(self, device: torch.device, space: SearchSpace, config: DictConfig) -> str:
+        """Choose the number of threads for the rest of the session; see `lightning.threads`.
+
+        Args:
+            device: Where the session computes.
+            space: Of the networks.
+            config: Its `threads` is a number or `auto`.
+
+        Returns:
+            Device and threads in words.
+
+        Raises:
+            ConfigError: `threads` is neither.
+        """
+        from vitsearch.lightning.threads import computing_with, number_of_threads, threads_on
+
+        threads = number_of_threads(config.get("threads", "auto"), space, device)
+        self._held.enter_context(computing_with(threads))
+        return device_in_words(device.type, threads_on(device))
 
     def begin(
         self, run: RunSpec, panel: Callable[[], RenderableType], *, notes: Iterable[str] = ()

@@ -34,6 +34,7 @@ MAY_CHANGE = (
     "report",
     "resume",
     "run_dir",
+    "threads",
     "trainer.accelerator",
     "trainer.default_root_dir",
     "trainer.devices",

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from vitsearch.lightning.distributed import rank_and_world
+from vitsearch.lightning.threads import threads_on
 from vitsearch.runs.files import read_json_or_empty, write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import TIMING_FILE
@@ -25,7 +26,8 @@ _SECONDS = 10.0
 class Stopwatch:
     """The clock of one start of a training or a search; the first process writes its entry.
 
-    An entry has `seconds`, `device`, `processes`, `versions`, and what `lap` is told.
+    An entry has `seconds`, `device`, `processes`, `versions`, on a CPU `threads`, and what `lap` is
+    told.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Stopwatch:
         self._entry = {
             "seconds": 0.0,
             "device": device_name(device),
+            **({"threads": threads_on(device)} if device.type == "cpu" else {}),
             "processes": world,
             "versions": versions(),
             **facts,

@@ -23,6 +23,7 @@ from vitsearch.costs.measure import Measures, MeasureSettings
 from vitsearch.costs.metrics import LATENCY, MEASURED, MEMORY, metrics, named
 from vitsearch.errors import CheckpointError, ConstraintError, FormatError
 from vitsearch.lightning.distributed import leave_if_wished, made_by_first, rank_and_world
+from vitsearch.lightning.threads import computing_with, usual_threads
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.searchers import FrontSearcher, Searcher
@@ -153,7 +154,7 @@ class Measurements:
             "device": torch.cuda.get_device_name(self.device)
             if on_gpu
             else f"{self.device.type} {platform.machine()}",
-            "threads": None if on_gpu else torch.get_num_threads(),
+            "threads": None if on_gpu else usual_threads(),
             "torch": torch.__version__,
             "space": hashlib.sha256(config.encode()).hexdigest()[:12],
             "num_classes": self._num_classes,
@@ -170,7 +171,8 @@ class Measurements:
         )
         measure = _OWN.get(metric) or named(metric).measure
         assert measure is not None, f"{metric} is not measured"
-        return float(measure(subject))
+        with computing_with(usual_threads()):
+            return float(measure(subject))
 
     def _read(self) -> dict[str, dict[str, float]]:
         for entry in self._entries():

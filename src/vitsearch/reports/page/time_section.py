@@ -7,6 +7,7 @@ from typing import Any
 
 from vitsearch.reports.facts.run_record import RunRecord
 from vitsearch.reports.page.page import Section, Table, Text
+from vitsearch.reports.words.training import device_in_words
 
 Start = Mapping[str, Any]
 
@@ -69,8 +70,12 @@ def _seconds(starts: Sequence[Start]) -> float:
 
 
 def _devices(starts: Sequence[Start]) -> str:
-    named = [f"{start.get('processes', 1)} x {start.get('device', '?')}" for start in starts]
-    return ", ".join(dict.fromkeys(named))
+    named = [
+        f"{start.get('processes', 1)} x "
+        f"{device_in_words(start.get('device', '?'), start.get('threads'))}"
+        for start in starts
+    ]
+    return "; ".join(dict.fromkeys(named))
 
 
 def _work(starts: Sequence[Start]) -> str:

@@ -13,6 +13,11 @@ def length_in_words(max_epochs: int | None, max_steps: int | None) -> str:
     return " or ".join(ends) or "no end"
 
 
+def device_in_words(device: str, threads: int | None) -> str:
+    """A device, and with how many threads it computes where it is a CPU: `cpu, 1 thread`."""
+    return device if threads is None else f"{device}, {threads} thread{'s' * (threads != 1)}"
+
+
 def training_words(config: Mapping[str, Any]) -> str:
     """How long, in which batches, by which optimiser; empty for a run that did not train."""
     if "optimizer" not in config:
