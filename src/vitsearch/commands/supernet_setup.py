@@ -16,6 +16,7 @@ from vitsearch.commands.launch import limit_waiting
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.lightning.distributed import end_with_parent
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks.batch import read_images
 from vitsearch.runs.launch import is_started_by_lightning
 from vitsearch.runs.layout import CONFIG_FILE
 from vitsearch.spaces import SearchSpace
@@ -90,7 +91,7 @@ def make_scorer(fabric: Fabric, net: SuperTransformer, datamodule: Any) -> Score
     return Scorer(
         net,
         datamodule.search_dataloader(shard=False),
-        [images for images, _ in datamodule.statistics_dataloader()],
+        [read_images(batch) for batch in datamodule.statistics_dataloader()],
         device=fabric.device,
         autocast=fabric.autocast,
     )

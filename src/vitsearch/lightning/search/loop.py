@@ -22,7 +22,7 @@ from vitsearch.lightning.distributed import leave_if_wished, rank_and_world
 from vitsearch.lightning.resuming.timing import Stopwatch
 from vitsearch.lightning.scoring.distributed import TurnLength, score_together
 from vitsearch.lightning.scoring.halving import Halving
-from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.fingerprint import search_settings
 from vitsearch.lightning.search.history import History
 from vitsearch.lightning.search.measurements import Measurements, is_measured
@@ -33,6 +33,7 @@ from vitsearch.lightning.search.result import (
     front_of,
     write_result,
 )
+from vitsearch.lightning.tasks import Task
 from vitsearch.reports.terminal.search_progress import SearchProgress
 from vitsearch.runs import signals
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
@@ -99,11 +100,12 @@ def run_search(
             for candidate in candidates[: max(len(known) - done, 0)]:
                 cost = model.cost(candidate.architecture)
                 total = None if halving else scorer.num_images
-                history.append(_recall(candidate, cost, known[len(history)], total, file))
+                line = known[len(history)]
+                history.append(_recall(scorer.task, candidate, cost, line, total, file))
             todo = candidates[len(history) - done :]
             if rungs is not None and todo:
                 history[done:] = _halved(rungs, candidates, history[done:], model, file)
-                best = max(one.score.top1 for one in history if rungs.is_whole(one.score))
+                best = max(one.score.value for one in history if rungs.is_whole(one.score))
                 progress.update(candidates[0].generation, len(history), best)
             left = list(todo) if rungs is None else []
             while left:
@@ -118,16 +120,18 @@ def run_search(
                 ]
                 file.append([one.line() for one in scored])
                 history += scored
-                best = max(one.score.top1 for one in history)
+                best = max(one.score.value for one in history)
                 progress.update(candidates[0].generation, len(history), best)
-            top1 = [one.score.top1 for one in history[done:]]
-            searcher.tell(top1 if rungs is None else rungs.told([s.score for s in history[done:]]))
+            values = [one.score.value for one in history[done:]]
+            searcher.tell(
+                values if rungs is None else rungs.told([s.score for s in history[done:]])
+            )
             if todo:
-                progress.generation_done(candidates[0].generation, top1)
+                progress.generation_done(candidates[0].generation, values)
                 watch.lap(last_candidate=len(history))
     if len(known) > len(history):
         raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
-    first = [one.score.top1 for one in history if one.candidate.generation == 0]
+    first = [one.score.value for one in history if one.candidate.generation == 0]
     whole = [one for one in history if one.score.total == scorer.num_images]  # not given up early
     front = front_of(history, searcher)
     result = SearchResult(
@@ -172,13 +176,11 @@ def _halved(
 
 
 def _recall(
-    candidate: Candidate, cost: Cost, line: str, total: int | None, file: History
+    task: Task, candidate: Candidate, cost: Cost, line: str, total: int | None, file: History
 ) -> Scored:
     """The candidate with the score that the history holds; its whole line must agree."""
-    found = json.loads(line)
-    correct, total = found.get("correct"), total or found.get("total")
-    if isinstance(correct, int) and isinstance(total, int) and total:
-        score = Score(correct=correct, total=total)
+    score = task.recall(json.loads(line), total)
+    if score is not None:
         scored = Scored(candidate=candidate, score=score, cost=cost)
         if scored.line() == line:
             return scored

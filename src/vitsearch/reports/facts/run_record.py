@@ -17,6 +17,7 @@ from typing import Any
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import CLOSED_FORM, MEASURED
 from vitsearch.errors import ConfigError, HistoryError, VitSearchError
+from vitsearch.reports.words.figure import TOP1, Figure, figure_of
 from vitsearch.runs import layout
 from vitsearch.spaces import Architecture, SearchSpace
 
@@ -34,7 +35,7 @@ class Trial:
         generation: From 0.
         origin: `random`, `mutation` or `crossover`.
         parents: Digests.
-        top1: In [0, 1].
+        score: Its figure.
         total: How many images that rests on.
         costs: By name, those of `COSTS` that the line has.
         architecture: What was scored.
@@ -45,13 +46,13 @@ class Trial:
     generation: int
     origin: str
     parents: tuple[str, ...]
-    top1: float
+    score: float
     total: int
     costs: Mapping[str, float]
     architecture: Architecture
 
     @classmethod
-    def read(cls, number: int, record: Mapping[str, Any]) -> Trial:
+    def read(cls, number: int, record: Mapping[str, Any], figure: Figure = TOP1) -> Trial:
         """From a line of the history."""
         return cls(
             number=number,
@@ -59,16 +60,11 @@ class Trial:
             generation=int(record["generation"]),
             origin=str(record["origin"]),
             parents=tuple(record["parents"]),
-            top1=float(record["top1"]),
+            score=float(record[figure.name]),
             total=int(record["total"]),
             costs={name: record[name] for name in COSTS if name in record},
             architecture=Architecture.from_dict(record["architecture"]),
         )
-
-    @property
-    def standard_error(self) -> float:
-        """Of `top1`, as a share of so many images."""
-        return float((self.top1 * (1 - self.top1) / self.total) ** 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +80,8 @@ class RunRecord:
         trials: The history, in order.
         best: The best architecture; of an unfinished search the best so far.
         front: What no other candidate betters, the cheapest first; empty with one objective.
-        minimise: The costs that were minimised beside accuracy.
+        minimise: The costs that were minimised beside the score.
+        figure: What candidates were scored by.
         constraint: The budget.
         settings: What the scores depend on.
         networks: Best and largest network on both splits, by name.
@@ -106,6 +103,7 @@ class RunRecord:
     best: Trial | None = None
     front: tuple[Trial, ...] = ()
     minimise: tuple[str, ...] = ()
+    figure: Figure = TOP1
     constraint: Constraint = field(default_factory=Constraint)
     settings: Mapping[str, Any] = field(default_factory=dict)
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -146,7 +144,9 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         HistoryError: One of its files is damaged.
     """
     check_run(folder)
-    trials = _trials(folder / layout.HISTORY_FILE)
+    settings = _json(folder / layout.SETTINGS_FILE) or {}
+    figure = figure_of(settings)
+    trials = _trials(folder / layout.HISTORY_FILE, figure)
     best = _json(folder / layout.BEST_FILE)
     config, command = _config(folder / layout.CONFIG_FILE)
     front = _json(folder / layout.FRONT_FILE) or {}
@@ -154,7 +154,6 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     result = _json(folder / layout.RESULT_FILE) or {}
     timing = _json(folder / layout.TIMING_FILE) or {}
     finished = _json(folder / layout.FINISHED_FILE)
-    settings = _json(folder / layout.SETTINGS_FILE) or {}
     if best is not None:
         settings = {**settings, "num_classes": best.get("num_classes")}
     return RunRecord(
@@ -169,6 +168,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
             by_digest[one["digest"]] for one in front.get("front", ()) if one["digest"] in by_digest
         ),
         minimise=tuple(front.get("minimise", ())),
+        figure=figure,
         constraint=_constraint(best, config),
         settings=settings,
         networks={network["name"]: network for network in result.get("networks", ())},
@@ -211,7 +211,7 @@ def _phases(folder: Path, config: Mapping[str, Any]) -> list[Path]:
     return sorted(found, key=lambda path: (order.get(path.name, len(order)), path.name))
 
 
-def _trials(file: Path) -> tuple[Trial, ...]:
+def _trials(file: Path, figure: Figure) -> tuple[Trial, ...]:
     """The lines; a last one without its end is what a kill has left of it."""
     if not file.is_file():
         return ()
@@ -219,7 +219,7 @@ def _trials(file: Path) -> tuple[Trial, ...]:
     trials = []
     for number, line in enumerate(lines, 1):
         try:
-            trials.append(Trial.read(number, json.loads(line)))
+            trials.append(Trial.read(number, json.loads(line), figure))
         except (ValueError, KeyError, TypeError) as error:
             raise HistoryError(f"{file} is damaged: line {number} is no candidate") from error
     return tuple(trials)
@@ -230,7 +230,7 @@ def _best(trials: Sequence[Trial], digest: str | None) -> Trial | None:
     most = max((trial.total for trial in trials), default=0)
     whole = [trial for trial in trials if trial.total == most]
     chosen = [trial for trial in whole if trial.digest == digest]
-    key = sorted(chosen or whole, key=lambda one: (-one.top1, one.costs["macs"], one.digest))
+    key = sorted(chosen or whole, key=lambda one: (-one.score, one.costs["macs"], one.digest))
     return key[0] if key else None
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from vitsearch.costs import human
 from vitsearch.reports.terminal.panels import facts_panel
-from vitsearch.reports.words.audit import percent
+from vitsearch.reports.words.figure import percent
 
 MOST_CLASSES = 20
 _SHOWN_CLASSES = 10

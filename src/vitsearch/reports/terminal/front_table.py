@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from rich.table import Table
 
 from vitsearch.costs import human
+from vitsearch.reports.words.figure import TOP1, Figure
 
 _COLUMNS = {
     "macs": "MACs",
@@ -20,31 +21,35 @@ Record = TypeVar("Record")
 
 
 def front_table(
-    records: Sequence[Mapping[str, Any]], minimise: Sequence[str], num_images: int
+    records: Sequence[Mapping[str, Any]],
+    minimise: Sequence[str],
+    num_images: int,
+    figure: Figure = TOP1,
 ) -> Table:
-    """Costs and accuracy along a front; of a long one evenly spaced rows, both ends among them.
+    """Costs and scores along a front; of a long one evenly spaced rows, both ends among them.
 
     Args:
         records: Lines of the history, from cheap to accurate.
         minimise: The costs that were minimised.
-        num_images: How many images the accuracy rests on.
+        num_images: How many images the scores rest on.
+        figure: What is scored.
     """
     shown = evenly(records)
     hidden = len(records) - len(shown)
     table = Table(
-        title=f"front of top-1 and {', '.join(minimise)}: {len(records)} networks",
+        title=f"front of {figure.label} and {', '.join(minimise)}: {len(records)} networks",
         caption=f"{hidden} more between these in search/front.json" if hidden else None,
     )
     table.add_column("architecture")
     costs = [name for name in _COLUMNS if records and name in records[0]]
     for name in costs:
         table.add_column(_COLUMNS[name], justify="right")
-    table.add_column(f"top-1, search split ({num_images})", justify="right")
+    table.add_column(f"{figure.label}, search split ({num_images})", justify="right")
     for record in shown:
         table.add_row(
             record["digest"],
             *(human(record[name]) for name in costs),
-            f"{100 * record['top1']:.1f} %",
+            figure.text(record[figure.name]),
         )
     return table
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from vitsearch.costs import Constraint, human, reachable_range
 from vitsearch.reports.words.architecture import describe_architecture
+from vitsearch.reports.words.figure import TOP1, Figure
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 
 
@@ -60,24 +61,24 @@ def facts_panel(facts: Mapping[str, str], *, title: str = "vitsearch") -> Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One network of the end table; accuracies in [0, 1]."""
+    """One network of the end table, with its score on two splits."""
 
     name: str
     digest: str
     cost: Cost
-    search_top1: float
-    test_top1: float | None
+    search: float
+    test: float | None
 
 
-def end_table(rows: Sequence[ResultRow], num_images: int) -> Table:
-    """Networks side by side: cost, accuracy with inherited weights on both splits."""
-    table = Table(title="inherited accuracy (weights of the supernet, not retrained)")
+def end_table(rows: Sequence[ResultRow], num_images: int, figure: Figure = TOP1) -> Table:
+    """Networks side by side: cost, score with inherited weights on both splits."""
+    table = Table(title=f"inherited {figure.noun} (weights of the supernet, not retrained)")
     table.add_column("network")
     for heading in (
         "MACs",
         "parameters",
-        f"top-1, search split ({num_images})",
-        "top-1, test split",
+        f"{figure.label}, search split ({num_images})",
+        f"{figure.label}, test split",
     ):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -85,13 +86,15 @@ def end_table(rows: Sequence[ResultRow], num_images: int) -> Table:
             row.name,
             human(row.cost.macs),
             human(row.cost.params),
-            f"{100 * row.search_top1:.1f} %",
-            "-" if row.test_top1 is None else f"{100 * row.test_top1:.1f} %",
+            figure.text(row.search),
+            "-" if row.test is None else figure.text(row.test),
         )
     return table
 
 
-def result_record(rows: Sequence[ResultRow], num_images: int) -> dict[str, Any]:
+def result_record(
+    rows: Sequence[ResultRow], num_images: int, figure: Figure = TOP1
+) -> dict[str, Any]:
     """The same as plain data."""
     networks = [
         {
@@ -99,8 +102,8 @@ def result_record(rows: Sequence[ResultRow], num_images: int) -> dict[str, Any]:
             "digest": row.digest,
             "macs": row.cost.macs,
             "params": row.cost.params,
-            "search_top1": row.search_top1,
-            "test_top1": row.test_top1,
+            f"search_{figure.name}": row.search,
+            f"test_{figure.name}": row.test,
         }
         for row in rows
     ]

@@ -1,0 +1,109 @@
+"""The images that a trainer's scores rest on: its data module's splits, or its plain loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor
+
+from vitsearch.errors import DataError
+from vitsearch.lightning.tasks.batch import read_images
+
+_STATISTICS_IMAGES = 512  # as many as data modules take by default
+
+
+def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:
+    """Training images for BatchNorm statistics, on the CPU.
+
+    A data module says which (`statistics_dataloader`: a fixed, unaugmented subset). Without one,
+    the first batches of the training loader serve.
+    """
+    loader_of = getattr(trainer.datamodule, "statistics_dataloader", None)  # type: ignore[attr-defined]
+    if loader_of is not None:
+        return [read_images(batch) for batch in loader_of()]
+    batches = []
+    seen = 0
+    for batch in trainer.train_dataloader or []:
+        images = read_images(batch)
+        batches.append(images)
+        seen += len(images)
+        if seen >= _STATISTICS_IMAGES:
+            break
+    return batches
+
+
+def search_batches(trainer: pl.Trainer) -> Iterable[Any]:
+    """The whole search split on every process: the data module's, else the validation loader's.
+
+    Raises:
+        DataError: There is neither, or there are several.
+    """
+    loader_of = getattr(trainer.datamodule, "search_dataloader", None)  # type: ignore[attr-defined]
+    if loader_of is not None:
+        return loader_of(shard=False)  # type: ignore[no-any-return]
+    check_search_split(trainer)
+    return validation_loaders(trainer)[0]
+
+
+def check_search_split(trainer: pl.Trainer) -> None:
+    """Refuse to train what cannot be searched then.
+
+    Raises:
+        DataError: There are no images held out of training, or in several loaders.
+    """
+    if hasattr(trainer.datamodule, "search_dataloader"):  # type: ignore[attr-defined]
+        return
+    count = len(validation_loaders(trainer))
+    if not count:
+        raise DataError(
+            "searching needs images held out of training: use a data module with a search split, "
+            "or give the trainer a validation loader"
+        )
+    if count > 1:
+        raise DataError(
+            f"searching needs one validation loader, the trainer was given {count}: join the data "
+            f"sets with torch.utils.data.ConcatDataset"
+        )
+
+
+def test_batches(trainer: pl.Trainer) -> Iterable[Any] | None:
+    """The whole test split of the data module, if it has one."""
+    loader_of = getattr(trainer.datamodule, "test_dataloader", None)  # type: ignore[attr-defined]
+    if loader_of is None or not hasattr(trainer.datamodule, "search_dataloader"):  # type: ignore[attr-defined]
+        return None
+    return loader_of(shard=False)  # type: ignore[no-any-return]
+
+
+def validation_loaders(trainer: pl.Trainer) -> list[Iterable[Any]]:
+    """The validation loaders as a user gave them: whole on every process, used or not.
+
+    `trainer.val_dataloaders` is empty until validation first runs, and holds a process's own part
+    where there are several.
+    """
+    return _listed(trainer.fit_loop.epoch_loop.val_loop._data_source)
+
+
+def training_loaders(trainer: pl.Trainer) -> list[Iterable[Any]]:
+    """The training loaders as a user gave them."""
+    return _listed(trainer.fit_loop._data_source)
+
+
+def _listed(source: Any) -> list[Iterable[Any]]:
+    """Loaders of a source of Lightning's, out of the lists and dictionaries that they may be in."""
+    if source.instance is None or not source.is_defined():
+        return []
+    found, left = [], [source.dataloader()]
+    while left:
+        one = left.pop(0)
+        if isinstance(one, list | tuple):
+            left = [*one, *left]
+        elif isinstance(one, CombinedLoader):
+            left = [*one.flattened, *left]
+        elif isinstance(one, dict):
+            left = [*one.values(), *left]
+        elif one is not None:
+            found.append(one)
+    return found

@@ -1,0 +1,7 @@
+"""What a network is trained for: batches, loss, counted answers, figures."""
+
+from vitsearch.lightning.tasks.base import Score, Tally, Task
+from vitsearch.lightning.tasks.batch import Batch
+from vitsearch.lightning.tasks.classification import Classification
+
+__all__ = ["Batch", "Classification", "Score", "Tally", "Task"]

@@ -1,0 +1,85 @@
+"""A figure that says how good a network is: what files call it, and how people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """The figure that a search compares, or another one of a task; larger is better.
+
+    Attributes:
+        name: In files and logs: `top1`, `val/top1_largest`.
+        label: In words.
+        share: Whether it is the share of right answers among independent images: it is then shown
+            in percent, with the standard error of a share.
+    """
+
+    name: str
+    label: str
+    share: bool = True
+
+    @property
+    def noun(self) -> str:
+        """In a sentence: `accuracy` where there is only one that can be meant."""
+        return "accuracy" if self == TOP1 else self.label
+
+    @property
+    def scale(self) -> int:
+        """By which a picture multiplies values."""
+        return 100 if self.share else 1
+
+    def axis(self, words: str) -> str:
+        """How a picture names an axis of values."""
+        return f"{words} (%)" if self.share else words
+
+    def text(self, value: float) -> str:
+        """A value as people read it."""
+        return percent(value) if self.share else f"{value:.4f}"
+
+    def number(self, value: float) -> str:
+        """The same without the sign for percent."""
+        return self.text(value).removesuffix(" %")
+
+    def spoken(self, value: float) -> str:
+        """The same without signs, for people who hear it."""
+        return f"{self.number(value)} percent" if self.share else self.number(value)
+
+    def difference(self, value: float) -> str:
+        """A difference of two values, with its sign."""
+        return f"{100 * value:+.1f} points" if self.share else f"{value:+.4f}"
+
+    def standard_error(self, value: float, total: int) -> float | None:
+        """Of a value that rests on so many images; `None` where no closed form holds."""
+        return float((value * (1 - value) / total) ** 0.5) if self.share else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as people read it."""
+    return f"{100 * share:.1f} %"
+
+
+def capital(words: str) -> str:
+    """Words that begin a sentence or title."""
+    return words[:1].upper() + words[1:]
+
+
+TOP1 = Figure(name="top1", label="top-1")
+
+
+def figure_of(record: Mapping[str, Any]) -> Figure:
+    """The figure that a file names; files that name none are about top-1 accuracy."""
+    found = record.get("figure")
+    return TOP1 if found is None else Figure(**found)
+
+
+def named(figure: Figure) -> dict[str, Any]:
+    """What a file says of its figure: nothing if it is top-1 accuracy."""
+    return {} if figure == TOP1 else {"figure": figure.to_dict()}
