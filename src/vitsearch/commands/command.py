@@ -37,6 +37,7 @@ from vitsearch.commands.ending import (
 )
 from vitsearch.commands.entry_points import register_offered
 from vitsearch.commands.launch import choose_run_folder
+from vitsearch.commands.lightning_refusals import refused_by_lightning
 from vitsearch.commands.resume import resumed_config
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.runs import resume, signals
@@ -159,7 +160,7 @@ def user_line(error: BaseException) -> str | None:
     if "Config group override must be" in str(error):
         given = [a for a in sys.argv[1:] if a.endswith("=null")]
         return f"{', '.join(given)}: a group cannot be null; --help lists its options"
-    return None
+    return refused_by_lightning(error)
 
 
 def _line_of_a_job(error: Exception) -> str | None:

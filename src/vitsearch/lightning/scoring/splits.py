@@ -64,7 +64,7 @@ def check_search_split(trainer: pl.Trainer) -> None:
         )
     if count > 1:
         raise DataError(
-            f"searching needs one validation loader, the trainer was given {count}: join the data "
+            f"the trainer was given {count} validation loaders; searching takes one: join the data "
             f"sets with torch.utils.data.ConcatDataset"
         )
 
