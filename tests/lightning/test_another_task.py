@@ -1,27 +1,25 @@
-"""Another task than classification, in one class: several labels an image, counted class by class.
+"""Another task than classification goes the whole way: it is one class of `docs/extend.md`.
 
-It goes the whole way: training, search, history, report, retraining, audit.
+Training, search, history, report, retraining, audit; integers are lists, the figure is no share.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import vitsearch
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.test_lightning_search import history_of
 from vitsearch.costs import Constraint
-from vitsearch.errors import ConfigError, DataError
+from vitsearch.errors import ConfigError
 from vitsearch.lightning import (
     Classifier,
     EvolutionarySearch,
@@ -29,17 +27,15 @@ from vitsearch.lightning import (
     SaveNetwork,
     SearchableClassifier,
 )
-from vitsearch.lightning.audit.plan import make_plan
+from vitsearch.lightning.audit.plan import AuditPlan, make_plan
 from vitsearch.lightning.audit.run import run_audit
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.loop import run_search
-from vitsearch.lightning.tasks import Task
 from vitsearch.lightning.training.progress_bar import EpochLines
 from vitsearch.reports import SearchProgress
 from vitsearch.reports.facts.run_record import read_run
 from vitsearch.reports.page.report import write_report
-from vitsearch.reports.words.figure import Figure
 from vitsearch.searchers import EvolutionSearcher
 from vitsearch.searchers.front import pareto_front
 from vitsearch.spaces import SearchSpace, build_space
@@ -55,29 +51,18 @@ FEW: dict[str, Any] = {
 }
 
 
-class ManyLabels(Task):
-    """Images with any number of labels each."""
+def _example(name: str) -> Any:
+    """A class of `examples/extend/many_labels.py`."""
+    spec = importlib.util.spec_from_file_location("many_labels", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
 
-    name = "many labels"
-    targets: ClassVar[tuple[str, ...]] = ("tags",)
-    counted = ("both", "either")
-    figures = (Figure(name="jaccard", label="Jaccard index", share=False),)
 
-    def check_targets(self, images: Tensor, targets: Tensor) -> Tensor:
-        if targets.shape != (len(images), CLASSES):
-            raise DataError(f"tags have the shape {tuple(targets.shape)}")
-        return targets.float()
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(outputs, targets)
-
-    def count(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
-        said, true = outputs > 0, targets > 0
-        return {"both": (said & true).sum(0), "either": (said | true).sum(0)}
-
-    def compute(self, counts: Mapping[str, Any], total: int) -> tuple[float, ...]:
-        pairs = zip(counts["both"], counts["either"], strict=True)
-        return (sum(both / max(either, 1) for both, either in pairs) / CLASSES,)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "extend" / "many_labels.py"
+ManyLabels = _example("ManyLabels")
 
 
 class Tagged(Dataset[Any]):
@@ -237,8 +222,11 @@ def test_one_network_is_trained_and_scored_alike(
 
 def test_an_audit_of_such_a_supernet(run: Any, space: SearchSpace, tmp_path: Path) -> None:
     _, module, _ = run
-    few = {**FEW, "seeds": [0]}
-    plan = make_plan(space, Constraint(), n=4, seeds=[0], searches=few, num_classes=CLASSES)
+
+    def plan() -> AuditPlan:
+        few = {**FEW, "seeds": [0]}
+        return make_plan(space, Constraint(), n=4, seeds=[0], searches=few, num_classes=CLASSES)
+
     recipe = Recipe(
         make_trainer=lambda **settings: pl.Trainer(max_epochs=1, **settings),
         make_classifier=lambda network: Classifier(network, task=ManyLabels()),
@@ -246,17 +234,17 @@ def test_an_audit_of_such_a_supernet(run: Any, space: SearchSpace, tmp_path: Pat
         zero_init_residual=False,
         settings={"trainer": {"max_epochs": 1}, "epochs": 1},
     )
-    facts = run_audit(scorer_of(module), plan, recipe, TaggedData(), tmp_path)
+    facts = run_audit(scorer_of(module), plan(), recipe, TaggedData(), tmp_path)
     assert facts is not None
     scorer = scorer_of(module)
     for row in facts["architectures"]:
-        architecture = plan.by_digest[row["digest"]]
+        architecture = plan().by_digest[row["digest"]]
         assert row["inherited_jaccard"] == scorer.score(architecture).value
         assert row["mean_alone_jaccard"] == row["alone_jaccard"][0]
     assert facts["standard_error"] is None
     assert facts["searches"]["seeds"][0]["evolution_jaccard"] > 0
     assert json.loads((tmp_path / "audit.json").read_text())["figure"]["name"] == "jaccard"
-    again = run_audit(scorer_of(module), plan, recipe, TaggedData(), tmp_path)
+    again = run_audit(scorer_of(module), plan(), recipe, TaggedData(), tmp_path)
     assert again == facts
 
 
