@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +15,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from tests.lightning import plain_loaders
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.test_lightning_search import history_of
 from vitsearch.errors import DataError
@@ -105,6 +108,24 @@ def test_no_loader_or_several_are_refused_before_training(
     assert not list(tmp_path.iterdir())
 
 
+def test_several_training_loaders_of_a_data_module_are_refused_by_their_batches(
+    space: SearchSpace, tmp_path: Path
+) -> None:
+    class Two(Hooks):
+        def train_dataloader(self) -> Any:
+            return [loader(), loader()]
+
+    trainer = trainer_of(tmp_path)
+    with pytest.raises(DataError, match="a batch is a list of list, list; it must be"):
+        trainer.fit(SearchableClassifier(space, 3), datamodule=Two())
+    assert trainer.global_step == 0
+
+
+@pytest.mark.filterwarnings("error:.*overridden")
+def test_looking_at_batches_makes_no_warning(space: SearchSpace, tmp_path: Path) -> None:
+    trainer_of(tmp_path, search=False).fit(SearchableClassifier(space, 3), datamodule=Hooks())
+
+
 def test_several_validation_loaders_are_for_those_who_take_them(
     space: SearchSpace, tmp_path: Path
 ) -> None:
@@ -130,7 +151,11 @@ def test_loaders_of_a_trainer_are_those_that_were_given(space: SearchSpace, tmp_
     assert training_loaders(trainer) == validation_loaders(trainer) == []
     trainer.fit(SearchableClassifier(space, 3), train, validation)
     assert training_loaders(trainer) == [train]
-    assert validation_loaders(trainer) == [validation]
+    assert validation_loaders(trainer) == validation_loaders(trainer, hooks=False) == [validation]
+    trainer = trainer_of(tmp_path, search=False)
+    trainer.fit(SearchableClassifier(space, 3), datamodule=Hooks())
+    assert [len(loaders) for loaders in training_loaders(trainer)] == [2]
+    assert validation_loaders(trainer, hooks=False) == []
 
 
 @pytest.mark.parametrize("count", [49, 50, 51, 63])
@@ -231,3 +256,15 @@ def test_on_an_accelerator_a_batch_is_checked_before_it_goes_there(
     else:
         with pytest.raises(DataError, match="labels range from 3 to 3"):
             module.on_before_batch_transfer(wrong, 0)
+
+
+@pytest.mark.slow
+def test_scores_on_plain_loaders_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    histories = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        command = [sys.executable, plain_loaders.__file__, str(folder), str(processes)]
+        subprocess.run(command, check=True, timeout=300, capture_output=True)
+        histories.append(history_of(folder))
+    assert histories[0] == histories[1]
+    assert [line["total"] for line in histories[0]] == [50] * 6

@@ -10,13 +10,14 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
 from vitsearch.errors import DataError
+from vitsearch.lightning.distributed import from_first
 from vitsearch.lightning.tasks.batch import read_images
 
 _STATISTICS_IMAGES = 512  # as many as data modules take by default
 
 
 def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:
-    """Training images for BatchNorm statistics, on the CPU.
+    """Training images for BatchNorm statistics, on the CPU; the same on every process.
 
     A data module says which (`statistics_dataloader`: a fixed, unaugmented subset). Without one,
     the first batches of the training loader serve.
@@ -26,13 +27,14 @@ def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:
         return [read_images(batch) for batch in loader_of()]
     batches = []
     seen = 0
-    for batch in trainer.train_dataloader or []:
+    handed_over = training_loaders(trainer, hooks=False)  # not cut into parts for processes
+    for batch in handed_over[0] if handed_over else trainer.train_dataloader or []:
         images = read_images(batch)
         batches.append(images)
         seen += len(images)
         if seen >= _STATISTICS_IMAGES:
             break
-    return batches
+    return from_first(batches)
 
 
 def search_batches(trainer: pl.Trainer) -> Iterable[Any]:
@@ -77,23 +79,28 @@ def test_batches(trainer: pl.Trainer) -> Iterable[Any] | None:
     return loader_of(shard=False)  # type: ignore[no-any-return]
 
 
-def validation_loaders(trainer: pl.Trainer) -> list[Iterable[Any]]:
+def validation_loaders(trainer: pl.Trainer, *, hooks: bool = True) -> list[Iterable[Any]]:
     """The validation loaders as a user gave them: whole on every process, used or not.
 
     `trainer.val_dataloaders` is empty until validation first runs, and holds a process's own part
-    where there are several.
+    where there are several processes.
+
+    Args:
+        trainer: In `fit`.
+        hooks: Whether to ask a module or data module, which may take its time, or to list loaders
+            that were handed over only.
     """
-    return _listed(trainer.fit_loop.epoch_loop.val_loop._data_source)
+    return _listed(trainer.fit_loop.epoch_loop.val_loop._data_source, hooks)
 
 
-def training_loaders(trainer: pl.Trainer) -> list[Iterable[Any]]:
-    """The training loaders as a user gave them."""
-    return _listed(trainer.fit_loop._data_source)
+def training_loaders(trainer: pl.Trainer, *, hooks: bool = True) -> list[Iterable[Any]]:
+    """The training loaders as a user gave them, likewise."""
+    return _listed(trainer.fit_loop._data_source, hooks)
 
 
-def _listed(source: Any) -> list[Iterable[Any]]:
+def _listed(source: Any, hooks: bool) -> list[Iterable[Any]]:
     """Loaders of a source of Lightning's, out of the lists and dictionaries that they may be in."""
-    if source.instance is None or not source.is_defined():
+    if source.instance is None or not source.is_defined() or (source.is_module() and not hooks):
         return []
     found, left = [], [source.dataloader()]
     while left:

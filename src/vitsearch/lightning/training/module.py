@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -175,11 +176,13 @@ class TrainingModule(pl.LightningModule):
             self._prepared_for = images
 
     def setup(self, stage: str) -> None:
-        """Refuse loaders that cannot be trained on; load teachers.
+        """Refuse several loaders; load teachers.
 
         Raises:
-            DataError: There are several.
+            DataError: The trainer was given several.
         """
+        # It only looks at a batch, so it does not matter which of two hooks Lightning takes.
+        warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
         if stage == "fit":
             self._check_loaders()
             self.prepare_objective(getattr(self.trainer, "datamodule", None))
@@ -189,9 +192,8 @@ class TrainingModule(pl.LightningModule):
             ("training", self.training_step, training_loaders),
             ("validation", self.validation_step, validation_loaders),
         ):
-            takes_several = "dataloader_idx" in inspect.signature(step).parameters
-            count = 0 if takes_several else len(loaders(self.trainer))
-            if count > 1:
+            count = len(loaders(self.trainer, hooks=False))
+            if count > 1 and "dataloader_idx" not in inspect.signature(step).parameters:
                 raise DataError(
                     f"the trainer was given {count} {name} loaders; {type(self).__name__} takes "
                     f"one: join the data sets with torch.utils.data.ConcatDataset"
@@ -203,13 +205,14 @@ class TrainingModule(pl.LightningModule):
         Raises:
             DataError: It is none of the task's.
         """
-        changed_later = is_overridden("on_after_batch_transfer", self) or (
-            self.trainer.datamodule is not None  # type: ignore[attr-defined]
-            and is_overridden("on_after_batch_transfer", self.trainer.datamodule)  # type: ignore[attr-defined]
-        )
-        if self.device.type != "cpu" and not changed_later:
+        if self.device.type != "cpu" and not self._changes_batches_later():
             self.task.prepare(batch, self.space)
         return batch
+
+    def _changes_batches_later(self) -> bool:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        hook = "on_after_batch_transfer"
+        return is_overridden(hook, self) or (data is not None and is_overridden(hook, data))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One forward pass of all that the step trains, and the objective's terms."""
@@ -227,6 +230,10 @@ class TrainingModule(pl.LightningModule):
         step_schedule(self, scheduler, metric)
 
     # Validation
+
+    def on_validation_start(self) -> None:
+        """Forget what an interrupted validation has counted."""
+        self._tallies.clear()
 
     def count(self, name: str, task: Task, outputs: Tensor, targets: Tensor) -> None:
         """Count the answers to a batch of validation, of whatever has this name."""
