@@ -37,7 +37,7 @@ from vitsearch.lightning.training.optimizers import (
 )
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import SuperTransformer, VisionTransformer
-from vitsearch.supernet.network import HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs
 
 
 class NetworkRun(NamedTuple):
