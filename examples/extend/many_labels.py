@@ -13,7 +13,8 @@ from vitsearch.lightning.tasks import Figure, Task
 class ManyLabels(Task):
     name = "many labels"
     targets = ("tags",)  # the key in batches that are dictionaries
-    figures = (Figure(name="jaccard", label="Jaccard index", share=False),)  # larger is better
+    # Larger is better. It is no share of the images, so reports give no standard error.
+    figures = (Figure(name="jaccard", label="Jaccard index", in_percent=False, share=False),)
     counted = ("both", "either")
 
     def check_targets(self, images: Tensor, targets: Tensor) -> Tensor:

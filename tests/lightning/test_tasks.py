@@ -9,7 +9,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy
 
 from vitsearch.errors import ConfigError, DataError
-from vitsearch.lightning.tasks import Batch, Classification, Tally
+from vitsearch.lightning.tasks import Batch, Classification, Figure, Tally
 from vitsearch.lightning.tasks.batch import read_images
 from vitsearch.spaces import build_space
 
@@ -117,3 +117,19 @@ def test_what_is_wrong_with_a_batch_is_said_in_one_line(batch: Any, words: str) 
 @pytest.mark.parametrize("batch", [IMAGES, (IMAGES,), {"image": IMAGES}])
 def test_statistics_need_images_alone(batch: Any) -> None:
     assert read_images(batch) is IMAGES
+
+
+@pytest.mark.parametrize(
+    ("figure", "text", "difference", "error"),
+    [
+        (Figure(name="top1", label="top-1"), "25.0 %", "-25.0 points", 0.0433),
+        (Figure(name="miou", label="mIoU", share=False), "25.0 %", "-25.0 points", None),
+        (Figure(name="x", label="X", in_percent=False, share=False), "0.2500", "-0.2500", None),
+    ],
+)
+def test_how_a_figure_is_shown(
+    figure: Figure, text: str, difference: str, error: float | None
+) -> None:
+    assert figure.text(0.25) == text
+    assert figure.difference(-0.25) == difference
+    assert figure.standard_error(0.25, 100) == pytest.approx(error, abs=1e-4)

@@ -22,7 +22,7 @@ def best_picture(records: Sequence[RunRecord]) -> Picture | None:
         return None
     figure = records[0].figure
     ends = [f"{r.name} {r.figure.number(r.best.score)}" for r in records if r.best]
-    unit = " percent" if figure.share else ""
+    unit = " percent" if figure.in_percent else ""
     return Picture(
         name="progress",
         title="Search progress",

@@ -14,12 +14,13 @@ class Figure:
     Attributes:
         name: In files and logs: `top1`, `val/top1_largest`.
         label: In words.
-        share: Whether it is the share of right answers among independent images: it is then shown
-            in percent, with the standard error of a share.
+        in_percent: Whether its values, in [0, 1], are shown so.
+        share: Whether it is a share of independent images, which has a standard error.
     """
 
     name: str
     label: str
+    in_percent: bool = True
     share: bool = True
 
     @property
@@ -30,15 +31,15 @@ class Figure:
     @property
     def scale(self) -> int:
         """By which a picture multiplies values."""
-        return 100 if self.share else 1
+        return 100 if self.in_percent else 1
 
     def axis(self, words: str) -> str:
         """How a picture names an axis of values."""
-        return f"{words} (%)" if self.share else words
+        return f"{words} (%)" if self.in_percent else words
 
     def text(self, value: float) -> str:
         """A value as people read it."""
-        return percent(value) if self.share else f"{value:.4f}"
+        return percent(value) if self.in_percent else f"{value:.4f}"
 
     def number(self, value: float) -> str:
         """The same without the sign for percent."""
@@ -46,11 +47,11 @@ class Figure:
 
     def spoken(self, value: float) -> str:
         """The same without signs, for people who hear it."""
-        return f"{self.number(value)} percent" if self.share else self.number(value)
+        return f"{self.number(value)} percent" if self.in_percent else self.number(value)
 
     def difference(self, value: float) -> str:
         """A difference of two values, with its sign."""
-        return f"{100 * value:+.1f} points" if self.share else f"{value:+.4f}"
+        return f"{100 * value:+.1f} points" if self.in_percent else f"{value:+.4f}"
 
     def standard_error(self, value: float, total: int) -> float | None:
         """Of a value that rests on so many images; `None` where no closed form holds."""
