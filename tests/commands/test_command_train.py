@@ -115,7 +115,7 @@ def test_history_of_a_run(trained: Outcome) -> None:
 def test_best_network_of_a_run(trained: Outcome) -> None:
     history = read_history(trained.run)
     best = OmegaConf.load(trained.run / "search" / "best.json")
-    assert best.counts["correct"] == max(record["correct"] for record in history)
+    assert best.correct == max(record["correct"] for record in history)
     network = vitsearch.load_model(trained.run / "best")
     assert network.architecture.digest == best.digest
     assert network.cost().macs == best.macs
