@@ -60,6 +60,26 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
         "glit",
         {"mixer": "attention", "num_blocks": 5, "skippable": [1, 2, 3], "embed_dims": [24, 48]},
     ),
+    "GLiT on a grid": ("glit", {"mixer.local": "grid", "num_blocks": 3}),
+    "attention with GLiT's MLP": ("glit", {"mixer": "attention", "num_blocks": 3}),
+    "heads of a fixed dimension, mean of tokens": (
+        "glit",
+        {
+            "num_blocks": 3,
+            "mixer": "attention",
+            "mixer.num_heads": [2, 4],
+            "mixer.head_dim": 6,
+            "head": "avg",
+        },
+    ),
+    "GLiT with MLPs of fixed widths": (
+        "glit",
+        {"mlp": {"ratios": None, "hidden": [40, 72]}, "num_blocks": 3},
+    ),
+    "GLiT with two widths and patch sizes": (
+        "glit",
+        {"patch_sizes": [4, 7], "embed_dims": [24, 36], "num_blocks": 3},
+    ),
 }
 EVERY = [*list_spaces(), *COMPOSED]
 

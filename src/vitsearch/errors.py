@@ -26,6 +26,10 @@ class CheckpointError(VitSearchError):
     """A checkpoint or model folder that is missing, damaged, or of another space."""
 
 
+class FormatError(VitSearchError):
+    """A file in a format that only a newer version reads."""
+
+
 class HubError(VitSearchError):
     """A repository on the Hugging Face Hub that is not there, or cannot be reached."""
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import RenderableType
 
 from vitsearch.commands.building import (
+    TRIAL,
     check_training,
     checkpoint_of,
     make_callbacks,
@@ -69,7 +70,7 @@ def main(config: DictConfig, folder: Path) -> None:
         return
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = make_datamodule(config)
-    callbacks = make_callbacks(config.callbacks)
+    callbacks = make_callbacks(config.callbacks, config.trainer)
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     limit_waiting(trainer.strategy, config.process_timeout)
@@ -106,9 +107,12 @@ def main(config: DictConfig, folder: Path) -> None:
             console.print("going on with the training of this folder", highlight=False)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     if console is not None:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            steps = TRIAL
+        else:
             mark_finished(folder)
-        console.print(next_steps(folder), highlight=False, markup=False, soft_wrap=True)
+            steps = next_steps(folder)
+        console.print(steps, highlight=False, markup=False, soft_wrap=True)
 
 
 def _facts(config: DictConfig, found: Retraining, notes: tuple[str, ...]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import RenderableType
 
 from vitsearch.commands.building import (
+    TRIAL,
     check_training,
     checkpoint_of,
     make_callbacks,
@@ -95,7 +96,7 @@ def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | N
         **({} if is_whole else {"search_space": part.search_space}),
     )
     module.prepare_objective(datamodule)
-    callbacks = make_callbacks(config.callbacks)
+    callbacks = make_callbacks(config.callbacks, config.trainer)
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     loggers = make_loggers(config.logger)
     trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
@@ -119,11 +120,13 @@ def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | N
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     search = next((c for c in callbacks if isinstance(c, EvolutionarySearch)), None)
     if console is not None and is_last:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            steps = TRIAL
+        else:
             mark_finished(folder)
-        steps = next_steps(
-            part.search_space, module.num_classes, folder, searched=search is not None
-        )
+            steps = next_steps(
+                part.search_space, module.num_classes, folder, searched=search is not None
+            )
         console.print(steps, highlight=False, markup=False, soft_wrap=True)
     return (
         None

@@ -105,7 +105,7 @@ def lines_of(run: Path, tmp_path: Path) -> list[tuple[str, dict[str, object], tu
         (1e5, {}, ("is read as a number",)),  # type: ignore[list-item]
         (str(tmp_path / "empty"), {}, ("neither search/best.json", "architecture.json")),
         (str(damaged), {}, ("damaged.json: space.image_size is missing",)),
-        (str(tmp_path / "no.json"), {}, ("no.json cannot be read",)),
+        (str(tmp_path / "no.json"), {}, ("no.json is damaged",)),
         (str(tmp_path / "list.json"), {}, ("is no JSON object",)),
         (str(front), {}, ("has 2 architectures", "abc, def")),
         (str(choices), {}, ("has choices but no space", "+space=<name>")),

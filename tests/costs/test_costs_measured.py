@@ -11,13 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import vitsearch
 from vitsearch.costs import cost_table
 
-SPACES = {
-    "glit": {},
-    "glit with a grid": {"mixer.local": "grid"},
-    "glit_tiny": {},
-    "glit_tiny with a grid": {"mixer.local": "grid"},
-}
-
 
 @pytest.fixture
 def fresh_weights_do_not_matter(monkeypatch):
@@ -48,17 +41,6 @@ def check(space, architectures, num_classes):
     table = cost_table(space, architectures, num_classes)
     found = measured(networks, images)
     assert found == list(zip(table["macs"].tolist(), table["params"].tolist(), strict=True))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("fresh_weights_do_not_matter")
-@pytest.mark.parametrize("name", SPACES)
-def test_random_architectures(name):
-    space, rng = vitsearch.build_space(name.split()[0], **SPACES[name]), random.Random(0)
-    if space.image_size == 224:
-        check(space, [space.sample(rng) for _ in range(5)], 1000)
-        space = space.resized(image_size=64)  # as many layers, fewer tokens
-    check(space, [space.sample(rng) for _ in range(100)], 1000)
 
 
 @pytest.mark.usefixtures("fresh_weights_do_not_matter")

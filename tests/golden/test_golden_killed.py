@@ -13,7 +13,12 @@ import vitsearch
 from tests.commands.killing import weights
 from tests.commands.running import files_below, read_history, run_here, run_module
 from tests.golden.recipes import RECIPES
-from tests.golden.recording import assert_same_history, is_same_machine, unpack
+from tests.golden.recording import (
+    assert_same_history,
+    is_same_machine,
+    unpack,
+    without_format,
+)
 
 STATES = ("in_training", "in_search")
 
@@ -26,7 +31,7 @@ def assert_ends_alike(run: Path, finished: Path, name: str) -> None:
         if not is_same_machine():
             continue
         for file in ("search/history.jsonl", "search/best.json", "metrics.csv"):
-            assert (one / file).read_bytes() == (other / file).read_bytes(), file
+            assert without_format(one / file) == (other / file).read_bytes(), file
         assert weights(one) == weights(other)
         for load in (vitsearch.load_supernet, vitsearch.load_model):
             expected = load(other).state_dict()

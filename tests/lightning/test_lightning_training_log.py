@@ -26,7 +26,8 @@ def test_what_is_added_is_read(tmp_path: Path) -> None:
         log.add(record(*key))
     assert list(log.read()) == [("a", 0), ("b", 0), ("a", 1)]
     lines = (tmp_path / TRAININGS_FILE).read_text().splitlines()
-    assert [json.loads(line) for line in lines] == list(log.read().values())
+    found = [json.loads(line) for line in lines]
+    assert found == [{"format": 1, **entry} for entry in log.read().values()]
     assert [path.name for path in log.folder.iterdir()] == [TRAININGS_FILE.name]
 
 
@@ -54,7 +55,8 @@ def test_a_torn_last_line_is_left_out_and_repaired(left: int, tmp_path: Path) ->
     assert list(log.read()) == [("a", 0)]
     log.add(record("c"))
     assert list(log.read()) == [("a", 0), ("c", 0)]
-    assert log.own.read_bytes() == whole + (json.dumps(record("c")) + "\n").encode()
+    line = json.dumps({"format": 1, **record("c")})
+    assert log.own.read_bytes() == whole + f"{line}\n".encode()
 
 
 def test_a_last_line_without_its_newline_counts(tmp_path: Path) -> None:

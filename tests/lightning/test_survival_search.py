@@ -17,7 +17,7 @@ from tests.lightning.conftest import quiet_trainer
 from vitsearch import SuperTransformer
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini
-from vitsearch.errors import HistoryError
+from vitsearch.errors import FormatError, HistoryError
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.loop import run_search
@@ -164,12 +164,34 @@ def test_the_history_of_another_search_is_refused(
     [
         (lambda lines: [*lines[:4], "{oh", *lines[5:]], "damaged: line 5"),
         (lambda lines: [*lines[:4], "[1]", *lines[5:]], "damaged: line 5"),
-        (lambda lines: [lines[1], lines[0], *lines[2:]], "of another search"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "another search: line 1 is candidate"),
+        (lambda lines: [*lines, ""], "damaged: line 14 is no candidate"),
+        (
+            lambda lines: [lines[0].replace('"correct": ', '"correct": 1'), *lines[1:]],
+            "line 1 has (top1|correct)=",
+        ),
+        (
+            lambda lines: [*lines[:2], lines[2].replace("kernel_size", "kernel"), *lines[3:]],
+            r"another search: line 3 has stages\.0\.blocks\.\d\.kernel, which is no choice",
+        ),
         (lambda lines: [*lines, lines[0]], "has 14 candidates, this search 13"),
         (lambda lines: [*lines[:3], lines[3].replace('"macs": ', '"macs": 1')], "another search"),
-        (lambda lines: [json.dumps({"digest": "x"})], "of another search"),
+        (
+            lambda lines: [json.dumps({"digest": "x"})],
+            "line 1 is no candidate: it has no generation",
+        ),
     ],
-    ids=["garbage", "no candidate", "order", "too long", "cost", "fields"],
+    ids=[
+        "garbage",
+        "no candidate",
+        "order",
+        "blank",
+        "score",
+        "name",
+        "too long",
+        "cost",
+        "fields",
+    ],
 )
 def test_a_damaged_history_is_refused(
     change: Callable[[list[str]], list[str]], words: str, done: Path, space: SearchSpace
@@ -179,6 +201,23 @@ def test_a_damaged_history_is_refused(
     file.write_text("".join(f"{line}\n" for line in lines))
     with pytest.raises(HistoryError, match=words):
         search(done, space)
+
+
+def test_ends_of_lines_may_be_those_of_windows(done: Path, space: SearchSpace) -> None:
+    file = done / "search" / "history.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_bytes("".join(f"{line}\r\n" for line in lines[:4]).encode())
+    assert search(done, space).calls == CANDIDATES - 4
+    assert file.read_text().splitlines() == lines
+
+
+def test_a_newer_history_is_refused(done: Path, space: SearchSpace) -> None:
+    file = done / "search" / "settings.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}))
+    before = files(done)
+    with pytest.raises(FormatError, match=r"settings\.json has format 2; .* reads format 1"):
+        search(done, space)
+    assert files(done) == before
 
 
 def test_a_history_without_its_settings_is_refused(done: Path, space: SearchSpace) -> None:

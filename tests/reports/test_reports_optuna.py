@@ -83,7 +83,7 @@ def test_a_front_has_directions(tmp_path: Path, storage: str) -> None:
 def test_what_was_given_up_is_pruned(run: Path, storage: str) -> None:
     file = run / "search" / "history.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    lines[2] |= {"total": 100}
+    lines[2] |= {"correct": 60, "total": 100, "top1": 0.6}
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     url = to_optuna(run, storage, name="halved")
     study = optuna.load_study(study_name="halved", storage=url)

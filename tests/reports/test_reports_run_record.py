@@ -119,7 +119,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         ("search/history.jsonl", '{"digest": 3}\n', "line 1 is no candidate"),
         ("search/history.jsonl", "no json\n", "line 1 is no candidate"),
         ("search/best.json", "{", "is damaged"),
-        ("search/front.json", "[]", "no values by name"),
+        ("search/front.json", "[]", "is no JSON object"),
         ("config.yaml", "a: [", "is damaged"),
     ],
 )

@@ -258,3 +258,8 @@ def test_config_is_a_plain_copy():
     config["mixer"]["kernel_sizes"].append(99)
     assert space.config != config
     assert SearchSpace(space.config) == space
+
+
+def test_a_condition_on_a_choice_that_is_not_there_never_binds() -> None:
+    space = build_space("glit", mixer="attention")
+    assert all(f"stages.0.blocks.{i}.mlp_ratio" in space.smallest() for i in range(6))

@@ -8,7 +8,12 @@ import torch
 
 import vitsearch
 from vitsearch import load_supernet
-from vitsearch.supernet.storage.checkpoint import find_checkpoint, supernet_entry
+from vitsearch.errors import CheckpointError, FormatError
+from vitsearch.supernet.storage.checkpoint import (
+    check_checkpoint,
+    find_checkpoint,
+    supernet_entry,
+)
 
 
 @pytest.fixture
@@ -48,7 +53,16 @@ def test_round_trip(network, content, file, images):
 
 
 def test_entry_is_what_the_checkpoint_needs(network, content):
-    assert supernet_entry(network) == content["vitsearch"]
+    assert supernet_entry(network) == {"format": 1, **content["vitsearch"]}
+
+
+def test_a_newer_format_is_refused_and_none_is_the_first(content, file):
+    torch.save(content, file)
+    load_supernet(file)
+    for check in (load_supernet, check_checkpoint):
+        torch.save({**content, "vitsearch": {**content["vitsearch"], "format": 2}}, file)
+        with pytest.raises(FormatError, match=r"supernet\.ckpt has format 2; .* reads format 1"):
+            check(file)
 
 
 def test_expected_space(network, content, file, damaged):
@@ -138,6 +152,8 @@ def test_entry_of_another_kind(entry, content, file, damaged):
     [
         {"vitsearch": {"space": ["name"], "num_classes": 5}},
         {"state_dict": None},
+        {"state_dict": [1]},
+        {"vitsearch": {"space": {"num_blocks": 10**7}, "num_classes": 5}},
         {"state_dict": {"net.norm.weight": 1}},
     ],
     ids=str,
@@ -150,7 +166,7 @@ def test_rarely_damaged(changes, content, file, damaged):
 
 def test_weights_that_do_not_fit(content, file, damaged):
     torch.save({"vitsearch": content["vitsearch"]}, file)
-    with damaged(file, "does not fit", "missing: stem."):
+    with damaged(file, "damaged", "state_dict"):
         load_supernet(file)
     state = {k.removeprefix("net."): v for k, v in content["state_dict"].items()}
     torch.save({**content, "state_dict": state}, file)
@@ -163,3 +179,47 @@ def test_weights_that_do_not_fit(content, file, damaged):
     torch.save({**content, "state_dict": more}, file)
     with damaged(file, "does not fit", "extra: norm.scale"):
         load_supernet(file)
+
+
+def test_numbers_that_no_training_leaves(content, file, damaged):
+    name = "net.head.weight"
+    tensor = content["state_dict"][name]
+    for numbers, words in (
+        (torch.full_like(tensor, float("nan")), "NaN or infinite: head.weight"),
+        (torch.full_like(tensor, float("inf")), "NaN or infinite: head.weight"),
+        (tensor.to(torch.int64), "no floating-point numbers: head.weight (int64)"),
+    ):
+        torch.save({**content, "state_dict": {**content["state_dict"], name: numbers}}, file)
+        with damaged(file, words):
+            load_supernet(file)
+    half = {**content["state_dict"], name: tensor.half()}
+    torch.save({**content, "state_dict": half}, file)
+    assert torch.equal(load_supernet(file).head.weight, tensor.half().float())
+
+
+class Runs:
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path("ran"),)
+
+
+def test_no_advice_to_run_code_is_passed_on(content, file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({**content, "more": Runs()}, file)
+    for check in (load_supernet, check_checkpoint):
+        with pytest.raises(CheckpointError, match="only code can build") as caught:
+            check(file)
+        assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.99])
+def test_training_does_not_go_on_from_half_a_file(share, content, file):
+    torch.save(content, file)
+    check_checkpoint(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(CheckpointError, match=r"it is damaged, or torch\.save did not"):
+        check_checkpoint(file)
+    torch.save({**content, "state_dict": [1]}, file)
+    with pytest.raises(CheckpointError, match="no state_dict"):
+        check_checkpoint(file)

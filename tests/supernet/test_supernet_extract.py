@@ -11,18 +11,15 @@ import vitsearch
 from vitsearch import Architecture, VisionTransformer
 from vitsearch.errors import SpaceError
 
-CHUNKS = [(name, seed) for name in ("glit", "grid", "tiny", "tiny grid") for seed in range(2)]
-FEW = ["avg", "widths and patches", "stages", "attention"]
 
-
-def check(network, architecture, images, atol, *, both=True):
-    """With the supernet's running statistics and, if both, with the architecture's own."""
+def check(network, architecture, images, atol):
+    """With the supernet's running statistics, and with the architecture's own."""
     x = images(network)
     expected = network(x, architecture)
     extracted = network.extract(architecture)
     assert not extracted.training
     torch.testing.assert_close(extracted(x), expected, rtol=0, atol=atol)
-    if not network.has_batch_norm or not both:
+    if not network.has_batch_norm:
         return
     statistics = network.estimate_statistics(
         architecture, [images(network, 3, seed=1), images(network, 1, seed=2)]
@@ -33,31 +30,11 @@ def check(network, architecture, images, atol, *, both=True):
     assert bool(statistics) == bool((own - expected).abs().max() > 1e-3)
 
 
-@pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.usefixtures("quick_building")
-@pytest.mark.parametrize(("name", "seed"), CHUNKS)
-def test_equals_the_supernet(name, seed, supernet, images):
-    network, rng = supernet(name), random.Random(seed)
-    chosen = [network.space.sample(rng) for _ in range(50)]
-    for number, architecture in enumerate(chosen):
-        check(network, architecture, images, atol=1e-12, both=number % 3 == 0)
-    x = images(network, 5)
-    for start in range(0, 50, 5):
-        group = chosen[start : start + 5]
-        shares = zip(x.chunk(5), group, strict=True)
-        single = torch.cat([network(share, architecture) for share, architecture in shares])
-        torch.testing.assert_close(network(x, group), single, rtol=0, atol=1e-12)
-
-
-@pytest.mark.slow
-@torch.no_grad()
-@pytest.mark.usefixtures("quick_building")
-@pytest.mark.parametrize("name", FEW)
-def test_equals_the_supernet_of_other_spaces(name, supernet, images):
+@pytest.mark.parametrize("name", ["glit", "grid"])
+def test_equals_the_supernet_with_its_own_statistics(name, supernet, images):
     network, rng = supernet(name), random.Random(0)
-    ends = [network.space.smallest(), network.space.largest()]
-    for architecture in [*ends, *(network.space.sample(rng) for _ in range(23))]:
+    for architecture in [network.space.smallest(), *(network.space.sample(rng) for _ in range(7))]:
         check(network, architecture, images, atol=1e-12)
 
 

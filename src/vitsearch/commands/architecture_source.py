@@ -6,7 +6,6 @@ history, a model folder, a JSON file, or the name of a published network.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
+from vitsearch.runs.formats import read_json
+from vitsearch.runs.history import read_history
 from vitsearch.runs.layout import (
     BEST_FILE,
     BEST_FOLDER,
@@ -254,7 +255,7 @@ def _of_digest(run: Path, digest: str) -> ArchitectureSource:
     file = run / HISTORY_FILE
     if not file.is_file():
         raise CheckpointError(f"run={run} has no {HISTORY_FILE}, so there is no digest to look up")
-    candidates = _read_candidates(file)
+    candidates = {record.digest: record.architecture for record in read_history(run)}
     if not digest:
         raise ConfigError(
             f"architecture={run}: has no digest after the colon; {file} has {len(candidates)}: "
@@ -280,18 +281,6 @@ def _of_digest(run: Path, digest: str) -> ArchitectureSource:
     return _of_run(run, space, architecture, f"{run}:{found[0]}", f"candidate of {run}")
 
 
-def _read_candidates(file: Path) -> dict[str, Any]:
-    """The architectures of a history by digest; a line that is being written is left out."""
-    candidates = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-            candidates[str(record["digest"])] = record["architecture"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return candidates
-
-
 def _described(found: Mapping[str, Any], file: Path) -> tuple[SearchSpace, Architecture]:
     try:
         space = SearchSpace(found["space"])
@@ -305,13 +294,7 @@ def _described(found: Mapping[str, Any], file: Path) -> tuple[SearchSpace, Archi
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{file} is no JSON object")
-    return found
+    return read_json(file, CheckpointError)
 
 
 def _listed(names: list[str]) -> str:

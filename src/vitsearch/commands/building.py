@@ -11,11 +11,16 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ProgressBar
 
 from vitsearch.errors import ConfigError, MissingExtraError
 from vitsearch.lightning import Classifier
 from vitsearch.lightning.resuming.checkpoints import TrainingCheckpoint
 from vitsearch.supernet import VisionTransformer
+from vitsearch.supernet.storage.checkpoint import check_checkpoint
+
+TRIAL = "trainer.fast_dev_run: everything ran; nothing was searched, scored or saved"
+"""What a trial says in place of the next steps."""
 
 
 def check_training(config: DictConfig) -> None:
@@ -44,8 +49,12 @@ def _counts(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
-def make_callbacks(config: DictConfig) -> list[pl.Callback]:
+def make_callbacks(config: DictConfig, trainer: DictConfig) -> list[pl.Callback]:
     """The callbacks that the configuration names.
+
+    Args:
+        config: The section of callbacks.
+        trainer: That of the trainer; without `enable_progress_bar` there are no progress bars.
 
     Raises:
         ConfigError: One is no callback.
@@ -60,6 +69,8 @@ def make_callbacks(config: DictConfig) -> list[pl.Callback]:
             raise ConfigError(
                 f"callbacks.{name}: {type(callback).__name__} is no pytorch_lightning.Callback"
             )
+    if trainer.get("enable_progress_bar") is False:
+        return [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     return callbacks
 
 
@@ -85,9 +96,15 @@ def make_loggers(config: dict[str, Any] | DictConfig) -> list[Any]:
 
 
 def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | None:
-    """What an earlier start of this run has left to go on from, if there was one."""
+    """What an earlier start of this run has left to go on from, if there was one.
+
+    Raises:
+        CheckpointError: It is damaged.
+        FormatError: A newer version has written it.
+    """
     for callback in callbacks:
         if isinstance(callback, TrainingCheckpoint) and callback.path(trainer).is_file():
+            check_checkpoint(callback.path(trainer))
             return callback.path(trainer)
     return None
 

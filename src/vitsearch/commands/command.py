@@ -31,6 +31,7 @@ from omegaconf.errors import (
 from vitsearch.commands.ending import (
     end_early,
     end_with_the_others,
+    full_disk_line,
     is_lost_process,
     leave_the_others,
     remove_if_empty,
@@ -42,6 +43,7 @@ from vitsearch.commands.resume import resumed_config
 from vitsearch.errors import ConfigError, SpaceError, VitSearchError
 from vitsearch.runs import resume, signals
 from vitsearch.runs.files import write_text
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.launch import is_first_process as is_first_process
 from vitsearch.runs.layout import CONFIG_FILE
 from vitsearch.runs.lock import sole_run
@@ -108,7 +110,7 @@ def _run(config_name: str, task: Task, *, resumes: bool, locks: bool) -> None:
         except signals.Interrupted as stop:
             end_early(going_on, folder, stop.exit_code)
         except Exception as error:
-            line = user_line(error)
+            line = user_line(error) or full_disk_line(error, going_on, folder)
             if line is None and is_lost_process(error):
                 end_with_the_others(going_on, folder)
             if line is None:
@@ -292,7 +294,8 @@ def save_config(config: DictConfig, folder: Path) -> None:
     Raises:
         ConfigError: The run folder cannot be written.
     """
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    plain = OmegaConf.create(with_format(settings))
     first = ""
     if HydraConfig.initialized():
         hydra = HydraConfig.get()

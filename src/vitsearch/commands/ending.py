@@ -13,9 +13,15 @@ from typing import NoReturn
 from vitsearch.runs import resume
 from vitsearch.runs.launch import is_first_process, is_started_by_lightning, outside_launch
 from vitsearch.runs.layout import CONFIG_FILE
+from vitsearch.runs.resume import shown_path
 
 # What gloo, NCCL and PyTorch's store say when the other side of a connection is gone, or silent.
 _LOST = r"gloo|NCCL|Connection (closed|reset)|Broken pipe|Socket|TCPStore|[Tt]imed out|timeout"
+# What the system says, in the words of Python's, PyTorch's and safetensors' errors alike.
+_FULL = (
+    "No space left on device|Disk quota exceeded|Read-only file system|"
+    "PytorchStreamWriter failed writing file"
+)
 
 
 def end_early(config_name: str | None, folder: Path, exit_code: int) -> NoReturn:
@@ -24,6 +30,22 @@ def end_early(config_name: str | None, folder: Path, exit_code: int) -> NoReturn
         print(f"vitsearch: interrupted; {_how_to_go_on(config_name, folder)}", file=sys.stderr)
     # Lightning kills the first process when one that it has started ends with another status.
     raise SystemExit(0 if is_started_by_lightning() else exit_code)
+
+
+def full_disk_line(error: BaseException, config_name: str | None, folder: Path) -> str | None:
+    """The line for a run that could not write its files any more; `None` for another error."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        found = re.search(_FULL, str(cause))
+        if found is not None:
+            return (
+                f"run_dir={shown_path(folder)} cannot be written: {found[0]}; "
+                f"{_how_to_go_on(config_name, folder)}"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def is_lost_process(error: Exception) -> bool:

@@ -7,8 +7,7 @@ that is finished is not run again, so a run in phases goes on where it has stopp
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +15,8 @@ from typing import Any, Protocol
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vitsearch.costs.measure import CLOSED_FORM, MEASURED
-from vitsearch.errors import ConfigError
+from vitsearch.errors import ConfigError, HistoryError
+from vitsearch.runs.formats import read_json
 from vitsearch.runs.layout import BEST_FILE, FINISHED_FILE, PHASES_FOLDER, SUPERNET_FILE
 from vitsearch.runs.resume import mark_finished, moved
 from vitsearch.spaces import Architecture, SearchSpace
@@ -148,5 +148,5 @@ def _of_phase(config: DictConfig, phase: Phase, place: Path) -> DictConfig:
 
 
 def _read_best(place: Path) -> Architecture:
-    found: Mapping[str, Any] = json.loads((place / BEST_FILE).read_text(encoding="utf-8"))
+    found = read_json(place / BEST_FILE, HistoryError)
     return Architecture.from_dict(found["architecture"])

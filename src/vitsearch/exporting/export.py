@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vitsearch.errors import ConfigError
+from vitsearch.errors import ConfigError, ExportError
 from vitsearch.exporting.base import Exported, Format, Job
 from vitsearch.exporting.checks import BATCH_SIZES, example_images, largest_difference
 from vitsearch.exporting.description import export_facts
@@ -66,13 +66,17 @@ def export_model(
     Raises:
         ConfigError: A setting is not legal, or not with this format.
         MissingExtraError: The format needs packages that are not installed.
-        ExportError: The file differs from the network by more than `TOLERANCE`.
+        ExportError: Weights are NaN or infinite, or the file differs from the network by more than
+            `TOLERANCE`.
     """
     if format not in FORMATS:
         raise ConfigError(f"format={format} is unknown; legal: {', '.join(FORMATS)}")
     chosen = FORMATS[format]
     job = _make_job(network, chosen, from_pixels=from_pixels, opset=opset)
     chosen.check(job)
+    damaged = [name for name, own in job.network.state_dict().items() if not own.isfinite().all()]
+    if damaged:
+        raise ExportError(f"the network's weights are damaged: {damaged[0]} is NaN or infinite")
     batches = [example_images(job.network, size, pixels=from_pixels) for size in BATCH_SIZES]
     target = Path(folder) / chosen.target
     with staged(Path(folder)) as temporary:

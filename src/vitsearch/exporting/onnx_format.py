@@ -39,7 +39,7 @@ class OnnxFormat(Format):
                     f"format=onnx needs {package}, which is not installed: "
                     f"pip install 'vitsearch[export]'"
                 ) from error
-        newest = importlib.import_module("onnx").defs.onnx_opset_version()
+        newest = _newest_opset()
         opset = job.opset
         if opset is None:
             return
@@ -100,6 +100,15 @@ class OnnxFormat(Format):
             f"session = onnxruntime.InferenceSession({str(path)!r})\n"
             f'logits = session.run(None, {{"{INPUT}": images}})[0]'
         )
+
+
+def _newest_opset() -> int:
+    """What onnx knows and onnxscript, which makes what PyTorch writes newer, can convert to."""
+    newest: int = importlib.import_module("onnx").defs.onnx_opset_version()
+    with contextlib.suppress(ImportError):  # of another version, which then says what it cannot
+        converter = importlib.import_module("onnxscript.version_converter._version_converter")
+        newest = min(newest, getattr(converter, "SUPPORTED_MAX_ONNX_OPSET", newest))
+    return newest
 
 
 @contextlib.contextmanager

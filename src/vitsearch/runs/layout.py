@@ -16,6 +16,7 @@ from pathlib import Path
 CONFIG_FILE = Path("config.yaml")
 FINISHED_FILE = Path("finished.json")
 LOCK_FILE = Path(".lock")
+HYPERPARAMETERS_FILE = Path("hparams.yaml")
 METRICS_FILE = Path("metrics.csv")
 NETWORK_FILE = Path("network.ckpt")
 SUPERNET_FILE = Path("supernet.ckpt")
@@ -42,6 +43,7 @@ PICTURES_FOLDER = Path("report")
 WRITTEN = (
     CONFIG_FILE,
     FINISHED_FILE,
+    HYPERPARAMETERS_FILE,
     METRICS_FILE,
     NETWORK_FILE,
     SUPERNET_FILE,
@@ -60,4 +62,4 @@ WRITTEN = (
     MODEL_FOLDER,
     PICTURES_FOLDER,
 )
-"""All that is written under a temporary name first, which a killed process leaves behind."""
+"""All that a run writes, most of it under a temporary name first, which a kill can leave behind."""

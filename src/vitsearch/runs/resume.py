@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vitsearch.errors import ConfigError
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import CONFIG_FILE, FINISHED_FILE, REPORT_FILE, WRITTEN
 
 MAY_CHANGE = (
@@ -94,7 +95,8 @@ def finished_line(folder: Path) -> str:
 
 def mark_finished(folder: Path) -> None:
     """Say in the run folder that nothing is left to do."""
-    write_json(folder / FINISHED_FILE, {"finished": True, "versions": installed_versions()})
+    facts = {"finished": True, "versions": installed_versions()}
+    write_json(folder / FINISHED_FILE, with_format(facts))
 
 
 def installed_versions() -> dict[str, str | None]:
@@ -146,6 +148,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         ConfigError: It is damaged.
+        FormatError: A newer version has written it.
     """
     file = folder / CONFIG_FILE
     if not file.is_file():
@@ -156,6 +159,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{file} cannot be read: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("run_dir"), str):
         raise ConfigError(f"{file} is no configuration of a run; choose a fresh run_dir")
+    found = without_format({str(name): value for name, value in found.items()}, file)
     for name in RETIRED:
         section, _, key = name.rpartition(".")
         inside = found.get(section)
@@ -168,11 +172,12 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 def sweep(folder: Path) -> None:
     """Remove what a killed process has left half written."""
     for written in WRITTEN:
-        for path in (folder / written.parent).glob(f".{written.name}.*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        for place in {folder / written.parent, folder}:  # an audit's folder is its run folder
+            for path in place.glob(f".{written.name}.*"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _has_begun(folder: Path) -> bool:

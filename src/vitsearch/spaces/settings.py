@@ -32,10 +32,17 @@ TOP_LEVEL = (
     *SECTIONS,
 )
 _REQUIRED: Any = object()
+LARGEST = 2**20
+"""No size of a network is larger, so that a damaged file is refused before anything is built."""
+MOST_STAGES = 64
+MOST_BLOCKS = 1024
+"""Of a stage."""
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class Settings:
@@ -76,15 +83,21 @@ class Settings:
         value = self._scalar(key, default)
         if not _is_number(value) or value <= above:
             raise SpaceError(f"{self._path}.{key}={value} must be a number above {above:g}")
+        if value > LARGEST:
+            raise SpaceError(f"{self._path}.{key}={value} must be at most {LARGEST}")
         return value
 
-    def integer(self, key: str, default: Any = _REQUIRED, *, minimum: int = 1) -> int:
-        """A whole number not below `minimum`."""
+    def integer(
+        self, key: str, default: Any = _REQUIRED, *, minimum: int = 1, maximum: int = LARGEST
+    ) -> int:
+        """A whole number from `minimum` to `maximum`."""
         value = self._scalar(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise SpaceError(
                 f"{self._path}.{key}={value} must be a whole number, {minimum} or more"
             )
+        if value > maximum:
+            raise SpaceError(f"{self._path}.{key}={value} must be at most {maximum}")
         return value
 
     def optional_integer(self, key: str, *, minimum: int = 1) -> int | None:
@@ -132,6 +145,10 @@ class Settings:
                 raise SpaceError(
                     f"{self._path}.{key}={options}: {option!r} must be a number above {above:g}"
                 )
+            if option > LARGEST:
+                raise SpaceError(
+                    f"{self._path}.{key}={options}: {option!r} must be at most {LARGEST}"
+                )
         if len(set(options)) != len(options):
             raise SpaceError(f"{self._path}.{key}={options} lists an option twice")
         return tuple(sorted(options))
@@ -170,6 +187,8 @@ def refuse_unknown_sections(config: Mapping[str, Any]) -> None:
     Raises:
         SpaceError: Names the nearest one, and all.
     """
+    if not isinstance(config, Mapping):
+        raise SpaceError(f"space={str(config)[:40]} must be settings by name")
     unknown = [key for key in config if key not in TOP_LEVEL]
     if unknown:
         close = get_close_matches(str(unknown[0]), TOP_LEVEL, 1)

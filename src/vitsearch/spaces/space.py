@@ -214,8 +214,14 @@ class SearchSpace:
         """Check that an architecture is legal and canonical in this space.
 
         Raises:
-            SpaceError: Names the choice, the value and the legal options.
+            SpaceError: It is no `Architecture`; or names the choice, the value and the legal
+                options.
         """
+        if not isinstance(architecture, Architecture):
+            raise SpaceError(
+                f"architecture of type {type(architecture).__name__} must be an Architecture: "
+                f"space.canonical(...) makes one of choices by name"
+            )
         canonical = self.canonical(architecture)
         for name in architecture:
             if name not in canonical:

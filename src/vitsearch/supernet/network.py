@@ -26,6 +26,7 @@ from vitsearch.elastic.base import PLAIN
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.plan import IMAGE, Node, Plan, PlanCatalogue
 from vitsearch.supernet.build import make_layer
+from vitsearch.supernet.checks import check_images, check_num_classes
 from vitsearch.supernet.heads import Features, HeadOutputs, NetworkWithHead
 
 Note = Callable[[Node, Tensor], None]
@@ -60,8 +61,7 @@ class ElasticTransformer(NetworkWithHead):
         patch_head: bool = False,
     ) -> None:
         super().__init__()
-        if num_classes < 0:
-            raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
+        check_num_classes(num_classes)
         if not 0 <= drop_path_rate < 1:
             raise ConfigError(f"drop_path_rate={drop_path_rate} must lie in [0, 1)")
         self.num_classes = num_classes
@@ -155,7 +155,11 @@ class ElasticTransformer(NetworkWithHead):
 
         Returns:
             The outputs that nothing has read, and those that the head reads, by name.
+
+        Raises:
+            ConfigError: Images are of another size or other channels.
         """
+        check_images(images, plan)
         outputs = {IMAGE: images}
         for node, forgotten in zip(plan.nodes, plan.last_reads, strict=True):
             inputs = [outputs[name] for name in node.reads]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, Cost, SearchSpace
+from vitsearch.supernet.checks import check_images
 from vitsearch.supernet.execution import sliced
 from vitsearch.supernet.execution.sliced import Run
 from vitsearch.supernet.heads import HeadOutputs
@@ -98,7 +99,8 @@ class SuperTransformer(ElasticTransformer):
             Logits (B, num_classes) in the order of the images.
 
         Raises:
-            ConfigError: The batch does not divide by the number of architectures.
+            ConfigError: The batch does not divide by the number of architectures, or images are of
+                another size or other channels.
             SpaceError: An architecture is not legal in the space.
         """
         found = sliced.run(self, self._runs(images, architectures, statistics))
@@ -140,6 +142,7 @@ class SuperTransformer(ElasticTransformer):
         contexts = [Context(given) for given in statistics or [None] * len(chosen)]
         shares = images.chunk(len(chosen)) if len(chosen) > 1 else (images,)
         plans = [self.space.plan(architecture) for architecture in chosen]
+        check_images(images, plans[0])
         return [
             Run(share, plan, way)
             for share, plan, context in zip(shares, plans, contexts, strict=True)
@@ -171,16 +174,14 @@ class SuperTransformer(ElasticTransformer):
             return first
         return first + second if self.training else (first + second) / 2
 
-    def _listed(
-        self, architectures: Architecture | Sequence[Architecture] | None
-    ) -> Sequence[Architecture]:
+    def _listed(self, architectures: Any) -> Sequence[Architecture]:
         if architectures is None:
             return [self.largest]
-        if isinstance(architectures, Architecture):
-            return [architectures]
-        if not architectures:
+        is_one = isinstance(architectures, str) or not isinstance(architectures, Sequence)
+        chosen: Sequence[Architecture] = [architectures] if is_one else architectures
+        if not chosen:
             raise ConfigError("no architecture to run; give one, several, or None for the largest")
-        return architectures
+        return chosen  # `plan` refuses by its type what is none
 
     @torch.no_grad()
     def estimate_statistics(

@@ -9,32 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment, AxisLike, as_axis, paste
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, SizesT
 from vitsearch.elastic.region import Region
-
-
-class ElasticLayerNorm(ElasticModule[int]):
-    """LayerNorm over the C channels that come in; `sizes` is C."""
-
-    def __init__(self, dim: AxisLike, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.eps = eps
-        self._axis = as_axis(dim)
-        self.weight = nn.Parameter(torch.ones(self._axis.size))
-        self.bias = nn.Parameter(torch.zeros(self._axis.size))
-
-    def regions(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Region]:
-        """C entries."""
-        return dict.fromkeys(("weight", "bias"), Region((self._axis.range(0, sizes, alignment),)))
-
-    def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
-        """(B, N, C) to the same shape."""
-        tensors = self.tensors(sizes, context)
-        return F.layer_norm(x, (sizes,), tensors["weight"], tensors["bias"], self.eps)
-
-    def extra_repr(self) -> str:
-        """The largest size."""
-        return f"{self.weight.numel()}, eps={self.eps}"
 
 
 class FinalNormSizes(Protocol):
@@ -45,8 +21,8 @@ class FinalNormSizes(Protocol):
         """C."""
 
 
-class ElasticFinalNorm(ElasticModule[FinalNormSizes]):
-    """LayerNorm as a node of a network, which is called with its plan."""
+class _LayerNorm(ElasticModule[SizesT]):
+    """LayerNorm over the C channels that come in."""
 
     def __init__(self, dim: AxisLike, eps: float = 1e-6) -> None:
         super().__init__()
@@ -55,19 +31,36 @@ class ElasticFinalNorm(ElasticModule[FinalNormSizes]):
         self.weight = nn.Parameter(torch.ones(self._axis.size))
         self.bias = nn.Parameter(torch.zeros(self._axis.size))
 
-    def regions(self, sizes: FinalNormSizes, alignment: Alignment = "prefix") -> dict[str, Region]:
+    def regions(self, sizes: SizesT, alignment: Alignment = "prefix") -> dict[str, Region]:
         """C entries."""
-        own = Region((self._axis.range(0, sizes.embed_dim, alignment),))
+        own = Region((self._axis.range(0, self._width(sizes), alignment),))
         return dict.fromkeys(("weight", "bias"), own)
 
-    def forward(self, x: Tensor, sizes: FinalNormSizes, context: Context = PLAIN) -> Tensor:
+    def forward(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
-        tensors = self.tensors(sizes, context)
-        return F.layer_norm(x, (sizes.embed_dim,), tensors["weight"], tensors["bias"], self.eps)
+        tensors, width = self.tensors(sizes, context), self._width(sizes)
+        return F.layer_norm(x, (width,), tensors["weight"], tensors["bias"], self.eps)
+
+    def _width(self, sizes: SizesT) -> int:
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """The largest size."""
         return f"{self.weight.numel()}, eps={self.eps}"
+
+
+class ElasticLayerNorm(_LayerNorm[int]):
+    """LayerNorm inside a layer; `sizes` is C."""
+
+    def _width(self, sizes: int) -> int:
+        return sizes
+
+
+class ElasticFinalNorm(_LayerNorm[FinalNormSizes]):
+    """LayerNorm as a node of a network; `sizes` is its plan."""
+
+    def _width(self, sizes: FinalNormSizes) -> int:
+        return sizes.embed_dim
 
 
 class ElasticBatchNorm(ElasticModule[int]):

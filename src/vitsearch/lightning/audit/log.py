@@ -14,6 +14,7 @@ from typing import Any
 
 from vitsearch.errors import CheckpointError
 from vitsearch.runs.files import write_text
+from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import TRAININGS_FILE
 
 _FIELDS = {"digest", "seed", "total"}
@@ -38,6 +39,7 @@ class TrainingLog:
 
         Raises:
             CheckpointError: Another line is damaged.
+            FormatError: A newer version has written it.
         """
         return _by_key(record for file in self._files() for record in _read(file))
 
@@ -88,7 +90,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
             continue
         record = _parse(line)
         if record is not None:
-            records.append(record)
+            records.append(without_format(record, file))
         elif number < len(lines):
             raise CheckpointError(
                 f"{file} line {number} is damaged; delete the line, its training is repeated"
@@ -106,4 +108,4 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 
 def _write(file: Path, records: Iterable[dict[str, Any]]) -> None:
-    write_text(file, "".join(json.dumps(record) + "\n" for record in records))
+    write_text(file, "".join(json.dumps(with_format(record)) + "\n" for record in records))

@@ -29,6 +29,7 @@ from vitsearch.reports.terminal.audit_tables import audit_lines, audit_tables
 from vitsearch.reports.words.audit import ALARM
 from vitsearch.reports.words.figure import Figure
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import AUDIT_FILE
 from vitsearch.searchers.comparison import ComparedSearches, compare_searches
 from vitsearch.spaces import Architecture
@@ -103,7 +104,7 @@ def run_audit(
             searches=[asdict(search) for search in searches],
         ),
     }
-    write_json(folder / AUDIT_FILE.name, facts)
+    write_json(folder / AUDIT_FILE.name, with_format(facts))
     _show(facts, folder, console)
     return facts
 

@@ -34,6 +34,7 @@ from vitsearch.lightning.evaluation.predictions import (
 )
 from vitsearch.lightning.evaluation.speed import speed_facts
 from vitsearch.runs.files import write_json, write_text
+from vitsearch.runs.formats import with_format
 from vitsearch.supernet.storage.given import GivenModel
 
 EVALUATION_FILE = "evaluation.json"
@@ -94,7 +95,7 @@ class Evaluation:
 
     def write(self, folder: Path) -> list[Path]:
         """Write all files but the pictures; returns them."""
-        write_json(folder / EVALUATION_FILE, self.facts)
+        write_json(folder / EVALUATION_FILE, with_format(self.facts))
         write_text(folder / CONFUSION_FILE, _as_csv(self._matrix_rows()))
         write_text(folder / PREDICTIONS_FILE, _as_csv(self._prediction_rows()))
         return [folder / name for name in (EVALUATION_FILE, CONFUSION_FILE, PREDICTIONS_FILE)]

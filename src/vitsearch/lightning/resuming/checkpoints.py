@@ -161,14 +161,20 @@ class TrainingCheckpoint(pl.Callback):
             self._deferring = False
 
     def _write(self, trainer: pl.Trainer, *, loaders: list[Any], finished: bool) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         started = time.monotonic()
         checkpoint = trainer_state.take(trainer, loaders=loaders, finished=finished)
         target = self.path(trainer)
         temporary = target.with_name(f".{target.name}.tmp")
-        trainer.strategy.save_checkpoint(checkpoint, temporary)  # the first process writes
-        if trainer.is_global_zero:
-            flush_to_disk(temporary)
-            os.replace(temporary, target)
+        try:
+            trainer.strategy.save_checkpoint(checkpoint, temporary)  # the first process writes
+            if trainer.is_global_zero:
+                flush_to_disk(temporary)
+                os.replace(temporary, target)
+        finally:
+            if trainer.is_global_zero:
+                temporary.unlink(missing_ok=True)  # of a disk that is full
         trainer.strategy.barrier(self.file_name.name)
         self._pace.wrote(time.monotonic() - started)
 

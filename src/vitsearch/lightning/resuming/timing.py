@@ -16,6 +16,7 @@ import torch
 
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.runs.files import read_json_or_empty, write_json
+from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import TIMING_FILE
 
 _SECONDS = 10.0
@@ -45,7 +46,7 @@ class Stopwatch:
         rank, world = rank_and_world()
         self._writes = rank == 0
         self._started = self._lapped = time.monotonic()
-        self._earlier = [] if not goes_on else read_json_or_empty(self._file).get(part, [])
+        self._earlier = [] if not goes_on else self._read().get(part, [])
         self._entry = {
             "seconds": 0.0,
             "device": device_name(device),
@@ -62,8 +63,11 @@ class Stopwatch:
         self._entry |= {"seconds": round(self._lapped - self._started, 3), **facts}
         write_json(
             self._file,
-            {**read_json_or_empty(self._file), self._part: [*self._earlier, self._entry]},
+            with_format({**self._read(), self._part: [*self._earlier, self._entry]}),
         )
+
+    def _read(self) -> dict[str, Any]:
+        return without_format(read_json_or_empty(self._file), self._file)
 
     def lap_at_times(self, **facts: Any) -> None:
         """The same where this is called often: writes now and then."""

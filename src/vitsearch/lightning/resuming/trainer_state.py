@@ -17,6 +17,8 @@ import torch
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.distributed import gathered
 from vitsearch.lightning.resuming.generators import generator_states, restore_generators
+from vitsearch.lightning.training.averaging import follow_weights
+from vitsearch.runs.formats import with_format, without_format
 
 ENTRY = "vitsearch_training"
 _AVERAGED = "current_model_state"  # Lightning's WeightAveraging: the weights that are not averaged
@@ -56,13 +58,16 @@ def take(trainer: pl.Trainer, *, loaders: list[Any], finished: bool) -> dict[str
     processes = gathered(own)
     for logger in trainer.loggers:
         logger.save()
+    follow_weights(trainer, trainer.lightning_module)
     checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-    checkpoint[ENTRY] = {
-        "finished": finished,
-        "limits": _limits(trainer),
-        "processes": processes,
-        "loggers": [_state_of(logger) for logger in trainer.loggers],
-    }
+    checkpoint[ENTRY] = with_format(
+        {
+            "finished": finished,
+            "limits": _limits(trainer),
+            "processes": processes,
+            "loggers": [_state_of(logger) for logger in trainer.loggers],
+        }
+    )
     if finished:
         if _AVERAGED in checkpoint:  # what was trained is the average, whoever copies it first
             checkpoint[_AVERAGED] = checkpoint["state_dict"]
@@ -92,8 +97,12 @@ class Remainder:
         Raises:
             CheckpointError: It was written in the middle of training by another number of
                 processes.
+            FormatError: A newer version has written it.
         """
-        entry = checkpoint.get(ENTRY, {"finished": True, "processes": [], "loggers": []})
+        entry = without_format(
+            checkpoint.get(ENTRY, {"finished": True, "processes": [], "loggers": []}),
+            f"checkpoint {trainer.ckpt_path}",
+        )
         processes = entry["processes"]
         if not entry["finished"] and len(processes) != trainer.world_size:
             raise CheckpointError(

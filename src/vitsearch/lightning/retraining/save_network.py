@@ -20,6 +20,7 @@ from vitsearch.lightning.tasks import Score, Task
 from vitsearch.lightning.training.network_module import Classifier
 from vitsearch.reports import NetworkRow, architecture_panel, make_console, network_table
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import MODEL_FOLDER, NETWORK_RESULT_FILE
 from vitsearch.supernet import VisionTransformer, save_model
 
@@ -154,23 +155,25 @@ class SaveNetwork(pl.Callback):
         }
         write_json(
             folder / NETWORK_RESULT_FILE,
-            {
-                "digest": network.architecture.digest,
-                "space": network.space.name,
-                "image_size": network.space.image_size,
-                "in_chans": network.space.in_chans,
-                "num_classes": network.num_classes,
-                "macs": cost.macs,
-                "params": cost.params,
-                **self.facts,
-                "test": None if own is None else own.record(),
-                "compared": {name: score.record() for name, score in compared.items()},
-                "validation": validation or None,
-                "epochs": trainer.current_epoch,
-                "steps": trainer.global_step,
-                "processes": trainer.world_size,
-                "training_seconds": round(self.seconds, 3),
-            },
+            with_format(
+                {
+                    "digest": network.architecture.digest,
+                    "space": network.space.name,
+                    "image_size": network.space.image_size,
+                    "in_chans": network.space.in_chans,
+                    "num_classes": network.num_classes,
+                    "macs": cost.macs,
+                    "params": cost.params,
+                    **self.facts,
+                    "test": None if own is None else own.record(),
+                    "compared": {name: score.record() for name, score in compared.items()},
+                    "validation": validation or None,
+                    "epochs": trainer.current_epoch,
+                    "steps": trainer.global_step,
+                    "processes": trainer.world_size,
+                    "training_seconds": round(self.seconds, 3),
+                }
+            ),
         )
 
     def _print(

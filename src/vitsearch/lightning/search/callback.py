@@ -45,6 +45,7 @@ from vitsearch.reports import (
     result_record,
 )
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import MEASURED_FILE, RESULT_FILE
 from vitsearch.searchers import Searcher
 
@@ -258,7 +259,8 @@ def search_and_report(
                 networks.items(), search_scores, test_scores, strict=True
             )
         ]
-        write_json(folder / RESULT_FILE, result_record(rows, scorer.num_images, figure))
+        record = with_format(result_record(rows, scorer.num_images, figure))
+        write_json(folder / RESULT_FILE, record)
         if result.minimise:
             records = [scored.record() for scored in result.front]
             console.print(front_table(records, result.minimise, scorer.num_images, figure))

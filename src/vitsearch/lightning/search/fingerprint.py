@@ -13,6 +13,7 @@ from vitsearch.costs import Constraint
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Task
 from vitsearch.reports.words.figure import named
+from vitsearch.runs.history import ScoreNames
 from vitsearch.searchers import Searcher
 
 _DIGITS = 16
@@ -45,8 +46,9 @@ def search_settings(scorer: Scorer, searcher: Searcher) -> dict[str, Any]:
 
 def _task(task: Task) -> dict[str, Any]:
     """What is scored; a search that says nothing classifies."""
-    figure = named(task.figure)
-    return {"task": task.name, **figure} if figure else {}
+    figures = tuple(figure.name for figure in task.figures)
+    names = ScoreNames(figures=figures, counted=task.counted).to_dict()
+    return {"task": task.name, **named(task.figure), **names} if names else {}
 
 
 def weights_digest(net: torch.nn.Module) -> str:

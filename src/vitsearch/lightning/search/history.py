@@ -12,24 +12,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitsearch.errors import HistoryError
+from vitsearch.errors import FormatError, HistoryError
 from vitsearch.lightning.distributed import from_first, rank_and_world
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import read_json, with_format
+from vitsearch.runs.history import HistoryRecord, ScoreNames, read_history
 from vitsearch.runs.layout import HISTORY_FILE, SETTINGS_FILE
 
 
 class History:
-    """The lines of a run folder's history, the same on all processes; the first one writes."""
+    """A run folder's history, the same on all processes; the first one writes.
 
-    def __init__(self, folder: Path, lines: Sequence[str]) -> None:
-        """See `open`.
+    Attributes:
+        folder: The run folder.
+        known: The candidates that were there when it was opened.
+        names: What its lines call a score.
+    """
 
-        Args:
-            folder: The run folder.
-            lines: What is there, without ends of lines.
-        """
+    def __init__(
+        self, folder: Path, known: Sequence[HistoryRecord], names: ScoreNames | None = None
+    ) -> None:
+        """See `open`."""
         self.folder = folder
-        self.lines = list(lines)
+        self.known = tuple(known)
+        self.names = names or ScoreNames()
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any]) -> History:
@@ -42,19 +48,21 @@ class History:
             settings: All that the search depends on, by name, ready for JSON.
 
         Raises:
+            FormatError: A newer version has written it.
             HistoryError: What is there is damaged, or of another search.
         """
-        problem, lines = None, []
+        problem: HistoryError | FormatError | None = None
+        known: tuple[HistoryRecord, ...] = ()
         if rank_and_world()[0] == 0:
             try:
-                lines = _read(folder)
-                _check_settings(folder, settings, has_lines=bool(lines))
-            except HistoryError as error:
-                problem = str(error)
-        problem, lines = from_first((problem, lines))
+                known = _read(folder)
+                _check_settings(folder, settings, has_lines=bool(known))
+            except (HistoryError, FormatError) as error:
+                problem = error
+        problem, known = from_first((problem, known))
         if problem is not None:
-            raise HistoryError(problem)
-        return cls(folder, lines)
+            raise problem
+        return cls(folder, known, ScoreNames.of(settings))
 
     def foreign(self, what: str) -> HistoryError:
         """The error for a history that this search would not have written."""
@@ -64,7 +72,6 @@ class History:
 
     def append(self, lines: Sequence[str]) -> None:
         """Add lines and wait until they are on the disk."""
-        self.lines += lines
         if rank_and_world()[0] != 0:
             return
         with (self.folder / HISTORY_FILE).open("ab") as file:
@@ -84,26 +91,20 @@ def refuse_old_history(folder: Path) -> None:
         raise HistoryError(f"{file} is of another training; {_advice(folder)}")
 
 
-def _read(folder: Path) -> list[str]:
+def _read(folder: Path) -> tuple[HistoryRecord, ...]:
+    """What is there; a last line without its end is cut off, so that lines can follow."""
+    try:
+        found = read_history(folder)
+    except HistoryError as error:
+        raise HistoryError(f"{error}; {_advice(folder)}") from error
     file = folder / HISTORY_FILE
-    if not file.is_file():
-        return []
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with file.open("r+b") as torn:
-            torn.truncate(len(whole))
-    lines = whole.decode("utf-8", errors="replace").split("\n")[:-1]
-    for number, line in enumerate(lines, 1):
-        try:
-            valid = isinstance(json.loads(line), dict)
-        except ValueError:
-            valid = False
-        if not valid:
-            raise HistoryError(
-                f"{file} is damaged: line {number} is no candidate; {_advice(folder)}"
-            )
-    return lines
+    if file.is_file():
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with file.open("r+b") as torn:
+                torn.truncate(whole)
+    return found
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any], *, has_lines: bool) -> None:
@@ -111,14 +112,12 @@ def _check_settings(folder: Path, settings: Mapping[str, Any], *, has_lines: boo
     settings = json.loads(json.dumps(settings))  # as they will be read
     if has_lines:
         try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = None
-        if not isinstance(before, dict):
+            before = read_json(file, HistoryError)
+        except HistoryError as error:
             raise HistoryError(
-                f"{folder / HISTORY_FILE} does not say which search it is of: {file} cannot be "
-                f"read; {_advice(folder)}"
-            )
+                f"{folder / HISTORY_FILE} does not say which search it is of: {error}; "
+                f"{_advice(folder)}"
+            ) from error
         for name in sorted({*before, *settings}):
             old, new = before.get(name), settings.get(name)
             if old != new:
@@ -127,7 +126,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any], *, has_lines: boo
                     f"{_shown(new)}; {_advice(folder)}"
                 )
         return
-    write_json(file, settings)
+    write_json(file, with_format(settings))
     (folder / HISTORY_FILE).touch()
 
 

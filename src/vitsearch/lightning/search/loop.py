@@ -10,7 +10,6 @@ scores that the history holds, and only the others are computed.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from vitsearch.lightning.search.result import (
 from vitsearch.lightning.tasks import Task
 from vitsearch.reports.terminal.search_progress import SearchProgress
 from vitsearch.runs import signals
+from vitsearch.runs.history import first_difference, parse_record
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.supernet.storage.model_folder import checked_class_names
 from vitsearch.supernet.timm.preprocessing import checked_preprocessing
@@ -87,7 +87,7 @@ def run_search(
         found = measurements.circumstances().items()
         settings |= {f"measured.{name}": value for name, value in found}
     file = History.open(folder, settings)
-    known = list(file.lines)
+    known = file.known
     progress.skip(len(known))
     watch = Stopwatch(
         folder, "search", scorer.device, goes_on=bool(known), first_candidate=len(known)
@@ -100,8 +100,8 @@ def run_search(
             for candidate in candidates[: max(len(known) - done, 0)]:
                 cost = model.cost(candidate.architecture)
                 total = None if halving else scorer.num_images
-                line = known[len(history)]
-                history.append(_recall(scorer.task, candidate, cost, line, total, file))
+                place = len(history)
+                history.append(_recall(scorer.task, candidate, cost, place, total, file))
             todo = candidates[len(history) - done :]
             if rungs is not None and todo:
                 history[done:] = _halved(rungs, candidates, history[done:], model, file)
@@ -176,12 +176,15 @@ def _halved(
 
 
 def _recall(
-    task: Task, candidate: Candidate, cost: Cost, line: str, total: int | None, file: History
+    task: Task, candidate: Candidate, cost: Cost, place: int, total: int | None, file: History
 ) -> Scored:
-    """The candidate with the score that the history holds; its whole line must agree."""
-    score = task.recall(json.loads(line), total)
-    if score is not None:
-        scored = Scored(candidate=candidate, score=score, cost=cost)
-        if scored.line() == line:
-            return scored
-    raise file.foreign(f"{line[:24]}... is not {candidate.architecture.digest}, proposed now")
+    """The candidate with the score that the history holds; all of its line must agree."""
+    found = file.known[place]
+    score = task.recall({**found.counts, "total": found.total}, total)
+    if score is None:
+        raise file.foreign(f"line {place + 1} has no score of the task {task.name}")
+    scored = Scored(candidate=candidate, score=score, cost=cost)
+    difference = first_difference(found, parse_record(scored.record(), file.names))
+    if difference is None:
+        return scored
+    raise file.foreign(f"line {place + 1} {difference}")

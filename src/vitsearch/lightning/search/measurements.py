@@ -19,9 +19,10 @@ import torch
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import MEASURED, Measures, MeasureSettings
-from vitsearch.errors import CheckpointError, ConstraintError
+from vitsearch.errors import CheckpointError, ConstraintError, FormatError
 from vitsearch.lightning.distributed import leave_if_wished, made_by_first, rank_and_world
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format, without_format
 from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet.measuring.latency import Run, gpu_memory_mb, latency_ms, make_run
@@ -157,8 +158,11 @@ class Measurements:
             return []
         try:
             found: list[dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))
-            return [{key: entry[key] for key in ("circumstances", "values")} for entry in found]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            entries = [without_format(entry, self._file) for entry in found]
+            return [{key: entry[key] for key in ("circumstances", "values")} for entry in entries]
+        except FormatError:
+            raise
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
                 f"{self._file} cannot be read ({error}); without it, everything is measured again"
             ) from error
@@ -168,7 +172,7 @@ class Measurements:
             return
         own = {"circumstances": self.circumstances(), "values": self._values}
         others = [e for e in self._entries() if e["circumstances"] != own["circumstances"]]
-        write_json(self._file, [*others, own])
+        write_json(self._file, [with_format(entry) for entry in (*others, own)])
 
 
 def is_measured(searcher: Searcher, constraint: Constraint) -> bool:

@@ -13,6 +13,7 @@ from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Score
 from vitsearch.reports.words.figure import named
 from vitsearch.runs.files import write_json
+from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import BEST_FILE, BEST_FOLDER, FRONT_FILE
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
 from vitsearch.supernet import save_model
@@ -124,8 +125,8 @@ def write_result(
         **named(scorer.task.figure),
     }
     median = {f"random_median_{scorer.task.figure.name}": result.random_median}
-    write_json(folder / BEST_FILE, {**origin, **median, **result.best.record()})
+    write_json(folder / BEST_FILE, with_format({**origin, **median, **result.best.record()}))
     if result.minimise:
         front = [scored.record() for scored in result.front]
         found = {"minimise": list(result.minimise), "front": front}
-        write_json(folder / FRONT_FILE, {**origin, **found})
+        write_json(folder / FRONT_FILE, with_format({**origin, **found}))

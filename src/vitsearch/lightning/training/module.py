@@ -25,6 +25,7 @@ from vitsearch.lightning.scoring.answers import tally_of_all
 from vitsearch.lightning.scoring.splits import training_loaders, validation_loaders
 from vitsearch.lightning.settings import per_channel, plain
 from vitsearch.lightning.tasks import Classification, Tally, Task
+from vitsearch.lightning.training.averaging import follow_weights, note_unused_averages
 from vitsearch.lightning.training.losses import check_finite, check_mixing
 from vitsearch.lightning.training.mixing import BatchMixer, MixedBatch
 from vitsearch.lightning.training.optimizers import (
@@ -229,10 +230,19 @@ class TrainingModule(pl.LightningModule):
         """Tell timm's schedule the number of optimiser steps."""
         step_schedule(self, scheduler, metric)
 
+    def on_train_epoch_end(self) -> None:
+        """Averages that have not begun end with the weights as they are."""
+        follow_weights(self.trainer, self)
+
+    def on_train_end(self) -> None:
+        """Say which averages have not begun."""
+        note_unused_averages(self.trainer)
+
     # Validation
 
     def on_validation_start(self) -> None:
-        """Forget what an interrupted validation has counted."""
+        """Averages that have not begun validate the weights as they are; counting begins anew."""
+        follow_weights(self.trainer, self)
         self._tallies.clear()
 
     def count(self, name: str, task: Task, outputs: Tensor, targets: Tensor) -> None:

@@ -8,7 +8,6 @@ an error, because a report must not look complete where it is not.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,11 @@ from typing import Any
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import CLOSED_FORM, MEASURED
-from vitsearch.errors import ConfigError, HistoryError, VitSearchError
+from vitsearch.errors import ConfigError, HistoryError, SpaceError, VitSearchError
 from vitsearch.reports.words.figure import TOP1, Figure, figure_of
 from vitsearch.runs import layout
+from vitsearch.runs.formats import read_json, without_format
+from vitsearch.runs.history import HistoryRecord, read_history
 from vitsearch.spaces import Architecture, SearchSpace
 
 COSTS = (*CLOSED_FORM, *MEASURED)
@@ -52,18 +53,18 @@ class Trial:
     architecture: Architecture
 
     @classmethod
-    def read(cls, number: int, record: Mapping[str, Any], figure: Figure = TOP1) -> Trial:
+    def read(cls, number: int, record: HistoryRecord) -> Trial:
         """From a line of the history."""
         return cls(
             number=number,
-            digest=str(record["digest"]),
-            generation=int(record["generation"]),
-            origin=str(record["origin"]),
-            parents=tuple(record["parents"]),
-            score=float(record[figure.name]),
-            total=int(record["total"]),
-            costs={name: record[name] for name in COSTS if name in record},
-            architecture=Architecture.from_dict(record["architecture"]),
+            digest=record.digest,
+            generation=record.generation,
+            origin=record.origin,
+            parents=record.parents,
+            score=record.score,
+            total=record.total,
+            costs={name: record.costs[name] for name in COSTS if name in record.costs},
+            architecture=Architecture.from_dict(record.architecture),
         )
 
 
@@ -141,12 +142,11 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
 
     Raises:
         ConfigError: It is no run folder.
+        FormatError: A newer version has written one of its files.
         HistoryError: One of its files is damaged.
     """
     check_run(folder)
-    settings = _json(folder / layout.SETTINGS_FILE) or {}
-    figure = figure_of(settings)
-    trials = _trials(folder / layout.HISTORY_FILE, figure)
+    trials = _trials(folder)
     best = _json(folder / layout.BEST_FILE)
     config, command = _config(folder / layout.CONFIG_FILE)
     front = _json(folder / layout.FRONT_FILE) or {}
@@ -154,6 +154,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     result = _json(folder / layout.RESULT_FILE) or {}
     timing = _json(folder / layout.TIMING_FILE) or {}
     finished = _json(folder / layout.FINISHED_FILE)
+    settings = _json(folder / layout.SETTINGS_FILE) or {}
     if best is not None:
         settings = {**settings, "num_classes": best.get("num_classes")}
     return RunRecord(
@@ -168,7 +169,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
             by_digest[one["digest"]] for one in front.get("front", ()) if one["digest"] in by_digest
         ),
         minimise=tuple(front.get("minimise", ())),
-        figure=figure,
+        figure=figure_of(settings),
         constraint=_constraint(best, config),
         settings=settings,
         networks={network["name"]: network for network in result.get("networks", ())},
@@ -211,17 +212,15 @@ def _phases(folder: Path, config: Mapping[str, Any]) -> list[Path]:
     return sorted(found, key=lambda path: (order.get(path.name, len(order)), path.name))
 
 
-def _trials(file: Path, figure: Figure) -> tuple[Trial, ...]:
-    """The lines; a last one without its end is what a kill has left of it."""
-    if not file.is_file():
-        return ()
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+def _trials(folder: Path) -> tuple[Trial, ...]:
     trials = []
-    for number, line in enumerate(lines, 1):
+    for number, record in enumerate(read_history(folder), 1):
         try:
-            trials.append(Trial.read(number, json.loads(line), figure))
-        except (ValueError, KeyError, TypeError) as error:
-            raise HistoryError(f"{file} is damaged: line {number} is no candidate") from error
+            trials.append(Trial.read(number, record))
+        except SpaceError as error:
+            raise HistoryError(
+                f"{folder / layout.HISTORY_FILE} is damaged: line {number} is no candidate: {error}"
+            ) from error
     return tuple(trials)
 
 
@@ -235,15 +234,7 @@ def _best(trials: Sequence[Trial], digest: str | None) -> Trial | None:
 
 
 def _json(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HistoryError(f"{file} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise HistoryError(f"{file} is damaged: it holds no values by name")
-    return found
+    return read_json(file, HistoryError) if file.is_file() else None
 
 
 def _config(file: Path) -> tuple[dict[str, Any], str | None]:
@@ -260,7 +251,7 @@ def _config(file: Path) -> tuple[dict[str, Any], str | None]:
     first = text.partition("\n")[0]
     command = first.removeprefix("# ") if first.startswith(_COMMAND) else None
     named = {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
-    return named, command
+    return without_format(named, file), command
 
 
 def _versions(timing: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from vitsearch.spaces.parts.base import (
     Values,
 )
 from vitsearch.spaces.plan import PiecePlan
-from vitsearch.spaces.settings import Settings
+from vitsearch.spaces.settings import MOST_BLOCKS, MOST_STAGES, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def build_stages(
     Raises:
         SpaceError: A setting is missing, unknown or out of range, or stages do not fit together.
     """
-    count = Settings(settings, "space").integer("num_stages", 1)
+    count = Settings(settings, "space").integer("num_stages", 1, maximum=MOST_STAGES)
     stages = []
     for index in range(count):
         own = Settings(settings, "space", stage=index, num_stages=count)
@@ -147,7 +147,7 @@ def build_stages(
             patch_sizes=patch_sizes,
             config=settings,
         )
-        num_blocks = own.integer("num_blocks")
+        num_blocks = own.integer("num_blocks", maximum=MOST_BLOCKS)
         depths, depth_weights = _depths(own, num_blocks)
         skippable = own.positions("skippable", num_blocks)
         if depths and skippable:

@@ -5,15 +5,22 @@ The checkpoint is Lightning's, with an entry `vitsearch` that holds the space an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vitsearch.errors import CheckpointError
+from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import SUPERNET_FILE
 from vitsearch.spaces import SearchSpace
-from vitsearch.supernet.storage.model_folder import check_state
+from vitsearch.supernet.storage.weights import (
+    DAMAGE,
+    check_state,
+    describe_damage,
+    read_torch_file,
+)
 from vitsearch.supernet.super_transformer import SuperTransformer
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -24,20 +31,24 @@ NETWORK_ENTRY = "vitsearch_network"
 
 def supernet_entry(network: SuperTransformer) -> dict[str, Any]:
     """What a checkpoint must carry besides weights to be read without its module's class."""
-    return {
-        "space": network.space.config,
-        "num_classes": network.num_classes,
-        "sharing": network.sharing,
-    }
+    return with_format(
+        {
+            "space": network.space.config,
+            "num_classes": network.num_classes,
+            "sharing": network.sharing,
+        }
+    )
 
 
 def network_entry(network: VisionTransformer) -> dict[str, Any]:
     """What the checkpoint of one network's training must carry to say which network it is."""
-    return {
-        "space": network.space.config,
-        "architecture": network.architecture.to_dict(),
-        "num_classes": network.num_classes,
-    }
+    return with_format(
+        {
+            "space": network.space.config,
+            "architecture": network.architecture.to_dict(),
+            "num_classes": network.num_classes,
+        }
+    )
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -61,6 +72,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: The file is missing, damaged, or no supernet of this library.
+        FormatError: A newer version has written it.
     """
     return _read(find_checkpoint(path), ENTRY, "supernet")
 
@@ -70,22 +82,43 @@ def read_network_entry(file: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: The file is damaged, or no network of this library.
+        FormatError: A newer version has written it.
     """
     entry: dict[str, Any] = _read(file, NETWORK_ENTRY, "network")[NETWORK_ENTRY]
     return entry
 
 
+def check_checkpoint(file: Path) -> None:
+    """Refuse a file that training cannot go on from, before Lightning reads it.
+
+    Raises:
+        CheckpointError: It is damaged.
+        FormatError: A newer version has written it.
+    """
+    checkpoint = read_torch_file(file, device="meta", mmap=True)
+    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise CheckpointError(f"checkpoint {file} is damaged: it has no state_dict")
+    for entry in (ENTRY, NETWORK_ENTRY):
+        if entry in checkpoint:
+            _entry(checkpoint, entry, file)
+
+
 def _read(file: Path, entry: str, kind: str) -> dict[str, Any]:
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling what is no checkpoint raises anything, KeyError too
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"checkpoint {file} cannot be read: {reason}") from error
+    checkpoint = read_torch_file(file)
     if not isinstance(checkpoint, dict) or entry not in checkpoint:
         raise CheckpointError(
             f"checkpoint {file} is no {kind} of vitsearch: it has no entry {entry!r}"
         )
-    return checkpoint
+    return {**checkpoint, entry: _entry(checkpoint, entry, file)}
+
+
+def _entry(checkpoint: Mapping[str, Any], entry: str, file: Path) -> dict[str, Any]:
+    found = checkpoint[entry]
+    if not isinstance(found, Mapping):
+        raise CheckpointError(
+            f"checkpoint {file} is damaged: its entry {entry!r} holds no values by name"
+        )
+    return without_format(found, f"checkpoint {file}")
 
 
 def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> SuperTransformer:
@@ -97,17 +130,22 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
 
     Raises:
         CheckpointError: Missing, damaged, of another space, or not fitting its space.
+        FormatError: A newer version has written it.
     """
     checkpoint = read_checkpoint(path)
+    entry, tensors = checkpoint[ENTRY], checkpoint.get("state_dict")
+    if not isinstance(tensors, Mapping):
+        raise CheckpointError(f"checkpoint {path} is damaged: its state_dict holds no tensors")
     try:
-        found = SearchSpace(checkpoint[ENTRY]["space"])
-        network = SuperTransformer(
-            found,
-            num_classes=int(checkpoint[ENTRY]["num_classes"]),
-            sharing=checkpoint[ENTRY].get("sharing", "prefix"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
+        found = SearchSpace(entry["space"])
+        settings = {
+            "num_classes": entry["num_classes"],
+            "sharing": entry.get("sharing", "prefix"),
+        }
+        with torch.device("meta"):  # sizes first: weights that do not fit take no memory
+            expected = SuperTransformer(found, **settings).state_dict()
+    except DAMAGE as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {describe_damage(error)}") from error
     if space is not None and found != space:
         raise CheckpointError(
             f"checkpoint {path} is of another space: it holds {describe_space(found)}, "
@@ -115,10 +153,11 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
         )
     state = {
         name.removeprefix(NETWORK_PREFIX): tensor
-        for name, tensor in (checkpoint.get("state_dict") or {}).items()
-        if name.startswith(NETWORK_PREFIX) and isinstance(tensor, torch.Tensor)
+        for name, tensor in tensors.items()
+        if str(name).startswith(NETWORK_PREFIX) and isinstance(tensor, torch.Tensor)
     }
-    check_state(network.state_dict(), state, f"checkpoint {path}")
+    check_state(expected, state, f"checkpoint {path}")
+    network = SuperTransformer(found, **settings)
     network.load_state_dict(state)
     return network.eval()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from vitsearch.errors import CheckpointError, HubError
 from vitsearch.runs.files import atomic_folder, write_json, write_text
+from vitsearch.runs.formats import with_format
 from vitsearch.supernet.storage.model_card import model_card
 from vitsearch.supernet.storage.model_folder import (
     ARCHITECTURE_FILE,
@@ -79,7 +80,7 @@ def save_pretrained(
     card = model_card(network, repo_id or target.resolve().name, license=license, scores=scores)
     with atomic_folder(target) as temporary:
         write_model(network, temporary)
-        write_json(temporary / CONFIG_FILE, timm_config(network))
+        write_json(temporary / CONFIG_FILE, with_format(timm_config(network)))
         write_text(temporary / CARD_FILE, card)
     return target
 

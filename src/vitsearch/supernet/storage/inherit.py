@@ -9,7 +9,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from vitsearch.errors import CheckpointError
-from vitsearch.supernet.storage.model_folder import check_state
+from vitsearch.supernet.storage.weights import check_state
 from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.vision_transformer import VisionTransformer
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.runs.files import atomic_folder, write_json
+from vitsearch.runs.formats import read_json, with_format
 from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.supernet.storage.weights import DAMAGE, check_state, describe_damage
 from vitsearch.supernet.timm.preprocessing import PREPROCESSING, default_preprocessing
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -63,8 +64,10 @@ def checked_class_names(names: Sequence[str], num_classes: int) -> tuple[str, ..
     """A name for each class.
 
     Raises:
-        ConfigError: There are more or fewer.
+        ConfigError: There are more or fewer, or no list of them.
     """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(f"class_names={names!r} must be a list of names")
     if len(names) != num_classes:
         raise ConfigError(f"class_names has {len(names)} names for {num_classes} classes")
     return tuple(str(name) for name in names)
@@ -105,7 +108,8 @@ def write_model(
     network: VisionTransformer, folder: Path, *, class_names: Sequence[str] | None = None
 ) -> None:
     """Write a model's two files into a folder that is there; see `save_model`."""
-    write_json(folder / ARCHITECTURE_FILE, describe_model(network, class_names=class_names))
+    described = describe_model(network, class_names=class_names)
+    write_json(folder / ARCHITECTURE_FILE, with_format(described))
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     # safetensors writes files that only their owner can read.
@@ -141,21 +145,32 @@ def load_model(folder: str | Path) -> VisionTransformer:
 
     Raises:
         CheckpointError: A file is missing or damaged, or weights do not fit the architecture.
+        FormatError: A newer version has written it.
     """
     source = find_model(folder)
     if not (source / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"{source} is no model folder: {WEIGHTS_FILE} is missing")
+    described = read_json(source / ARCHITECTURE_FILE, CheckpointError)
     try:
-        described = json.loads((source / ARCHITECTURE_FILE).read_text(encoding="utf-8"))
         space = SearchSpace(described["space"])
         architecture = Architecture.from_dict(described["architecture"])
-        network = VisionTransformer(space, architecture, num_classes=described["num_classes"])
-        network.set_preprocessing(_known_keys(described.get("pretrained_cfg") or {}))
+        num_classes = described["num_classes"]
+        with torch.device("meta"):  # sizes first: weights that do not fit take no memory
+            expected = VisionTransformer(space, architecture, num_classes).state_dict()
         state = load_file(source / WEIGHTS_FILE)
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:  # ValueError: JSON, ours
-        raise CheckpointError(f"model folder {source} is damaged: {error}") from error
-    check_state(network.state_dict(), state, f"model folder {source}")
+    except (*DAMAGE, SafetensorError) as error:
+        raise CheckpointError(
+            f"model folder {source} is damaged: {describe_damage(error)}"
+        ) from error
+    check_state(expected, state, f"model folder {source}")
+    network = VisionTransformer(space, architecture, num_classes)
     network.load_state_dict(state)
+    try:
+        network.set_preprocessing(_known_keys(described.get("pretrained_cfg") or {}))
+    except DAMAGE as error:
+        raise CheckpointError(
+            f"model folder {source} is damaged: {describe_damage(error)}"
+        ) from error
     names = described.get("class_names")
     if names is not None:
         try:
@@ -168,34 +183,3 @@ def load_model(folder: str | Path) -> VisionTransformer:
 def _known_keys(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     """What this version understands; a newer one may have written more."""
     return {name: preprocessing[name] for name in PREPROCESSING if name in preprocessing}
-
-
-def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """Refuse weights that do not fit, by name.
-
-    Raises:
-        CheckpointError: Lists missing, extra and misshapen tensors.
-    """
-    missing = [name for name in expected if name not in given]
-    extra = [name for name in given if name not in expected]
-    misshapen = [
-        f"{name} {tuple(given[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    refuse_misfits(source, missing=missing, extra=extra, misshapen=misshapen)
-
-
-def refuse_misfits(source: str, **misfits: Sequence[str]) -> None:
-    """Raise if there are any; `misfits` has names of tensors by what is wrong with them.
-
-    Raises:
-        CheckpointError: One line with the first five of each kind.
-    """
-    problems = []
-    for word, names in misfits.items():
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            problems.append(f"{word}: {', '.join(names[:5])}{more}")
-    if problems:
-        raise CheckpointError(f"{source} does not fit: {'; '.join(problems)}")

@@ -17,6 +17,7 @@ from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.spaces.resizing import resized_for
+from vitsearch.supernet.checks import check_num_classes
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.timm.features import FeatureNetwork
 from vitsearch.supernet.timm.preprocessing import checked_preprocessing, make_pretrained_cfg
@@ -134,8 +135,7 @@ class TimmNetwork(FeatureNetwork):
         Raises:
             ConfigError: A negative number, an unknown pooling, or none with two classifiers.
         """
-        if num_classes < 0:
-            raise ConfigError(f"num_classes={num_classes} must be 0 (no classifier) or more")
+        check_num_classes(num_classes)
         distilled = self.head_plan.distillation
         if global_pool is not None:
             self._set_pool(global_pool, num_classes)

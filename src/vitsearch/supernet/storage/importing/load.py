@@ -16,7 +16,7 @@ from vitsearch.supernet.storage.importing.read import describe_source, read_stat
 from vitsearch.supernet.storage.importing.take import Family, Take
 from vitsearch.supernet.storage.importing.vit_resnas import VIT_RESNAS
 from vitsearch.supernet.storage.importing.vitas import VITAS
-from vitsearch.supernet.storage.model_folder import refuse_misfits
+from vitsearch.supernet.storage.weights import check_numbers, refuse_misfits
 from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -78,7 +78,7 @@ def check_given(
     """Refuse a checkpoint that does not have what is taken from it, in the authors' names.
 
     Raises:
-        CheckpointError: Lists missing, extra and misshapen tensors.
+        CheckpointError: Lists missing, extra and misshapen tensors, or those without numbers.
     """
     expected = {name: take for take in takes.values() for name in take.names}
     missing = [name for name in expected if name not in given]
@@ -89,6 +89,7 @@ def check_given(
         if name in given and not take.fits(tuple(given[name].shape))
     ]
     refuse_misfits(source, missing=missing, extra=extra, misshapen=misshapen)
+    check_numbers({name: given[name] for name in expected}, source)
 
 
 def convert(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from vitsearch.errors import CheckpointError
+from vitsearch.supernet.storage.weights import read_torch_file
 
 CONTAINERS = ("model", "state_dict", "model_ema")
 WRAPPER = "module."
@@ -67,23 +66,12 @@ def _read_file(source: str | Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)  # type: ignore[no-any-return]
-        # DeiT-style training files carry their arguments beside the weights; it is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling what is no checkpoint raises anything, KeyError too
-        raise CheckpointError(f"checkpoint {path} cannot be read: {_reason(error)}") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    # DeiT-style training files carry their arguments beside the weights; it is plain data.
+    content = read_torch_file(path, classes=[argparse.Namespace])
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"checkpoint {path} holds a {type(content).__name__}, not tensors by name"
         )
     return content
-
-
-def _reason(error: Exception) -> str:
-    """Why a file cannot be read, in one line; torch says it in many."""
-    text = str(error)
-    if found := re.search(r"GLOBAL (\S+)", text):
-        return f"it holds {found[1]}, which only code can build; save its state dict alone"
-    if isinstance(error, pickle.UnpicklingError | EOFError | KeyError):
-        return "it is damaged, or torch.save did not write it"
-    return next(iter(text.splitlines()), type(error).__name__)

@@ -1,0 +1,47 @@
+"""Averaged weights before the first average: those that are trained.
+
+Lightning's `WeightAveraging` begins with a copy of the untrained weights, and until its first
+update it validates, saves and ends with that copy. Its first update takes the weights as they are,
+so an average that follows them until then is the same average.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch.optim.swa_utils import AveragedModel
+
+
+@torch.no_grad()
+def follow_weights(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Copy the weights into every average that has not begun; before an average is used."""
+    for _, average in _unused(trainer):
+        copies = chain(average.module.parameters(), average.module.buffers())
+        for copy, own in zip(copies, chain(module.parameters(), module.buffers()), strict=True):
+            copy.copy_(own)
+
+
+def note_unused_averages(trainer: pl.Trainer) -> None:
+    """Say at the end of training that a callback never averaged."""
+    if not trainer.is_global_zero:
+        return
+    for callback, _ in _unused(trainer):
+        print(
+            f"vitsearch: note: {type(callback).__name__} has averaged nothing: training ended "
+            f"after {trainer.global_step} step(s), before its first update; the trained weights "
+            f"are kept",
+            file=sys.stderr,
+        )
+
+
+def _unused(trainer: pl.Trainer) -> Iterator[tuple[WeightAveraging, AveragedModel]]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            average = callback._average_model
+            if average is not None and not average.n_averaged:
+                yield callback, average
