@@ -45,13 +45,8 @@ from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.reports import facts_panel, make_console
 from vitsearch.reports.words.training import length_in_words
 from vitsearch.runs.launch import is_first_process, is_started_by_lightning
-from vitsearch.runs.resume import (
-    finished_line,
-    installed_versions,
-    is_finished,
-    mark_finished,
-    shown_path,
-)
+from vitsearch.runs.resume import finished_line, is_finished, mark_finished, shown_path
+from vitsearch.runs.versions import installed_versions
 from vitsearch.supernet.measuring.compiling import check_compiling
 
 

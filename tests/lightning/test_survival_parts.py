@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from vitsearch.lightning.resuming.checkpoint_schedule import Pace
-from vitsearch.lightning.resuming.generators import generator_states, restore_generators
 from vitsearch.lightning.resuming.metrics_csv import MetricsFile
+from vitsearch.lightning.resuming.trainer_state import generator_states, restore_generators
 from vitsearch.runs import signals
 
 CPU = torch.device("cpu")

@@ -98,7 +98,7 @@ def test_recomputing_intermediates(network, images):
 
 def test_what_is_not_legal(network, images):
     x, count = images(network), len(network.feature_info)
-    for indices in (0, count + 1, [count], [-count - 1]):
+    for indices in (0, count + 1, [], [count], [-count - 1]):
         with pytest.raises(ConfigError, match=f"features 0 to {count - 1}"):
             network.forward_intermediates(x, indices)
         with pytest.raises(ConfigError, match=f"features 0 to {count - 1}"):

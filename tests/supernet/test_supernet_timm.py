@@ -210,6 +210,8 @@ def test_another_input_size(name, images, tmp_path):
     assert not any(parameter.requires_grad for parameter in other.parameters())
     assert other.space == network.space.resized(image_size=2 * size)
     assert other.pretrained_cfg["input_size"][1:] == (2 * size, 2 * size)
+    if hasattr(timm.models, "get_model_input_config"):  # of later versions
+        assert timm.models.get_model_input_config(other)["input_size"][1:] == (2 * size, 2 * size)
     larger = images(other)
     assert other(larger).shape == (2, 5)
     fresh = VisionTransformer(other.space, other.architecture, 5).eval()

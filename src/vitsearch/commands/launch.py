@@ -122,5 +122,6 @@ def limit_waiting(strategy: Any, seconds: float) -> None:
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
         raise ConfigError(f"process_timeout={seconds} must be a number of seconds above 0")
-    if hasattr(strategy, "_timeout"):  # those of Lightning that have a process group
-        strategy._timeout = timedelta(seconds=seconds)
+    from vitsearch.lightning.resuming.lightning_internals import set_timeout  # slow to import
+
+    set_timeout(strategy, timedelta(seconds=seconds))

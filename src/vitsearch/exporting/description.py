@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from vitsearch.exporting.base import INPUT, OUTPUT
+from vitsearch.runs.versions import installed_version
 from vitsearch.supernet import VisionTransformer
 
 
@@ -45,12 +45,5 @@ def export_facts(network: VisionTransformer, *, takes_pixels: bool) -> dict[str,
         "digest": network.architecture.digest,
         "macs": cost.macs,
         "params": cost.params,
-        "versions": {"vitsearch": _version("vitsearch"), "torch": torch.__version__},
+        "versions": {"vitsearch": installed_version("vitsearch"), "torch": torch.__version__},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from the sources
-        return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import CONFIG_FILE, FINISHED_FILE, REPORT_FILE, WRITTEN
+from vitsearch.runs.versions import installed_versions
 
 MAY_CHANGE = (
     "callbacks.checkpoint",
@@ -97,17 +97,6 @@ def mark_finished(folder: Path) -> None:
     """Say in the run folder that nothing is left to do."""
     facts = {"finished": True, "versions": installed_versions()}
     write_json(folder / FINISHED_FILE, with_format(facts))
-
-
-def installed_versions() -> dict[str, str | None]:
-    """Of the packages that a result depends on most."""
-    versions: dict[str, str | None] = {}
-    for package in ("vitsearch", "torch", "pytorch-lightning"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from the sources
-            versions[package] = None
-    return versions
 
 
 def going_on(command: str, folder: Path, launcher: str | None) -> str:

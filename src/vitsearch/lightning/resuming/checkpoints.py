@@ -15,6 +15,11 @@ import pytorch_lightning as pl
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.resuming import trainer_state
 from vitsearch.lightning.resuming.checkpoint_schedule import Pace
+from vitsearch.lightning.resuming.lightning_internals import (
+    is_accumulating,
+    loader_states,
+    restore_loaders,
+)
 from vitsearch.runs import signals
 from vitsearch.runs.files import flush_to_disk
 from vitsearch.runs.layout import NETWORK_FILE, SUPERNET_FILE
@@ -91,7 +96,7 @@ class TrainingCheckpoint(pl.Callback):
         """Start the clock; from here on, signals wait for the end of a step."""
         self._pace = Pace(seconds=self.every_n_seconds, steps=self.every_n_steps)
         self._due = None
-        trainer_state.restore_loaders(trainer)
+        restore_loaders(trainer)
         signals.defer()
         self._deferring = True
 
@@ -123,19 +128,19 @@ class TrainingCheckpoint(pl.Callback):
         """Decide, together with the other processes, whether to write before the next batch."""
         if self._remainder is not None:
             self._remainder.after_batch(trainer)
-        if trainer.fit_loop._should_accumulate():
+        if is_accumulating(trainer):
             return  # gradients are no part of a checkpoint
         decision = self._pace.after_step(trainer.strategy.root_device)
         self._signum = self._signum or decision.signum
         if decision.write or self._signum:
-            self._due = trainer_state.loader_states(trainer)
+            self._due = loader_states(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write before the next epoch's first batch, when this epoch's metrics are logged."""
         if self._remainder is not None:
             self._remainder.end_of_epoch()
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._due = trainer_state.loader_states(trainer)
+            self._due = loader_states(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the final weights (averaged ones, where a callback averages).

@@ -11,6 +11,7 @@ from typing import Any
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities import rank_zero_only
 
 from vitsearch.runs.files import write_text
 
@@ -22,13 +23,21 @@ class MetricsFile(CSVLogger):
     drops the rows after them, which it logs again. A training that starts anew drops all.
     """
 
+    _rows: _Rows | None = None
+
     @property
     @rank_zero_experiment
     def experiment(self) -> _Rows:
         """The file."""
-        if not isinstance(self._experiment, _Rows):
-            self._experiment = _Rows(self.log_dir)
-        return self._experiment
+        if self._rows is None:
+            self._rows = _Rows(self.log_dir)
+        return self._rows
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Save what has been logged, if anything was."""
+        if self._rows is not None:
+            self.save()
 
     def state_dict(self) -> dict[str, int]:
         """How many rows the file has."""
@@ -65,8 +74,9 @@ class _Rows(ExperimentWriter):
         """Append the rows that were logged since; all at once, because a kill may come between."""
         if not self.metrics:
             return
-        new_columns = self._record_new_keys()
-        if new_columns or not self.written:
+        columns = sorted({*self.metrics_keys, *(name for row in self.metrics for name in row)})
+        if columns != self.metrics_keys or not self.written:
+            self.metrics_keys = columns
             self._rewrite([*(self._read() if self.written else []), *self.metrics])
         else:
             with self._path.open("a", newline="", encoding="utf-8") as file:

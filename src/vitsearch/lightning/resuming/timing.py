@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.runs.files import read_json_or_empty, write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import TIMING_FILE
+from vitsearch.runs.versions import installed_version, installed_versions
 
 _SECONDS = 10.0
-PACKAGES = ("vitsearch", "torch", "pytorch-lightning", "timm")
 
 
 class Stopwatch:
@@ -128,11 +127,10 @@ def device_name(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from the sources
-            continue
-    return found
+    """Of Python and of the packages that results depend on, where they are installed."""
+    found = {
+        "python": platform.python_version(),
+        **installed_versions(),
+        "timm": installed_version("timm"),
+    }
+    return {name: version for name, version in found.items() if version is not None}

@@ -9,38 +9,27 @@ progress is turned back to where it stands right after a batch, the state that i
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.distributed import gathered
-from vitsearch.lightning.resuming.generators import generator_states, restore_generators
+from vitsearch.lightning.resuming.lightning_internals import (
+    EpochSums,
+    complete_epoch_sums,
+    dump_checkpoint,
+    epoch_sums,
+    keep_average,
+    turn_back,
+)
 from vitsearch.lightning.training.averaging import follow_weights
 from vitsearch.runs.formats import with_format, without_format
 
 ENTRY = "vitsearch_training"
-_AVERAGED = "current_model_state"  # Lightning's WeightAveraging: the weights that are not averaged
-
-
-def loader_states(trainer: pl.Trainer) -> list[Any]:
-    """Where the training loaders stand; to be asked before the next batch is read."""
-    combined = trainer.fit_loop._combined_loader
-    return [] if combined is None else combined._state_dicts()
-
-
-def restore_loaders(trainer: pl.Trainer) -> None:
-    """Let the training loaders go on where they stood; to be called in `on_train_start`.
-
-    Lightning does it when it makes the loaders. But `configure_optimizers` has them made earlier,
-    before the checkpoint's loops are restored, if it asks how many steps there will be.
-    """
-    loop = trainer.fit_loop
-    if loop.restarting and loop._combined_loader_states_to_load:
-        loop._load_combined_loader_states()
-        assert loop._data_fetcher is not None
-        iter(loop._data_fetcher)  # the iterators of before began at the start of the epoch
 
 
 def take(trainer: pl.Trainer, *, loaders: list[Any], finished: bool) -> dict[str, Any]:
@@ -48,18 +37,18 @@ def take(trainer: pl.Trainer, *, loaders: list[Any], finished: bool) -> dict[str
 
     Args:
         trainer: In `on_train_batch_start`, or in `on_train_end` if training has finished.
-        loaders: What `loader_states` returned after the batch before.
+        loaders: What `lightning_internals.loader_states` returned after the batch before.
         finished: Whether training has ended.
     """
     own = {
         "generators": generator_states(trainer.strategy.root_device),
-        "sums": _epoch_sums(trainer),
+        "sums": epoch_sums(trainer),
     }
     processes = gathered(own)
     for logger in trainer.loggers:
         logger.save()
     follow_weights(trainer, trainer.lightning_module)
-    checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+    checkpoint = dump_checkpoint(trainer)
     checkpoint[ENTRY] = with_format(
         {
             "finished": finished,
@@ -69,23 +58,10 @@ def take(trainer: pl.Trainer, *, loaders: list[Any], finished: bool) -> dict[str
         }
     )
     if finished:
-        if _AVERAGED in checkpoint:  # what was trained is the average, whoever copies it first
-            checkpoint[_AVERAGED] = checkpoint["state_dict"]
+        keep_average(checkpoint)
     else:
-        _turn_back(checkpoint["loops"]["fit_loop"], loaders)
+        turn_back(checkpoint, loaders)
     return checkpoint
-
-
-def _turn_back(loops: dict[str, Any], loaders: list[Any]) -> None:
-    """From "the next batch has been read" to "the hooks after the last batch are running"."""
-    progress = loops["epoch_loop.batch_progress"]
-    for counts in (progress["total"], progress["current"]):
-        counts["ready"] -= 1
-        counts["completed"] -= 1
-    progress["is_last_batch"] = False
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
-    if loaders:
-        loops["state_dict"]["combined_loader"] = loaders
 
 
 class Remainder:
@@ -113,7 +89,7 @@ class Remainder:
             trainer.should_stop = True  # it may have ended early, before any limit
         mine = processes[trainer.global_rank] if trainer.global_rank < len(processes) else {}
         self._generators: dict[str, Any] | None = mine.get("generators")
-        self._sums: dict[str, dict[str, torch.Tensor]] = mine.get("sums", {})
+        self._sums: EpochSums = mine.get("sums", {})
         for logger, state in zip(trainer.loggers, entry["loggers"], strict=False):
             if state is not None and hasattr(logger, "load_state_dict"):
                 logger.load_state_dict(state)
@@ -125,36 +101,12 @@ class Remainder:
             self._generators = None
 
     def after_batch(self, trainer: pl.Trainer) -> None:
-        """Add what was logged before the interruption to the means of the epoch.
-
-        Lightning makes its sums when the first batch logs; it has, so they can be completed.
-        """
-        results = trainer.fit_loop.epoch_loop._results
-        for key in [key for key in self._sums if key in results]:
-            metric, saved = results[key], self._sums.pop(key)
-            value = saved["value"].to(metric.value.device)
-            if metric.meta.is_max_reduction or metric.meta.is_min_reduction:
-                metric.value = metric.meta.reduce_fx(torch.stack([metric.value, value]))
-            else:
-                metric.value = metric.value + value
-            if metric.meta.is_mean_reduction:
-                count = saved["count"].to(metric.value.device)
-                metric.cumulated_batch_size = metric.cumulated_batch_size + count
+        """Add what was logged before the interruption to the means of the epoch."""
+        complete_epoch_sums(trainer, self._sums)
 
     def end_of_epoch(self) -> None:
         """Forget sums that nobody has logged again."""
         self._sums = {}
-
-
-def _epoch_sums(trainer: pl.Trainer) -> dict[str, dict[str, torch.Tensor]]:
-    """The unfinished sums of what is logged as a mean, sum or extreme over the epoch."""
-    sums = {}
-    for key, metric in trainer.fit_loop.epoch_loop._results.items():
-        if metric.is_tensor and metric.meta.on_epoch and not metric.has_reset:
-            sums[key] = {"value": metric.value.detach().cpu()}
-            if metric.meta.is_mean_reduction:
-                sums[key]["count"] = torch.as_tensor(metric.cumulated_batch_size).cpu()
-    return sums
 
 
 def _limits(trainer: pl.Trainer) -> list[int | None]:
@@ -163,3 +115,33 @@ def _limits(trainer: pl.Trainer) -> list[int | None]:
 
 def _state_of(logger: Any) -> Any:
     return logger.state_dict() if hasattr(logger, "state_dict") else None
+
+
+# The global random generators: mixup draws from NumPy's, drop path from PyTorch's of the device.
+# Their states are tensors and plain values, as checkpoints are read with `weights_only=True`.
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """The states of Python, NumPy and PyTorch, and of the device if it is a GPU."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    assert kind == "MT19937"
+    version, words, next_gauss = random.getstate()
+    states: dict[str, Any] = {
+        "python": [version, torch.tensor(words), next_gauss],
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_generators(states: dict[str, Any], device: torch.device) -> None:
+    """Put back what `generator_states` returned; a GPU's only where there is one now and then."""
+    version, words, next_gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), next_gauss))
+    keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    torch.set_rng_state(states["torch"].cpu())
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)

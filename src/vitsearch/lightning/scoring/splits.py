@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitsearch.errors import DataError
 from vitsearch.lightning.distributed import from_first
+from vitsearch.lightning.resuming.lightning_internals import given_loaders
 from vitsearch.lightning.tasks.batch import read_images
 
 _STATISTICS_IMAGES = 512  # as many as data modules take by default
@@ -90,19 +91,17 @@ def validation_loaders(trainer: pl.Trainer, *, hooks: bool = True) -> list[Itera
         hooks: Whether to ask a module or data module, which may take its time, or to list loaders
             that were handed over only.
     """
-    return _listed(trainer.fit_loop.epoch_loop.val_loop._data_source, hooks)
+    return _listed(given_loaders(trainer, "validation", hooks))
 
 
 def training_loaders(trainer: pl.Trainer, *, hooks: bool = True) -> list[Iterable[Any]]:
     """The training loaders as a user gave them, likewise."""
-    return _listed(trainer.fit_loop._data_source, hooks)
+    return _listed(given_loaders(trainer, "train", hooks))
 
 
-def _listed(source: Any, hooks: bool) -> list[Iterable[Any]]:
-    """Loaders of a source of Lightning's, out of the lists and dictionaries that they may be in."""
-    if source.instance is None or not source.is_defined() or (source.is_module() and not hooks):
-        return []
-    found, left = [], [source.dataloader()]
+def _listed(loaders: Any) -> list[Iterable[Any]]:
+    """Loaders out of the lists and dictionaries that they may be in."""
+    found, left = [], [loaders]
     while left:
         one = left.pop(0)
         if isinstance(one, list | tuple):

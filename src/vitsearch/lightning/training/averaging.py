@@ -16,6 +16,8 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim.swa_utils import AveragedModel
 
+from vitsearch.lightning.resuming.lightning_internals import averaged_model
+
 
 @torch.no_grad()
 def follow_weights(trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -42,6 +44,6 @@ def note_unused_averages(trainer: pl.Trainer) -> None:
 def _unused(trainer: pl.Trainer) -> Iterator[tuple[WeightAveraging, AveragedModel]]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging):
-            average = callback._average_model
+            average = averaged_model(callback)
             if average is not None and not average.n_averaged:
                 yield callback, average

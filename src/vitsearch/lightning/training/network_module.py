@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives.base import PATCHES
+from vitsearch.lightning.resuming.lightning_internals import ddp_settings
 from vitsearch.lightning.settings import check_flag, plain
 from vitsearch.lightning.tasks import Task
 from vitsearch.lightning.training.module import NetworkRun, TrainingModule
@@ -117,7 +118,7 @@ class Classifier(TrainingModule):
             self._logits, self._heads = compiled(_logits), compiled(_heads)
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and not self._uses_all_heads():
-            strategy._ddp_kwargs["find_unused_parameters"] = True  # DDP would wait for them
+            ddp_settings(strategy)["find_unused_parameters"] = True  # DDP would wait for them
 
     def teardown(self, stage: str) -> None:
         """Leave the network as it was given, to be run, copied and pickled."""

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from vitsearch.elastic import Reordering, rewire
 from vitsearch.errors import ConfigError
+from vitsearch.lightning.resuming.lightning_internals import averaged_model
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 
 
@@ -111,7 +112,7 @@ def reorder_moments(
 @torch.no_grad()
 def reorder_averages(callback: WeightAveraging, reorderings: Iterable[Reordering]) -> None:
     """Move averaged weights along with the weights."""
-    averaged = callback._average_model
+    averaged = averaged_model(callback)
     if averaged is None:
         return
     module = averaged.module

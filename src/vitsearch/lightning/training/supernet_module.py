@@ -20,6 +20,7 @@ from vitsearch.elastic import NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.distributed import data_parallel_settings
 from vitsearch.lightning.objectives import StepOutputs
+from vitsearch.lightning.resuming.lightning_internals import ddp_settings
 from vitsearch.lightning.scoring.splits import statistics_batches
 from vitsearch.lightning.settings import plain
 from vitsearch.lightning.tasks import Task
@@ -145,7 +146,7 @@ class SearchableClassifier(TrainingModule):
         super().setup(stage)
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
-            settings = strategy._ddp_kwargs
+            settings = ddp_settings(strategy)
             if settings.get("static_graph"):
                 raise ConfigError(
                     "trainer.strategy: static_graph=true cannot train sampled architectures, "

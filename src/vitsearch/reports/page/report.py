@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from vitsearch.reports.facts.run_record import read_run
@@ -13,6 +12,7 @@ from vitsearch.reports.page.sections import run_page
 from vitsearch.reports.pictures import style
 from vitsearch.runs.files import atomic_folder, write_text
 from vitsearch.runs.layout import PICTURES_FOLDER, REPORT_FILE
+from vitsearch.runs.versions import installed_version
 
 
 def write_report(runs: Sequence[Path], folder: Path) -> Path:
@@ -43,7 +43,7 @@ def write_page(page: Page, folder: Path) -> Path:
             style.save_png(figure, temporary / f"{picture.name}.png")
             drawings[picture.name] = style.to_svg(figure, picture.label)
     file = folder / REPORT_FILE
-    write_text(file, render(page, drawings, _version()))
+    write_text(file, render(page, drawings, installed_version("vitsearch") or "(sources)"))
     return file
 
 
@@ -55,10 +55,3 @@ def names_of(runs: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(run) for run in runs]
-
-
-def _version() -> str:
-    try:
-        return version("vitsearch")
-    except PackageNotFoundError:  # run from the sources
-        return "(sources)"

@@ -22,11 +22,7 @@ from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.timm.features import FeatureNetwork
 from vitsearch.supernet.timm.preprocessing import checked_preprocessing, make_pretrained_cfg
 from vitsearch.supernet.timm.resample import POSITIONS, resample_positions
-
-try:  # later versions of timm keep a model's own size beside that of the weights it came with
-    from timm.models._input import update_model_input_size
-except ImportError:
-    update_model_input_size = None
+from vitsearch.supernet.timm.timm_internals import record_input_size
 
 POOLS = ("token", "avg", "")
 
@@ -219,8 +215,7 @@ class TimmNetwork(FeatureNetwork):
                 self._replace_positions(name, positions)
         self._become(space)
         self.pretrained_cfg["input_size"] = (self.in_chans, space.image_size, space.image_size)
-        if update_model_input_size is not None:
-            update_model_input_size(self, space.image_size)
+        record_input_size(self, space.image_size)
 
     def _become(self, space: SearchSpace) -> None:
         """The same architecture in another space, which has the same layers."""

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from timm.models._features import feature_take_indices
 from torch import Tensor
 
 from vitsearch.elastic import ElasticModule
@@ -181,13 +180,12 @@ class FeatureNetwork(ElasticTransformer):
     def _taken(self, indices: int | Sequence[int] | None) -> tuple[list[int], int]:
         """The indices from 0, and the largest of them."""
         count = len(self.feature_points)
-        try:
-            found, last = feature_take_indices(count, indices)
-        except AssertionError as error:
-            raise ConfigError(
-                f"indices={indices}: this network has features 0 to {count - 1}"
-            ) from error
-        return list(found), int(last)
+        wanted = count if indices is None else indices
+        listed = list(range(-wanted, 0) if isinstance(wanted, int) else wanted)
+        if not listed or not all(-count <= index < count for index in listed):
+            raise ConfigError(f"indices={indices}: this network has features 0 to {count - 1}")
+        taken = [index % count for index in listed]
+        return taken, max(taken)
 
     def _normed(self, tokens: Tensor) -> Tensor:
         if self._end == len(self.plan.nodes):
