@@ -12,7 +12,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from vitsearch import SuperTransformer
-from vitsearch.commands.supernet_setup import make_datamodule, make_fabric, make_scorer, run_data
+from vitsearch.commands import data_section
+from vitsearch.commands.pieces import make_datamodule, make_fabric, make_scorer
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.fingerprint import weights_digest
@@ -27,11 +28,12 @@ def open_run(run: str | Path) -> tuple[SuperTransformer, Scorer]:
     """The supernet of a run and what scores it, on the CPU."""
     checkpoint = find_checkpoint(str(run))
     net = load_supernet(checkpoint)
-    config = OmegaConf.create({"trainer": {"accelerator": "cpu", "devices": 1}})
-    datamodule = make_datamodule(run_data(config, checkpoint, net.space), checkpoint, net)
+    trainer = OmegaConf.create({"accelerator": "cpu", "devices": 1})
+    data = data_section.of_supernet(None, checkpoint, net.space)
+    datamodule = make_datamodule(data, checkpoint, net)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    return net, make_scorer(make_fabric(config.trainer), net, datamodule)
+    return net, make_scorer(make_fabric(trainer), net, datamodule)
 
 
 class KeptScores:

@@ -29,9 +29,9 @@ from rich.table import Table
 
 from benchmarks.kept_scores import KeptScores, open_run
 from vitsearch import train
-from vitsearch.commands.command import quiet_warnings
-from vitsearch.commands.phases import Part
-from vitsearch.commands.run_recipe import read_run
+from vitsearch.commands.recipe import read_run
+from vitsearch.commands.session import Session, quiet_warnings
+from vitsearch.commands.spec import SupernetSpec
 from vitsearch.lightning.audit.log import TrainingLog
 from vitsearch.reports.facts.agreement import (
     Estimate,
@@ -80,10 +80,10 @@ def train_by(config: DictConfig, folder: Path) -> None:
     if (folder / FINISHED_FILE).is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    space: Any = OmegaConf.to_container(config.space)
-    whole = SearchSpace(space)
-    part = Part(space=whole, search_space=whole, run_folder=folder, run_config=config)
-    train.train_part(config, folder, part)
+    settings: Any = OmegaConf.to_container(config.space)
+    space = SearchSpace(settings)
+    run = SupernetSpec(folder=folder, config=config, space=space, search_space=space)
+    train.train(run, Session("train", folder, locks=False))
 
 
 def drawn_from(config: DictConfig, count: int) -> list[Architecture]:

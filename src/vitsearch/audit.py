@@ -5,29 +5,25 @@ Thin: it reads the run's recipe from its `config.yaml` and hands the pieces to `
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vitsearch.commands.command import check_seed, command, fail, quiet_warnings, save_config
-from vitsearch.commands.launch import fit_to_launch
-from vitsearch.commands.run_recipe import fill_from_run, make_recipe, notes, read_run
-from vitsearch.commands.supernet_setup import (
-    launch,
-    make_datamodule,
-    make_fabric,
-    make_scorer,
-    run_data,
-)
+from vitsearch.commands import data_section
+from vitsearch.commands.command import command
+from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer
+from vitsearch.commands.recipe import make_recipe, notes, read_run, settings_of_run
+from vitsearch.commands.session import Session
+from vitsearch.commands.spec import RunSpec, with_settings
 from vitsearch.errors import CheckpointError
 from vitsearch.lightning.audit.log import TrainingLog
 from vitsearch.lightning.audit.plan import make_plan
 from vitsearch.lightning.audit.run import run_audit
 from vitsearch.lightning.search.factory import make_constraint
-from vitsearch.reports import make_console, start_panel
+from vitsearch.reports import start_panel
+from vitsearch.spaces import SearchSpace
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
 
@@ -46,68 +42,80 @@ def run_folder(checkpoint: str | None) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
-@command("audit", locks=True)
-def audit(config: DictConfig, folder: Path) -> None:
+@command(
+    "audit",
+    locks=True,
+    no_sweep="is not for audits, which write into the run's folder; start one at a time",
+)
+def main(config: DictConfig, session: Session) -> None:
     """Load a run, audit it."""
-    fit_to_launch(config.trainer)
-    quiet_warnings()
-    check_seed(config.seed)
     checkpoint = find_checkpoint(config.checkpoint)
     run = read_run(checkpoint)
     net = load_supernet(checkpoint)
-    fill_from_run(config, run)
-    data = run_data(config, checkpoint, net.space)
-    if config.batch_size is not None:
-        data.batch_size = config.batch_size
-    datamodule = make_datamodule(data, checkpoint, net)
-    recipe = make_recipe(config, run, folder)
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    spec = resolve(config, session.folder, checkpoint, run, net.space)
+    datamodule = make_datamodule(spec.config.data, checkpoint, net)
+    recipe = make_recipe(spec.config, run, spec.folder)
+    plain: Any = OmegaConf.to_container(spec.config, resolve=True)
     constraint = make_constraint(plain["constraint"]).computed()
     plan = make_plan(
         net.space,
         constraint,
-        n=config.n,
+        n=plain["n"],
         seeds=plain["seeds"],
-        seed=config.seed,
+        seed=plain["seed"],
         searches=plain["compare_searches"],
         num_classes=net.num_classes,
     )
     recipe.make_classifier(VisionTransformer(net.space, plan.architectures[0], net.num_classes))
-    TrainingLog(folder).check(recipe.digest)
-    fabric = make_fabric(config.trainer)
+    TrainingLog(spec.folder).check(recipe.digest)
+    fabric = make_fabric(spec.config.trainer)
     launch(fabric, config.process_timeout, datamodule)
-    console = make_console() if fabric.is_global_zero else None
-    if console is not None:
-        save_config(config, folder)
-        facts = {
-            "supernet": str(checkpoint),
-            "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
-            "devices": f"{fabric.world_size} x {fabric.device.type}",
-            "trained alone": f"{config.n} architectures, {recipe.length}, "
-            f"seeds {', '.join(map(str, plan.seeds))}",
-            "folder": str(folder),
-        }
-        console.print(
-            start_panel(net.space, num_classes=net.num_classes, constraint=constraint, facts=facts)
-        )
-        for note in notes(config, run):
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    facts = {
+        "supernet": str(checkpoint),
+        "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
+        "devices": f"{fabric.world_size} x {fabric.device.type}",
+        "trained alone": f"{config.n} architectures, {recipe.length}, "
+        f"seeds {', '.join(map(str, plan.seeds))}",
+        "folder": str(spec.folder),
+    }
+    session.begin(
+        spec,
+        partial(
+            start_panel, net.space, num_classes=net.num_classes, constraint=constraint, facts=facts
+        ),
+        notes=[f"note: {note}" for note in notes(spec.config, run)],
+    )
     run_audit(
         make_scorer(fabric, net, datamodule),
         plan,
         recipe,
         datamodule,
-        folder,
-        console=console,
+        spec.folder,
+        console=session.console if session.is_first else None,
         test=partial(datamodule.test_dataloader, shard=False) if config.use_test_split else None,
     )
 
 
-def main() -> None:
-    """The command."""
-    if any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:]):
-        fail("--multirun is not for audits, which write into the run's folder; start one at a time")
-    audit()
+def resolve(
+    config: DictConfig, folder: Path, checkpoint: Path, run: DictConfig, space: SearchSpace
+) -> RunSpec:
+    """Complete the settings of an audit with those of the run.
+
+    Args:
+        config: Of the audit.
+        folder: Of the audit.
+        checkpoint: The supernet.
+        run: The configuration that trained it.
+        space: The supernet's.
+
+    Raises:
+        CheckpointError: The data of the run is unknown.
+    """
+    data = data_section.of_supernet(config.get("data"), checkpoint, space)
+    if config.batch_size is not None:
+        data = with_settings(data, {"batch_size": config.batch_size})
+    complete = {"data": data, "space": space.config, **settings_of_run(config, run)}
+    return RunSpec(folder=folder, config=with_settings(config, complete))
 
 
 if __name__ == "__main__":

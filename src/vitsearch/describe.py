@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from vitsearch.commands.command import check_seed, command, fail, required_space
+from vitsearch.commands.command import command
+from vitsearch.commands.session import Session
+from vitsearch.commands.spec import check_seed, required_space
+from vitsearch.costs.metrics import load_offered
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.reports import make_console
 from vitsearch.reports.facts.choice_groups import group_choices
 from vitsearch.reports.facts.space import list_facts, space_facts
@@ -20,10 +22,11 @@ from vitsearch.spaces import SearchSpace
 FORMATS = ("table", "json")
 
 
-@command("describe")
-def describe(config: DictConfig, folder: Path) -> None:
+@command("describe", no_sweep="would write a file of its own; describe one space at a time")
+def main(config: DictConfig, session: Session) -> None:
     """List the spaces, or describe the one that is given."""
     check_settings(config)
+    load_offered()
     if config.get("space") is None:
         spaces = list_facts()
         show(config.format, {"spaces": spaces}, list_table(spaces))
@@ -48,8 +51,7 @@ def check_settings(config: DictConfig) -> None:
         raise ConfigError(f"format={config.format} is unknown; legal: {', '.join(FORMATS)}")
     for name, least in (("num_samples", 1), ("num_classes", 0)):
         value = config[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{name}={value} must be a whole number, {least} or more")
+        check_whole(name, value, least)
     check_seed(config.seed)
 
 
@@ -61,13 +63,6 @@ def show(form: str, facts: dict[str, Any], *tables: Any) -> None:
     console = make_console()
     for table in tables:
         console.print(table)
-
-
-def main() -> None:
-    """The command."""
-    if any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:]):
-        fail("--multirun would write a file of its own; describe one space at a time")
-    describe()
 
 
 if __name__ == "__main__":

@@ -5,25 +5,21 @@ Thin: it reads the configuration and hands the network to `exporting/`.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from omegaconf import DictConfig
 from rich.panel import Panel
 
-from vitsearch.commands.command import command, fail, quiet_warnings
-from vitsearch.commands.model_setup import given_model, spell_out_model
+from vitsearch.commands.command import command
+from vitsearch.commands.finished_model import given_model
+from vitsearch.commands.session import Session
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.exporting import FORMATS, Exported, export_model
-from vitsearch.lightning.settings import check_flag
-from vitsearch.reports import make_console
 from vitsearch.reports.terminal.panels import facts_panel
 
 
-@command("export")
-def run(config: DictConfig, folder: Path) -> None:
+@command("export", no_sweep="is not for exports; export one network at a time", takes_model=True)
+def main(config: DictConfig, session: Session) -> None:
     """Load a network, write it in another format, compare, say how to load it."""
-    quiet_warnings()
     if config.format not in FORMATS:
         raise ConfigError(f"format={config.format} is unknown; legal: {', '.join(FORMATS)}")
     from_pixels = check_flag("from_pixels", config.from_pixels)
@@ -31,16 +27,18 @@ def run(config: DictConfig, folder: Path) -> None:
     try:
         exported = export_model(
             given.network,
-            folder,
+            session.folder,
             format=config.format,
             from_pixels=from_pixels,
             opset=config.opset,
         )
     except OSError as error:
-        raise ConfigError(f"run_dir={folder} cannot be written: {error.strerror}") from error
-    console = make_console()
-    console.print(export_panel(exported, f"{given.name} {given.network.architecture.digest}"))
-    console.print(exported.snippet, highlight=False, markup=False, soft_wrap=True)
+        raise ConfigError(
+            f"run_dir={session.folder} cannot be written: {error.strerror}"
+        ) from error
+    panel = export_panel(exported, f"{given.name} {given.network.architecture.digest}")
+    session.console.print(panel)
+    session.say(exported.snippet)
 
 
 def export_panel(exported: Exported, model: str) -> Panel:
@@ -56,14 +54,6 @@ def export_panel(exported: Exported, model: str) -> Panel:
         },
         title="vitsearch export",
     )
-
-
-def main() -> None:
-    """The command."""
-    if any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:]):
-        fail("--multirun is not for exports; export one network at a time")
-    spell_out_model()
-    run()
 
 
 if __name__ == "__main__":

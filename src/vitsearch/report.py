@@ -5,14 +5,15 @@ With `optuna=study.db` the history also becomes a study for `optuna-dashboard`.
 
 from __future__ import annotations
 
-import sys
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from vitsearch.commands.command import command, fail
+from vitsearch.commands.command import command
+from vitsearch.commands.session import Session
 from vitsearch.errors import ConfigError
 from vitsearch.reports.facts.run_record import check_run
 from vitsearch.reports.optuna_study import to_optuna
@@ -54,24 +55,17 @@ def run_folders(run: Any) -> list[Path]:
 OmegaConf.register_new_resolver("report_folder", report_folder, replace=True)
 
 
-@command("report")
-def report(config: DictConfig, folder: Path) -> None:
+@command("report", no_sweep="is not for reports; run=[a,b] shows several runs side by side")
+def main(config: DictConfig, session: Session) -> None:
     """Write the report, and the studies if they are wanted."""
     runs = run_folders(config.run)
     names, storage = names_of(runs), ""
     if config.optuna is not None:
         for run, name in zip(runs, names, strict=True):
             storage = to_optuna(run, config.optuna, name=name)
-    print(f"report: {shown_path(write_report(runs, folder))}")
+    print(f"report: {shown_path(write_report(runs, session.folder))}")
     if storage:
-        print(f"studies: {', '.join(names)}; look at them: optuna-dashboard {storage}")
-
-
-def main() -> None:
-    """The command."""
-    if any(argument == "-m" or argument.startswith("--m") for argument in sys.argv[1:]):
-        fail("--multirun is not for reports; run=[a,b] shows several runs side by side")
-    report()
+        print(f"studies: {', '.join(names)}; look at them: optuna-dashboard {shlex.quote(storage)}")
 
 
 if __name__ == "__main__":

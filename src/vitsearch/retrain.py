@@ -1,117 +1,82 @@
 """`python -m vitsearch.retrain architecture=<run>`: train what a search found as a network alone.
 
-Thin: `commands/retrain_setup.py` finds the architecture, its data and weights; Lightning trains.
+Thin: `commands/retraining.py` finds the architecture, its data and weights; Lightning trains.
 """
 
 from __future__ import annotations
 
-import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import RenderableType
 
-from vitsearch.commands.building import (
-    TRIAL,
-    check_training,
+from vitsearch.commands.command import command
+from vitsearch.commands.pieces import (
     checkpoint_of,
     make_callbacks,
     make_classifier,
-    make_loggers,
+    make_trainer,
 )
-from vitsearch.commands.command import (
-    check_seed,
-    command,
-    quiet_warnings,
-    refuse_distributed_multirun,
-    save_config,
-)
-from vitsearch.commands.launch import fit_to_launch, limit_waiting
-from vitsearch.commands.retrain_setup import (
-    Retraining,
+from vitsearch.commands.retraining import (
+    RetrainSpec,
     comparable,
-    find_retraining,
     make_datamodule,
     make_network,
     network_before,
+    resolve,
 )
+from vitsearch.commands.session import Session
 from vitsearch.costs import human
 from vitsearch.lightning import Classifier, SaveNetwork
-from vitsearch.lightning.distributed import end_with_parent
 from vitsearch.lightning.training.optimizers import check_length
-from vitsearch.reports import facts_panel, make_console
+from vitsearch.reports import facts_panel
 from vitsearch.reports.words.training import length_in_words
-from vitsearch.runs.launch import is_first_process, is_started_by_lightning
-from vitsearch.runs.resume import finished_line, is_finished, mark_finished, shown_path
+from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.versions import installed_versions
 from vitsearch.supernet.measuring.compiling import check_compiling
 
 
 @command("retrain", resumes=True)
-def main(config: DictConfig, folder: Path) -> None:
-    """Build everything, train, test, save; goes on where the run folder's training has stopped."""
-    check_training(config)
-    refuse_distributed_multirun(config)
-    fit_to_launch(config.trainer)
-    quiet_warnings()
-    check_seed(config.seed)
-    found = find_retraining(config, folder)
-    if is_finished(config, folder):
-        if is_first_process():
-            print(f"vitsearch: {finished_line(folder)}")
-        return
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule = make_datamodule(config)
-    callbacks = make_callbacks(config.callbacks, config.trainer)
-    loggers = make_loggers(config.logger)
-    trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
-    limit_waiting(trainer.strategy, config.process_timeout)
-    if config.model.get("compile") is True:
+def main(config: DictConfig, session: Session) -> None:
+    """Resolve the run and train it; goes on where the training of the folder has stopped."""
+    run = resolve(config, session.folder)
+    if not session.is_finished(run):
+        retrain(run, session)
+
+
+def retrain(run: RetrainSpec, session: Session) -> None:
+    """Train a network, test it, save it."""
+    pl.seed_everything(run.config.seed, workers=True, verbose=False)
+    datamodule = make_datamodule(run.config)
+    callbacks = make_callbacks(run.config)
+    trainer = make_trainer(run.config, callbacks)
+    if run.config.model.get("compile") is True:
         check_compiling(trainer.strategy.root_device)
     checkpoint = checkpoint_of(callbacks, trainer)
-    settings: Any = OmegaConf.to_container(config.model, resolve=True)
-    before = network_before(found, config)
-    network, notes = make_network(
-        found,
-        settings,
-        datamodule.num_classes,
-        inherits=before if config.init == "inherited" and checkpoint is None else None,
-        origin=found.origin(config.checkpoint),
-    )
+    settings: Any = OmegaConf.to_container(run.config.model, resolve=True)
+    before = network_before(run)
+    inherits = before if run.inherits and checkpoint is None else None
+    network, notes = make_network(run, settings, datamodule.num_classes, inherits=inherits)
     module = make_classifier(settings, network, "model")
     check_length(trainer, module.scheduler_settings)
     module.prepare_objective(datamodule)
     for callback in callbacks:
         if isinstance(callback, SaveNetwork):
-            callback.facts = _facts(config, found, notes)
+            callback.facts = _facts(run, notes)
             callback.compared = comparable(before, network)
-    console = make_console() if is_first_process() else None
-    if is_started_by_lightning():
-        end_with_parent()
-    if console is not None:
-        datamodule.prepare_data()
-        datamodule.setup("fit")
-        save_config(config, folder)
-        console.print(_start(config, folder, found, module, datamodule, trainer))
-        for note in notes:
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-        if checkpoint is not None:
-            console.print("going on with the training of this folder", highlight=False)
+    panel = partial(_start, run, module, datamodule, trainer)
+    lines = [f"note: {note}" for note in notes]
+    session.begin_training(run, datamodule, panel, checkpoint=checkpoint, notes=lines)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    if console is not None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            steps = TRIAL
-        else:
-            mark_finished(folder)
-            steps = next_steps(folder)
-        console.print(steps, highlight=False, markup=False, soft_wrap=True)
+    session.finish(run, partial(next_steps, run.folder))
 
 
-def _facts(config: DictConfig, found: Retraining, notes: tuple[str, ...]) -> dict[str, Any]:
+def _facts(run: RetrainSpec, notes: tuple[str, ...]) -> dict[str, Any]:
     """What `result.json` says beside the result."""
+    config = run.config
     return {
         "architecture": config.architecture,
         "init": config.init,
@@ -125,12 +90,7 @@ def _facts(config: DictConfig, found: Retraining, notes: tuple[str, ...]) -> dic
 
 
 def _start(
-    config: DictConfig,
-    folder: Path,
-    found: Retraining,
-    module: Classifier,
-    datamodule: Any,
-    trainer: pl.Trainer,
+    run: RetrainSpec, module: Classifier, datamodule: Any, trainer: pl.Trainer
 ) -> RenderableType:
     """The panel at the start."""
     network, space = module.net, module.space
@@ -145,18 +105,16 @@ def _start(
     ]
     terms = ", ".join(term.name.replace("_", " ") for term in module.objective.terms)
     facts = {
-        "architecture": f"{network.architecture.digest}, {found.words}",
+        "architecture": f"{network.architecture.digest}, {run.words}",
         "network": f"{human(cost.macs)} MACs, {human(cost.params)} parameters",
-        "weights": f"inherited from {found.origin(config.checkpoint)}"
-        if config.init == "inherited"
-        else "fresh",
+        "weights": f"inherited from {run.origin}" if run.inherits else "fresh",
         "data": f"{type(datamodule).__name__}, {module.num_classes} classes, "
         f"{space.in_chans} x {space.image_size} x {space.image_size}",
         "trains on": _images(datamodule),
         "recipe": f"{', '.join(recipe)}; learns from {terms}",
         "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
-        f"{trainer.precision}{', compiled' if config.model.get('compile') else ''}",
-        "run folder": str(folder),
+        f"{trainer.precision}{', compiled' if run.config.model.get('compile') else ''}",
+        "run folder": str(run.folder),
     }
     return facts_panel(facts)
 
@@ -178,12 +136,12 @@ def _images(datamodule: Any) -> str:
 def next_steps(folder: Path) -> str:
     """The exact commands that a user may want now."""
     shown = shown_path(folder)
-    model = shlex.quote(f"model={shown}")
+    model = override("model", shown)
     return "\n".join(
         [
             "what comes next",
-            f"  evaluate it:     python -m vitsearch.evaluate {model}",
-            f"  export it:       python -m vitsearch.export {model} format=onnx",
+            f"  evaluate it:     {command_text('evaluate', model)}",
+            f"  export it:       {command_text('export', model, 'format=onnx')}",
             f"  in Python:       vitsearch.load_model({f'{shown}/model'!r})",
         ]
     )

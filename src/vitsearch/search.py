@@ -2,134 +2,156 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from lightning_fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+from rich.console import RenderableType
 
-from vitsearch.commands.command import (
-    check_seed,
-    command,
-    quiet_warnings,
-    refuse_distributed_multirun,
-    required_space,
-    save_config,
-)
-from vitsearch.commands.launch import fit_to_launch
-from vitsearch.commands.supernet_setup import (
-    launch,
-    make_datamodule,
-    make_fabric,
-    make_scorer,
-    run_data,
-)
+from vitsearch.commands import data_section
+from vitsearch.commands.command import command
+from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer
+from vitsearch.commands.session import Session
+from vitsearch.commands.spec import RunSpec, required_space, with_settings, without_phases
+from vitsearch.costs import Constraint
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.scoring.halving import Halving
 from vitsearch.lightning.search.callback import make_report, search_and_report
-from vitsearch.lightning.search.factory import (
-    make_constraint,
-    make_searcher,
-)
+from vitsearch.lightning.search.factory import make_constraint, make_searcher
 from vitsearch.lightning.search.measurements import Measurements
-from vitsearch.lightning.settings import check_flag
-from vitsearch.reports import make_console, start_panel
-from vitsearch.runs.launch import is_first_process
+from vitsearch.reports import start_panel
 from vitsearch.runs.layout import MEASURED_FILE
-from vitsearch.runs.resume import finished_line, is_finished, mark_finished, retrain_command
+from vitsearch.runs.resume import retrain_command
 from vitsearch.spaces import SearchSpace
+from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpec(RunSpec):
+    """A search of a trained supernet.
+
+    Attributes:
+        checkpoint: Where the supernet is from.
+        net: The supernet.
+        constraint: The budget.
+        halving: Whether the worse half of a generation is scored on fewer images.
+        report: Whether a report is made at the end.
+    """
+
+    checkpoint: Path
+    net: SuperTransformer
+    constraint: Constraint
+    halving: bool
+    report: bool
+
+
 @command("search", resumes=True)
-def main(config: DictConfig, folder: Path) -> None:
-    """Load a supernet, search it; goes on where the run folder's search has stopped."""
-    refuse_distributed_multirun(config)
-    fit_to_launch(config.trainer)
-    quiet_warnings()
-    check_seed(config.seed)
+def main(config: DictConfig, session: Session) -> None:
+    """Resolve the search and run it; goes on where the search of the folder has stopped."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
+    run = resolve(config, session.folder)
+    if not session.is_finished(run):
+        search(run, session)
+
+
+def resolve(config: DictConfig, folder: Path) -> SearchSpec:
+    """Load the supernet; its space and, where none are given, its run's images are the search's.
+
+    Raises:
+        CheckpointError: There is no supernet, or its data is unknown.
+        ConfigError: A setting is out of range.
+        ConstraintError: The budget is malformed.
+    """
     checkpoint = find_checkpoint(config.checkpoint)
     expected = None if config.get("space") is None else SearchSpace(required_space(config))
     net = load_supernet(checkpoint, space=expected)
-    data = run_data(config, checkpoint, net.space)
-    config.checkpoint = str(checkpoint.absolute())
-    if is_finished(config, folder):
-        if is_first_process():
-            print(f"vitsearch: {finished_line(folder)}")
-        return
-    datamodule = make_datamodule(data, checkpoint, net)
-    constraint = make_constraint(OmegaConf.to_container(config.constraint, resolve=True))  # type: ignore[arg-type]
-    halving = check_flag("halving", config.get("halving", False))
-    report = check_flag("report", config.get("report", True))
-    fabric = make_fabric(config.trainer)
-    measurements = Measurements(
-        net.space,
-        net.num_classes,
-        constraint.measure,
-        search_device=fabric.device,
-        file=folder / MEASURED_FILE,
-    )
-    searcher = make_searcher(
-        instantiate(one_phase(config.searcher)),
-        net.space,
-        constraint,
-        net.num_classes,
-        measure=measurements.measures(),
-    )
-    if halving:
-        Halving.check(searcher)
-    launch(fabric, config.get("process_timeout", 1800), datamodule)
-    if fabric.is_global_zero:
-        save_config(config, folder)
-        facts = {
-            "supernet": str(checkpoint),
-            "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
-            "devices": f"{fabric.world_size} x {fabric.device.type}",
-            "run folder": str(folder),
-        }
-        make_console().print(
-            start_panel(net.space, num_classes=net.num_classes, constraint=constraint, facts=facts)
-        )
-    with measurements:
-        search_and_report(
-            make_scorer(fabric, net, datamodule),
-            searcher,
-            folder,
-            constraint=constraint,
-            class_names=getattr(datamodule, "class_names", None) or None,
-            preprocessing=preprocessing_of(datamodule),
-            test=(lambda: list(datamodule.test_dataloader(shard=False)))
-            if config.use_test_split
-            else None,
-            halving=halving,
-            measurements=measurements,
-        )
-    if report:
-        make_report(folder)
-    if fabric.is_global_zero:
-        mark_finished(folder)
-        step = f"what comes next\n  train it alone:  {retrain_command(folder)}"
-        make_console().print(step, highlight=False, markup=False, soft_wrap=True)
-
-
-def one_phase(searcher: DictConfig) -> DictConfig:
-    """The section of the searcher without `phases`, which take a training.
-
-    Raises:
-        ConfigError: There are phases.
-    """
-    if searcher.get("phases"):
+    if config.searcher.get("phases"):
         raise ConfigError(
             "searcher.phases needs python -m vitsearch.train, which trains between phases; "
             "searcher.phases=null searches everything at once"
         )
-    own = copy.deepcopy(searcher)
-    with open_dict(own):
-        own.pop("phases", None)
-    return own
+    complete = {
+        "checkpoint": str(checkpoint.absolute()),
+        "data": data_section.of_supernet(config.get("data"), checkpoint, net.space),
+        "space": net.space.config,
+    }
+    return SearchSpec(
+        folder=folder,
+        config=with_settings(config, complete),
+        checkpoint=checkpoint,
+        net=net,
+        constraint=make_constraint(OmegaConf.to_container(config.constraint, resolve=True)),  # type: ignore[arg-type]
+        halving=check_flag("halving", config.get("halving", False)),
+        report=check_flag("report", config.get("report", True)),
+    )
+
+
+def search(run: SearchSpec, session: Session) -> None:
+    """Score candidates on the search split, write the best, say what it found."""
+    net, config = run.net, run.config
+    datamodule = make_datamodule(config.data, run.checkpoint, net)
+    fabric = make_fabric(config.trainer)
+    measurements = Measurements(
+        net.space,
+        net.num_classes,
+        run.constraint.measure,
+        search_device=fabric.device,
+        file=run.folder / MEASURED_FILE,
+    )
+    searcher = make_searcher(
+        instantiate(without_phases(config).searcher),
+        net.space,
+        run.constraint,
+        net.num_classes,
+        measure=measurements.measures(),
+    )
+    if run.halving:
+        Halving.check(searcher)
+    launch(fabric, config.get("process_timeout", 1800), datamodule)
+    session.begin(run, partial(_start, run, datamodule, fabric))
+    search_and_report(
+        make_scorer(fabric, net, datamodule),
+        searcher,
+        run.folder,
+        constraint=run.constraint,
+        class_names=getattr(datamodule, "class_names", None) or None,
+        preprocessing=preprocessing_of(datamodule),
+        test=(lambda: list(datamodule.test_dataloader(shard=False)))
+        if config.use_test_split
+        else None,
+        halving=run.halving,
+        measurements=measurements,
+    )
+    if run.report:
+        make_report(run.folder)
+    session.finish(run, partial(next_steps, run))
+
+
+def _start(run: SearchSpec, datamodule: Any, fabric: Fabric) -> RenderableType:
+    """The panel at the start."""
+    facts = {
+        "supernet": str(run.checkpoint),
+        "data": f"{type(datamodule).__name__}, {datamodule.num_classes} classes",
+        "devices": f"{fabric.world_size} x {fabric.device.type}",
+        "run folder": str(run.folder),
+    }
+    net = run.net
+    return start_panel(
+        net.space, num_classes=net.num_classes, constraint=run.constraint, facts=facts
+    )
+
+
+def next_steps(run: SearchSpec) -> str:
+    """The exact command that a user may want now."""
+    return f"what comes next\n  train it alone:  {retrain_command(run.folder)}"
 
 
 if __name__ == "__main__":

@@ -5,170 +5,123 @@ Thin: it builds the pieces that the configuration names and hands them to Lightn
 
 from __future__ import annotations
 
-import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from rich.console import RenderableType
 
-from vitsearch.commands.building import (
-    TRIAL,
+from vitsearch.commands.command import command
+from vitsearch.commands.data_section import agreeing_with_space
+from vitsearch.commands.phases import PhasedSpec, resolve_phases
+from vitsearch.commands.pieces import checkpoint_of, make_callbacks, make_trainer
+from vitsearch.commands.session import Session
+from vitsearch.commands.spec import (
+    SupernetSpec,
     check_training,
-    checkpoint_of,
-    make_callbacks,
-    make_loggers,
-)
-from vitsearch.commands.command import (
-    check_seed,
-    command,
-    quiet_warnings,
-    refuse_distributed_multirun,
     required_space,
-    save_config,
+    with_settings,
 )
-from vitsearch.commands.launch import fit_to_launch, limit_waiting
-from vitsearch.commands.phases import Part, run_phases, split_phases
 from vitsearch.costs import Constraint, human, reachable_range
 from vitsearch.lightning import (
     EvolutionarySearch,
     MultiArchitectureSampling,
     SearchableClassifier,
 )
-from vitsearch.lightning.distributed import end_with_parent
 from vitsearch.lightning.training.optimizers import check_length
-from vitsearch.reports import make_console, start_panel
-from vitsearch.runs.launch import is_first_process, is_started_by_lightning
+from vitsearch.reports import start_panel
+from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.layout import REPORT_FILE
-from vitsearch.runs.resume import (
-    finished_line,
-    is_finished,
-    mark_finished,
-    retrain_command,
-    shown_path,
-)
+from vitsearch.runs.resume import retrain_command
 from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces.phases import check_phases
 from vitsearch.supernet import load_supernet
 
 
 @command("train", resumes=True)
-def main(config: DictConfig, folder: Path) -> None:
-    """Build everything, train, search; goes on where the run folder's run has stopped."""
-    space_config = required_space(config)
-    check_training(config)
-    refuse_distributed_multirun(config)
-    fit_to_launch(config.trainer)
-    quiet_warnings()
-    check_seed(config.seed)
-    match_images(config, space_config)
-    own, phases = split_phases(config)
-    if is_finished(config, folder):
-        if is_first_process():
-            print(f"vitsearch: {finished_line(folder)}")
-        return
-    space = SearchSpace(space_config)
-    if phases:
-        writes = is_first_process()
-        run_phases(own, folder, space, phases, train_part, run_config=config, is_writer=writes)
-    else:
-        whole = Part(space=space, search_space=space, run_folder=folder, run_config=config)
-        train_part(own, folder, whole)
+def main(config: DictConfig, session: Session) -> None:
+    """Resolve the run and train it; goes on where the run of the folder has stopped."""
+    run = resolve(config, session.folder)
+    if not session.is_finished(run):
+        run.carry_out(partial(train, session=session))
 
 
-def train_part(config: DictConfig, folder: Path, part: Part) -> Architecture | None:
-    """Train a supernet, search it; the best architecture, if there was a search.
+def resolve(config: DictConfig, folder: Path) -> SupernetSpec | PhasedSpec:
+    """Complete and check the settings of a training.
 
-    Args:
-        config: Says how.
-        folder: Where everything goes.
-        part: What of which space, and of which run.
+    Raises:
+        ConfigError: A setting is out of range, or contradicts another.
+        SpaceError: The space, or a phase of it, is malformed.
     """
-    is_last = folder == part.run_folder
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule = instantiate(config.data)
-    is_whole = part.search_space == part.space  # then users' modules need not know of parts
-    module: SearchableClassifier = instantiate(
-        config.model,
-        space=part.space,
-        num_classes=datamodule.num_classes,
-        **({} if is_whole else {"search_space": part.search_space}),
-    )
-    module.prepare_objective(datamodule)
-    callbacks = make_callbacks(config.callbacks, config.trainer)
+    named = required_space(config)
+    check_training(config)
+    data, fitted = agreeing_with_space(config.data, named)
+    complete = with_settings(config, {"data": data, "space": fitted})
+    space, phases = SearchSpace(fitted), resolve_phases(config)
+    if not phases:
+        return SupernetSpec(folder=folder, config=complete, space=space, search_space=space)
+    check_phases(space, phases)
+    return PhasedSpec(folder=folder, config=complete, space=space, phases=phases)
+
+
+def train(run: SupernetSpec, session: Session) -> Architecture | None:
+    """Train a supernet, search it; the best architecture, if there was a search."""
+    pl.seed_everything(run.config.seed, workers=True, verbose=False)
+    datamodule = instantiate(run.config.data)
+    module = make_module(run, datamodule)
+    callbacks = make_callbacks(run.config)
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
-    loggers = make_loggers(config.logger)
-    trainer: pl.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    trainer = make_trainer(run.config, callbacks)
     check_length(trainer, module.scheduler_settings)
-    limit_waiting(trainer.strategy, config.get("process_timeout", 1800))
     checkpoint = checkpoint_of(callbacks, trainer)
-    if checkpoint is None and part.weights is not None:
-        module.net.load_state_dict(load_supernet(part.weights, space=part.space).state_dict())
-    console = make_console() if is_first_process() else None
-    if is_started_by_lightning():
-        end_with_parent()
-    if console is not None:
-        datamodule.prepare_data()
-        datamodule.setup("fit")
-        if not is_last:
-            save_config(config, folder)
-        save_config(part.run_config, part.run_folder)
-        console.print(_start(config, folder, part, module, callbacks, trainer))
-        if checkpoint is not None:
-            console.print("going on with the training of this folder", highlight=False)
+    if checkpoint is None and run.weights is not None:
+        module.net.load_state_dict(load_supernet(run.weights, space=run.space).state_dict())
+    panel = partial(_start, run, module, callbacks, trainer)
+    session.begin_training(run, datamodule, panel, checkpoint=checkpoint)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     search = next((c for c in callbacks if isinstance(c, EvolutionarySearch)), None)
-    if console is not None and is_last:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            steps = TRIAL
-        else:
-            mark_finished(folder)
-            steps = next_steps(
-                part.search_space, module.num_classes, folder, searched=search is not None
-            )
-        console.print(steps, highlight=False, markup=False, soft_wrap=True)
-    return (
-        None
-        if search is None or search.result is None
-        else search.result.best.candidate.architecture
+    session.finish(run, partial(next_steps, run, module.num_classes, searched=search is not None))
+    found = None if search is None else search.result
+    return None if found is None else found.best.candidate.architecture
+
+
+def make_module(run: SupernetSpec, datamodule: Any) -> SearchableClassifier:
+    """The supernet in the module that trains it, with what its objective needs."""
+    is_whole = run.search_space == run.space  # then users' modules need not know of parts
+    module: SearchableClassifier = instantiate(
+        run.config.model,
+        space=run.space,
+        num_classes=datamodule.num_classes,
+        **({} if is_whole else {"search_space": run.search_space}),
     )
+    module.prepare_objective(datamodule)
+    return module
 
 
 def _start(
-    config: DictConfig,
-    folder: Path,
-    part: Part,
+    run: SupernetSpec,
     module: SearchableClassifier,
     callbacks: list[pl.Callback],
     trainer: pl.Trainer,
 ) -> RenderableType:
     """The panel at the start."""
     facts = {
-        **({} if part.phase is None else {"phase": part.phase}),
-        "data": f"{config.data._target_.rpartition('.')[2]}, {module.num_classes} classes, "
-        f"{part.space.in_chans} x {part.space.image_size} x {part.space.image_size}",
+        **({} if run.phase is None else {"phase": run.phase}),
+        "data": f"{run.config.data._target_.rpartition('.')[2]}, {module.num_classes} classes, "
+        f"{run.space.in_chans} x {run.space.image_size} x {run.space.image_size}",
         "devices": f"{trainer.world_size} x {trainer.strategy.root_device.type}, "
         f"{trainer.precision}",
-        "run folder": str(folder),
+        "run folder": str(run.folder),
     }
     constraint = next(
         (c.constraint for c in callbacks if isinstance(c, EvolutionarySearch)), Constraint()
     )
     return start_panel(
-        part.search_space, num_classes=module.num_classes, constraint=constraint, facts=facts
+        run.search_space, num_classes=module.num_classes, constraint=constraint, facts=facts
     )
-
-
-def match_images(config: DictConfig, space: dict[str, Any]) -> None:
-    """Let data and space agree on image size and channels: the data's where it names them."""
-    with open_dict(config):
-        for name in ("image_size", "in_chans"):
-            if name in config.data:
-                if config.data[name] is None:
-                    config.data[name] = space.get(name)
-                space[name] = config.data[name]
-        config.space = space
 
 
 def check_callbacks(
@@ -191,24 +144,24 @@ def check_callbacks(
             callback.check(module)
 
 
-def next_steps(space: SearchSpace, num_classes: int, folder: Path, *, searched: bool) -> str:
+def next_steps(run: SupernetSpec, num_classes: int, *, searched: bool) -> str:
     """The exact commands that a user may want now."""
-    low, high = reachable_range(space, "macs", num_classes)
+    low, high = reachable_range(run.search_space, "macs", num_classes)
     middle = (low + high) / 2
-    shown = shown_path(folder)
+    shown = shown_path(run.folder)
     window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
-    checkpoint = shlex.quote(f"checkpoint={shown}")
+    again = command_text("search", override("checkpoint", shown), f"constraint.macs={window}")
     lines = [
         "what comes next",
-        f"  another budget:  python -m vitsearch.search {checkpoint} 'constraint.macs={window}'",
+        f"  another budget:  {again}",
     ]
     if searched:
         lines += [
-            f"  train it alone:  {retrain_command(folder)}",
+            f"  train it alone:  {retrain_command(run.folder)}",
             f"  in Python:       vitsearch.load_model({f'{shown}/best'!r})",
             f"  all candidates:  {shown}/search/history.jsonl",
         ]
-    if (folder / REPORT_FILE).is_file():
+    if (run.folder / REPORT_FILE).is_file():
         lines.append(f"  all in pictures: {shown}/{REPORT_FILE}")
     return "\n".join(lines)
 

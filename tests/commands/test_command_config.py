@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.lightning.conftest import quiet_trainer
 from vitsearch import build_space, list_spaces
-from vitsearch.commands.phases import split_phases
+from vitsearch.commands.phases import resolve_phases
+from vitsearch.commands.spec import without_phases
 from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
 from vitsearch.lightning import Classifier, MultiArchitectureSampling, SearchableClassifier
@@ -166,8 +167,8 @@ def test_callbacks_are_made(
     drawn = instantiate(config.sampler).sample(space, num_architectures=4, step=0, rank=0)
     assert len(drawn) == 4
     constraint = Constraint.from_settings(plain(config.constraint))
-    config, phases = split_phases(config)
-    assert phases == ()
+    assert resolve_phases(config) == ()
+    config = without_phases(config)
     made = instantiate(config.searcher)(space, constraint, num_classes=10)
     assert all(constraint.holds(space.plan(c.architecture).cost(10)) for c in made.ask())
     found = {n: instantiate(c) for n, c in config.callbacks.items() if c is not None}

@@ -94,7 +94,7 @@ SETTINGS = [
     ("searcher.mutation_prob={*.depth:0.4}", ("searcher.mutation_prob", "*.depth", "glit")),
     ("searcher.mutation_prob={*:2}", ("searcher.mutation_prob.*=2", "[0, 1]")),
     ("+callbacks.mine._target_=nope.Mine", ("callbacks.mine", "nope.Mine")),
-    ("nonsense", ("nonsense", "EQUAL")),
+    ("nonsense", ("nonsense", "name=value")),
     ("trainer.max_epoch=3", ("max_epoch=3", "max_epochs")),
     ("optimizer.opt=adamx", ("optimizer.opt=adamx", "adamw")),
     ("+optimizer.nope=1", ("optimizer", "nope")),

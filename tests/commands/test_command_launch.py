@@ -19,8 +19,10 @@ from torch import distributed
 from tests.commands.killing import PATIENCE, end, kill_when, lines_of, results, start, weights
 from tests.commands.running import TINY_SEARCH, Outcome, files_below, run_here
 from tests.commands.test_command_resume import RUN, steps_of
-from vitsearch.commands.command import _line_of_a_job, command, user_line
+from vitsearch.commands.command import command
 from vitsearch.commands.launch import agree_on_run_folder, fit_to_launch
+from vitsearch.commands.messages import line_of_a_job, user_line
+from vitsearch.commands.session import Session
 from vitsearch.errors import ConfigError
 from vitsearch.runs.launch import Launch, outside_launch
 
@@ -115,8 +117,7 @@ def test_the_trainer_uses_the_processes_that_are_there(
     given: dict[str, object], expected: object, environment: pytest.MonkeyPatch
 ) -> None:
     pretend(environment, SRUN)
-    config = OmegaConf.create(given)
-    fit_to_launch(config)
+    config = fit_to_launch(OmegaConf.create(given))
     assert (config.devices, config.num_nodes) == expected
 
 
@@ -265,7 +266,7 @@ def test_a_command_leaves_the_other_processes(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # PyTorch's threads now and then abort a process that ends while it is connected.
-    def task(config: DictConfig, folder: Path) -> None:
+    def task(config: DictConfig, session: Session) -> None:
         meeting = f"file://{tmp_path}/meeting"
         distributed.init_process_group("gloo", meeting, rank=0, world_size=1)
         if fails:
@@ -302,15 +303,15 @@ def test_processes_of_lightning_end_with_the_first(tmp_path: Path) -> None:
     assert "of this run is gone" in printed
 
 
-def test_the_line_of_a_job_is_found_in_the_launcher_s_report() -> None:
+def test_theline_of_a_job_is_found_in_the_launcher_s_report() -> None:
     class UncompletedJobError(RuntimeError):
         pass
 
     report = UncompletedJobError("Job 1 (task: 0) has no output\n---\nvitsearch: seed=x is none\n")
     assert user_line(report) is None
-    assert _line_of_a_job(report) is None
+    assert line_of_a_job(report) is None
     UncompletedJobError.__module__ = "submitit.core.utils"
-    assert _line_of_a_job(report) == "seed=x is none"
+    assert line_of_a_job(report) == "seed=x is none"
 
 
 @pytest.mark.slow

@@ -253,3 +253,18 @@ def test_a_search_that_was_killed(straight: Path, tmp_path: Path) -> None:
         run_here("search", *options, "run_dir=run", "seed=4", folder=tmp_path),
         "seed was 3, not 4",
     )
+
+
+def test_a_run_says_which_command_it_is_of(straight: Path, tmp_path: Path) -> None:
+    """A folder of before does not say; it goes on all the same, and with its own command only."""
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    text = (run / "config.yaml").read_text()
+    assert text.count("\ncommand: train\n") == 1
+    for written in (text, text.replace("\ncommand: train\n", "\n")):
+        (run / "config.yaml").write_text(written)
+        assert "finished" in run_here("train", "resume=run", folder=tmp_path).succeeded().out
+        outcome = run_here("train", *RUN, "run_dir=run", folder=tmp_path)
+        assert "finished" in outcome.succeeded().out
+        outcome = run_here("search", "resume=run", folder=tmp_path)
+        refused(outcome, "resume=run", "a run of vitsearch.train, not of vitsearch.search")

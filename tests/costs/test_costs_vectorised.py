@@ -22,6 +22,9 @@ SPACES = {name: build_space(name) for name in list_spaces()} | {
     ),
     "restricted depths": build_space("vitas").restrict({"*.depth": [2, 3, 6]}),
     "nothing to choose": build_space("glit").restrict(build_space("glit").largest()),
+    "fixed in some slots, left out in others": build_space(
+        "vit_resnas", num_blocks=[1, 2, 1], skippable=[[], [1], [0]]
+    ).restrict({"*.num_heads": 3}),
     "patches": build_space("glit", embed_dims=[24, 48], patch_sizes=[4, 7]),
 }
 

@@ -235,7 +235,7 @@ def test_images_and_labels_must_agree(tmp_path, one_line_error):
 )
 def test_arguments_out_of_range(options, one_line_error):
     ((name, value),) = options.items()
-    with one_line_error(f"{name}={value}", "not legal"):
+    with one_line_error(f"{name}={value}", "must "):
         FashionMini(**options)
 
 

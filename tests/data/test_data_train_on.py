@@ -43,7 +43,7 @@ def test_no_class_is_too_small_where_nothing_is_held_out() -> None:
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(DataError, match="train_on='test' is not legal: train, all"):
+    with pytest.raises(DataError, match="train_on=test is unknown; legal: train, all"):
         FashionMini(train_on="test")  # type: ignore[arg-type]
 
 

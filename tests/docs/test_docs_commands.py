@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from vitsearch.commands.command_line import read_arguments
 from vitsearch.spaces.config import build_space, config_dir
 
 PAGES = [*markdown_files(), *sorted((ROOT / "examples").rglob("*.md"))]
@@ -24,7 +25,12 @@ FAMILIES = {
     "ViTAS": "vitas_small",
     "ViT-ResNAS": "vit_resnas_tiny",
 }
-OURS = ("wide_glit", "deep_glit", "gated_glit")  # of examples/, which are not installed here
+OURS = (
+    "wide_glit",
+    "deep_glit",
+    "gated_glit",
+    "activation_bytes",
+)  # of examples/, which are not installed here
 Check = Callable[[str, list[str]], None]
 
 
@@ -48,7 +54,8 @@ def composes() -> Iterator[Check]:
             if not is_option(override.key_or_group) and not override.is_add():
                 above, _, key = override.key_or_group.rpartition(".")
                 section = OmegaConf.select(config, above) if above else config
-                assert _has(section, key), f"{override.input_line}: no such setting in {command}"
+                found = _has(section, key) or (above == "constraint" and key in OURS)
+                assert found, f"{override.input_line}: no such setting in {command}"
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield check
@@ -73,7 +80,7 @@ def ready(words: list[str]) -> list[str] | None:
     """Overrides, with something for what is the reader's own; `None` where that is a group."""
     found = []
     for written in words:
-        word = re.sub(r"<[^>]*>|\$PWD", "x", written).replace("=~/", "=x/")
+        word = re.sub(r"<[^>]*>|\$PWD", "x", written)
         space = re.fullmatch(rf"\+space=(.*\.yaml|{'|'.join(OURS)})", word)
         if space:
             if (ROOT / space[1]).is_file():
@@ -82,7 +89,7 @@ def ready(words: list[str]) -> list[str] | None:
         if word.startswith(("--", "hydra.searchpath")) or word == "searcher=hill_climbing":
             return None
         found.append(word)
-    return found
+    return read_arguments(found)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -114,6 +121,7 @@ def test_migrations_compose(composes: Check) -> None:
         words = shlex.split(re.sub(r"(?<=[=\[,])_(?=$|[\s\],'])", "1", code))
         if not any(word.startswith(("+space=", "experiment=")) for word in words):
             words.append(f"+space={space}")
+        words = read_arguments(words)
         if any(word.startswith(("data.", "optimizer.")) for word in words):
             words += ["data=image_folder"] * ("data=image_folder" not in words)
         composes("train", words)

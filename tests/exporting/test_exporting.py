@@ -215,7 +215,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
             {"format": "tflite"},
             "legal: onnx, torch_export, safetensors, timm",
         ),
-        ({"format": "onnx", "opset": 9}, "opset=9 is not legal; legal: 18 to"),
+        ({"format": "onnx", "opset": 9}, "opset=9 must be a whole number from 18 to"),
         ({"format": "onnx", "opset": "new"}, "opset=new must be a whole number"),
         ({"format": "torch_export", "opset": 20}, "opset=20 is a setting of format=onnx"),
         ({"format": "safetensors", "from_pixels": True}, "does not go with format=safetensors"),

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
+from tests.metrics_of_ones_own import activations as activations
+from tests.metrics_of_ones_own import cold_start as cold_start
 from vitsearch.data import FashionMini
 from vitsearch.lightning import SearchableClassifier
 from vitsearch.spaces import SearchSpace, build_space

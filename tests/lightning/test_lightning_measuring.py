@@ -59,8 +59,8 @@ class Machine:
 
 
 def test_measures_for_real(space: SearchSpace) -> None:
-    with measurements(space, repeats=2, warmup=1, batch_size=2) as measured:
-        found = {name: measure(space.largest()) for name, measure in measured.measures().items()}
+    measured = measurements(space, repeats=2, warmup=1, batch_size=2)
+    found = {name: measure(space.largest()) for name, measure in measured.measures().items()}
     assert set(found) == {"latency_ms", "memory_mb"}
     assert all(value > 0 for value in found.values())
 
@@ -199,20 +199,18 @@ def measured_search(
 ) -> None:
     constraint = Constraint(latency_ms=(0.2, 0.8), measure=MeasureSettings(**settings))
     file = folder / MEASURED_FILE
-    with Measurements(
-        module.space, 10, constraint.measure, search_device=CPU, file=file
-    ) as measured:
-        searcher = EvolutionSearcher(
-            module.space, constraint, num_classes=10, measure=measured.measures(), **TINY
-        )
-        run_search(
-            scorer,
-            searcher,
-            folder,
-            constraint=constraint,
-            progress=SearchProgress(searcher.num_candidates, None),
-            measurements=measured,
-        )
+    measured = Measurements(module.space, 10, constraint.measure, search_device=CPU, file=file)
+    searcher = EvolutionSearcher(
+        module.space, constraint, num_classes=10, measure=measured.measures(), **TINY
+    )
+    run_search(
+        scorer,
+        searcher,
+        folder,
+        constraint=constraint,
+        progress=SearchProgress(searcher.num_candidates, None),
+        measurements=measured,
+    )
 
 
 def test_a_measured_search_goes_on_with_the_numbers_that_it_had(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import random
 
 import pytest
 
-from vitsearch import build_space
+from vitsearch import Architecture, build_space
 from vitsearch.spaces import Choice, Condition
 
 BLOCK = "stages.0.blocks.0"
@@ -97,3 +99,28 @@ def test_condition_on_a_name_that_is_not_there_never_binds():
 def test_weights_steer_sampling_and_survive_limits():
     choice = Choice(name="a", options=(1, 2, 3), weights=(0, 1, 3)).limited_to([1, 3])
     assert (choice.options, choice.weights) == ((1, 3), (0, 3))
+
+
+def test_plans_are_kept_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr("vitsearch.spaces.space._MOST_PLANS", 3)
+    space = build_space("glit", num_blocks=2)
+    drawn = [space.sample(random.Random(seed)) for seed in range(4)]
+    first = space.plan(drawn[0])
+    assert space.plan(Architecture(drawn[0].to_dict())) is first
+    plans = [space.plan(architecture) for architecture in drawn]
+    assert plans[0] is first
+    again = space.plan(drawn[0])  # the oldest made room
+    assert again == first
+    assert again is not first
+    assert copy.deepcopy(space).plan(drawn[3]) == plans[3]
+    assert len(pickle.dumps(space)) == len(pickle.dumps(copy.deepcopy(space)))
+
+
+def test_equal_pieces_of_plans_are_one():
+    space = build_space("vitas")
+    found = {}
+    for seed in range(50):
+        for stage in space.plan(space.sample(random.Random(seed))).stages:
+            for block in stage.blocks:
+                for piece in (block.mixer, block.mlp):
+                    assert found.setdefault(piece, piece) is piece

@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
+from vitsearch.runs.command_line import command_text, override
 from vitsearch.runs.formats import read_json
 from vitsearch.runs.history import read_history
 from vitsearch.runs.layout import (
@@ -155,7 +156,7 @@ def _of_folder(folder: Path) -> ArchitectureSource:
     if (folder / NETWORK_FILE).is_file():
         raise CheckpointError(
             f"architecture={folder} is a retraining that has not ended; go on with it first: "
-            f"python -m vitsearch.retrain resume={folder}"
+            f"{command_text('retrain', override('resume', folder))}"
         )
     if (folder / SUPERNET_FILE).is_file():
         searched = (folder / HISTORY_FILE).is_file()
@@ -164,7 +165,7 @@ def _of_folder(folder: Path) -> ArchitectureSource:
             f"{folder}:<digest>"
             if searched
             else f"architecture={folder} is a run that has not been searched: "
-            f"python -m vitsearch.search checkpoint={folder}"
+            f"{command_text('search', override('checkpoint', folder))}"
         )
     raise CheckpointError(
         f"architecture={folder} has neither {BEST_FILE} (a run), nor {MODEL_FOLDER} (a "

@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import NoReturn
 
 from vitsearch.runs import resume
+from vitsearch.runs.command_line import shown_path
 from vitsearch.runs.launch import is_first_process, is_started_by_lightning, outside_launch
 from vitsearch.runs.layout import CONFIG_FILE
-from vitsearch.runs.resume import shown_path
 
 # What gloo, NCCL and PyTorch's store say when the other side of a connection is gone, or silent.
 _LOST = r"gloo|NCCL|Connection (closed|reset)|Broken pipe|Socket|TCPStore|[Tt]imed out|timeout"

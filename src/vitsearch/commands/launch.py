@@ -15,7 +15,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from vitsearch.commands.command_line import is_sweep, value_of
+from vitsearch.commands.spec import with_settings
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number
+from vitsearch.runs.command_line import override
 from vitsearch.runs.launch import outside_launch
 from vitsearch.runs.layout import CONFIG_FILE
 
@@ -33,12 +37,11 @@ def choose_run_folder() -> None:
         ConfigError: There is nothing to resume, or the processes have no way to agree.
     """
     arguments = sys.argv[1:]
-    given = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if not given or given[-1] in ("", "null"):
+    resumed = value_of("resume", arguments)
+    if resumed in ("", None):
         agree_on_run_folder()
         return
-    resumed = given[-1]
-    if "-m" in arguments or "--multirun" in arguments:
+    if is_sweep(arguments):
         raise ConfigError(
             "resume= goes on with one run; for a sweep, give the same hydra.sweep.dir again"
         )
@@ -48,10 +51,10 @@ def choose_run_folder() -> None:
         raise ConfigError(
             f"resume={resumed} has no {CONFIG_FILE}, so there is no run to go on with"
         )
-    for argument in arguments:
-        if argument.startswith("run_dir=") and argument != f"run_dir={resumed}":
-            raise ConfigError(f"resume={resumed} names the run folder; leave out {argument}")
-    sys.argv.append(f"run_dir={resumed}")
+    named = value_of("run_dir", arguments)
+    if named not in (None, resumed):
+        raise ConfigError(f"resume={resumed} names the run folder; leave out run_dir={named}")
+    sys.argv.append(override("run_dir", resumed))
 
 
 def agree_on_run_folder() -> None:
@@ -73,7 +76,7 @@ def agree_on_run_folder() -> None:
         chosen = f"outputs/slurm-{job}"
     else:
         chosen = _first_to_ask(time.strftime("outputs/%Y-%m-%d/%H-%M-%S"))
-    sys.argv.append(f"run_dir={chosen}")
+    sys.argv.append(override("run_dir", chosen))
 
 
 def _first_to_ask(proposal: str) -> str:
@@ -91,27 +94,30 @@ def _first_to_ask(proposal: str) -> str:
     return decided.decode()
 
 
-def fit_to_launch(trainer: DictConfig) -> None:
-    """Let the trainer use the processes that are there, unless its settings say otherwise.
+def fit_to_launch(trainer: DictConfig) -> DictConfig:
+    """A trainer's section that uses the processes that are there, unless it says otherwise.
 
     Raises:
         ConfigError: They contradict what was started.
     """
     launch = outside_launch()
     if launch is None:
-        return
+        return trainer
+    found = {}
     if trainer.get("devices", "auto") in ("auto", -1, "-1"):
-        trainer.devices = launch.local
+        found["devices"] = launch.local
     if trainer.get("num_nodes", 1) == 1:
-        trainer.num_nodes = launch.nodes
+        found["num_nodes"] = launch.nodes
+    fitted = with_settings(trainer, found)
     for name, started in (("devices", launch.local), ("num_nodes", launch.nodes)):
-        given = trainer[name]
+        given = fitted[name]
         number = len(given) if not isinstance(given, str | int) else given
         if str(number) != str(started):
             raise ConfigError(
                 f"trainer.{name}={given}, but {launch.name} has started {launch.local} process(es) "
                 f"on each of {launch.nodes} machine(s)"
             )
+    return fitted
 
 
 def limit_waiting(strategy: Any, seconds: float) -> None:
@@ -120,8 +126,7 @@ def limit_waiting(strategy: Any, seconds: float) -> None:
     Raises:
         ConfigError: The number is not above 0.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise ConfigError(f"process_timeout={seconds} must be a number of seconds above 0")
+    check_number("process_timeout", seconds, "(0, inf)")
     from vitsearch.lightning.resuming.lightning_internals import set_timeout  # slow to import
 
     set_timeout(strategy, timedelta(seconds=seconds))

@@ -1,128 +1,88 @@
-"""Training and searching in phases: each decides some choices, the next goes on from there.
+"""A run in phases: each decides some choices, the next goes on from there.
 
-The last phase writes into the run folder itself, those before it into `phases/<name>/`. A phase
-that is finished is not run again, so a run in phases goes on where it has stopped.
+Every phase is a run of its own. The last one writes into the run folder itself, those before it
+into `phases/<name>/`. A phase that is finished is not run again, so a run in phases goes on where
+it has stopped.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from vitsearch.costs.measure import CLOSED_FORM, MEASURED
+from vitsearch.commands.spec import (
+    RunSpec,
+    SupernetSpec,
+    Train,
+    with_settings,
+    without_phases,
+)
+from vitsearch.costs.metrics import cost_metrics
 from vitsearch.errors import ConfigError, HistoryError
 from vitsearch.runs.formats import read_json
 from vitsearch.runs.layout import BEST_FILE, FINISHED_FILE, PHASES_FOLDER, SUPERNET_FILE
-from vitsearch.runs.resume import mark_finished, moved
+from vitsearch.runs.resume import moved
 from vitsearch.spaces import Architecture, SearchSpace
-from vitsearch.spaces.phases import Phase, check_phases, phase_space, read_phases, shared_space
+from vitsearch.spaces.phases import Phase, phase_space, read_phases, shared_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What one training trains.
+class PhasedSpec(RunSpec):
+    """A training in phases.
 
     Attributes:
-        space: Of the supernet.
-        search_space: The part of it that is trained and searched.
-        weights: A checkpoint of the same supernet to begin with; `None` for fresh weights.
-        run_folder: Of the run; a part that is not the last writes elsewhere.
-        run_config: Of the run, as it was given.
-        phase: Its name; `None` for a run without phases.
+        space: All of it.
+        phases: In order.
     """
 
     space: SearchSpace
-    search_space: SearchSpace
-    run_folder: Path
-    run_config: DictConfig
-    weights: Path | None = None
-    phase: str | None = None
+    phases: tuple[Phase, ...]
+
+    def carry_out(self, train: Train) -> None:
+        """Train and search one phase after the other."""
+        decided: Architecture | None = None
+        shared, folder = self.space, self.folder
+        for number, phase in enumerate(self.phases):
+            weights: Path | None = folder / SUPERNET_FILE
+            if phase.supernet == "new":
+                shared = shared_space(self.space, _sharing_supernet(self.phases[number:]), decided)
+                weights = None
+            is_last = phase is self.phases[-1]
+            folder = self.folder if is_last else self.folder / PHASES_FOLDER / phase.name
+            if not is_last and (folder / FINISHED_FILE).is_file():
+                decided = _read_best(folder)
+                continue
+            part = SupernetSpec(
+                folder=folder,
+                config=_settings(self.config, phase, folder),
+                part_of=self,
+                space=shared,
+                search_space=phase_space(self.space, phase, decided),
+                phase=phase.name,
+                weights=weights,
+            )
+            decided = train(part)
 
 
-class Train(Protocol):
-    """Trains and searches one part; returns the best architecture, if there was a search."""
-
-    def __call__(self, config: DictConfig, folder: Path, part: Part) -> Architecture | None:
-        """Train, and search if the part has one."""
-
-
-def split_phases(config: DictConfig) -> tuple[DictConfig, tuple[Phase, ...]]:
-    """The configuration without `searcher.phases`, and the phases.
+def resolve_phases(config: DictConfig) -> tuple[Phase, ...]:
+    """The phases that `searcher.phases` splits a run into; none if it says nothing.
 
     Raises:
         ConfigError: There are phases but no search.
         SpaceError: A phase is malformed.
     """
     sections: Any = OmegaConf.to_container(config.searcher, resolve=True).get("phases")  # type: ignore[union-attr]
-    own = copy.deepcopy(config)
-    with open_dict(own):
-        own.searcher.pop("phases", None)
-        search = own.callbacks.get("search")
-        if search is not None and "searcher" in search:  # a copy where a run goes on
-            search.searcher.pop("phases", None)
     phases = read_phases(sections or [])
     if phases and config.callbacks.get("search") is None:
         raise ConfigError("searcher.phases needs a search: callbacks.search is null")
-    return own, phases
+    return phases
 
 
-def run_phases(
-    config: DictConfig,
-    folder: Path,
-    space: SearchSpace,
-    phases: Sequence[Phase],
-    train: Train,
-    *,
-    run_config: DictConfig,
-    is_writer: bool,
-) -> None:
-    """Run one phase after the other.
-
-    Args:
-        config: Of the run, without phases.
-        folder: The run folder.
-        space: All of it.
-        phases: In order.
-        train: Runs one.
-        run_config: The same as it was given.
-        is_writer: Whether this process marks phases as finished.
-
-    Raises:
-        SpaceError: A phase names what the space does not have.
-    """
-    check_phases(space, phases)
-    decided: Architecture | None = None
-    shared, place = space, folder
-    for number, phase in enumerate(phases):
-        weights = None
-        if phase.supernet == "new":
-            shared = shared_space(space, _together(phases[number:]), decided)
-        else:
-            weights = place / SUPERNET_FILE
-        part = Part(
-            space=shared,
-            search_space=phase_space(space, phase, decided),
-            run_folder=folder,
-            run_config=run_config,
-            weights=weights,
-            phase=phase.name,
-        )
-        is_last = number == len(phases) - 1
-        place = folder if is_last else folder / PHASES_FOLDER / phase.name
-        if not is_last and (place / FINISHED_FILE).is_file():
-            decided = _read_best(place)
-            continue
-        decided = train(_of_phase(config, phase, place), place, part)
-        if is_writer and not is_last:
-            mark_finished(place)
-
-
-def _together(phases: Sequence[Phase]) -> list[Phase]:
+def _sharing_supernet(phases: Sequence[Phase]) -> list[Phase]:
     """The first phase and those that go on with its supernet."""
     found = [phases[0]]
     for phase in phases[1:]:
@@ -132,21 +92,22 @@ def _together(phases: Sequence[Phase]) -> list[Phase]:
     return found
 
 
-def _of_phase(config: DictConfig, phase: Phase, place: Path) -> DictConfig:
-    own = copy.deepcopy(config)
-    with open_dict(own):
-        own.run_dir = str(place)
-        if phase.constraint is not None:
-            windows = dict.fromkeys((*CLOSED_FORM, *MEASURED), None) | dict(phase.constraint)
-            own.constraint = OmegaConf.merge(own.constraint, windows)
-            own.callbacks.search.constraint = own.constraint
+def _settings(config: DictConfig, phase: Phase, folder: Path) -> DictConfig:
+    """The configuration of a phase: its budget and its folder, wherever either is used."""
+    constraint: Any = OmegaConf.to_container(config.constraint, resolve=True)
+    if phase.constraint is not None:
+        free = dict.fromkeys([metric.name for metric in cost_metrics()])
+        constraint = OmegaConf.merge(constraint, free | dict(phase.constraint))
+    place = {"run_dir": str(folder), "constraint": constraint}
+    plain: Any = OmegaConf.to_container(with_settings(without_phases(config), place), resolve=True)
+    if phase.constraint is not None:
+        plain["callbacks"]["search"]["constraint"] = plain["constraint"]
     # Where a run goes on, its folder is written out wherever it is used.
-    plain: Any = OmegaConf.to_container(own, resolve=True)
-    found = OmegaConf.create(moved(plain, str(config.run_dir), str(place), below=False))
+    found = OmegaConf.create(moved(plain, str(config.run_dir), str(folder), below=False))
     assert isinstance(found, DictConfig)
     return found
 
 
-def _read_best(place: Path) -> Architecture:
-    found = read_json(place / BEST_FILE, HistoryError)
+def _read_best(folder: Path) -> Architecture:
+    found = read_json(folder / BEST_FILE, HistoryError)
     return Architecture.from_dict(found["architecture"])

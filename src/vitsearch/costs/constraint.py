@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
-from vitsearch.costs.measure import CLOSED_FORM, MEASURED, MeasureSettings
+from vitsearch.costs.measure import MeasureSettings
+from vitsearch.costs.metrics import (
+    CLOSED_FORM,
+    MEASURED,
+    SUFFIXES,
+    Kind,
+    cost_metrics,
+    find_cost,
+    metrics,
+    named,
+)
 from vitsearch.errors import ConstraintError
 from vitsearch.spaces import Cost, SearchSpace
 
 Bound = float | int | str | None
-_SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
-_NAMES = {
-    "macs": ("MACs", ""),
-    "params": ("parameters", ""),
-    "latency_ms": ("latency", " ms"),
-    "memory_mb": ("memory", " MB"),
-}
-
-
-def human(number: float) -> str:
-    """A count with three digits and a unit: 1.47 G, 285 K."""
-    for suffix, scale in reversed(_SUFFIXES.items()):
-        if float(f"{abs(number) / scale:.3g}") >= 1:  # 999,999 is 1 M, not 1000 K
-            return f"{number / scale:.3g} {suffix}"
-    return f"{number:.3g}"
+Window = tuple[float, float]
+_DEFAULT = MeasureSettings()
 
 
 def _bound(metric: str, value: Bound, missing: float) -> float:
@@ -39,7 +36,7 @@ def _bound(metric: str, value: Bound, missing: float) -> float:
         return missing
     if isinstance(value, str):
         text = value.strip().upper()
-        scale = _SUFFIXES.get(text[-1:])
+        scale = SUFFIXES.get(text[-1:])
         try:
             number = float(text) if scale is None else float(text[:-1]) * scale
         except ValueError:
@@ -54,39 +51,54 @@ def _bound(metric: str, value: Bound, missing: float) -> float:
     return number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Constraint:
-    """Windows, both ends included; `None` leaves a metric, or one end, free.
+    """Windows on costs, both ends included; `None` leaves a metric, or one end, free.
+
+    Every cost of the table (`vitsearch.costs.metrics`) can have a window, under its name:
+    `Constraint(macs=(1e9, 2e9), latency_ms=(None, 5))`. As attributes, windows are numbers.
 
     Attributes:
-        macs: (low, high) multiply-accumulates of one image, the classifier included.
-        params: (low, high) learned numbers, the classifier included.
-        latency_ms: (low, high) milliseconds for a batch, measured.
-        memory_mb: (low, high) peak memory of a batch in 10^6 bytes, weights included, measured.
-        measure: How the measured ones are measured; settings by name are taken too.
+        measure: How the measured ones are measured.
     """
 
-    macs: tuple[float, float] | None = None
-    params: tuple[float, float] | None = None
-    latency_ms: tuple[float, float] | None = None
-    memory_mb: tuple[float, float] | None = None
-    measure: MeasureSettings = field(default_factory=MeasureSettings)
+    _closed: tuple[tuple[str, Window], ...]
+    _measured: tuple[tuple[str, Window], ...]
+    measure: MeasureSettings
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        measure: MeasureSettings | Mapping[str, Any] = _DEFAULT,
+        **windows: Sequence[Bound] | None,
+    ) -> None:
         """Bring windows to numbers.
 
+        Args:
+            measure: How the measured ones are measured, settings by name are taken, too.
+            windows: (low, high), by the name of a metric. `macs` and `params` count the classifier;
+                `latency_ms` and `memory_mb` (10^6 bytes) are those of a batch.
+
         Raises:
-            ConstraintError: A window is not two bounds in ascending order, or a setting of
-                `measure` is out of range.
+            ConstraintError: A window is not two bounds in ascending order, its name is no metric's,
+                or a setting of `measure` is out of range.
         """
-        for metric in (*CLOSED_FORM, *MEASURED):
-            object.__setattr__(self, metric, self._window(metric, getattr(self, metric)))
-        if isinstance(self.measure, Mapping):
-            object.__setattr__(self, "measure", MeasureSettings.from_settings(self.measure))
-        elif not isinstance(self.measure, MeasureSettings):
+        for name in windows:
+            if find_cost(name) is None:
+                legal = ", ".join([*(one.name for one in cost_metrics()), "measure"])
+                raise ConstraintError(
+                    f"constraint.{name} is no metric with a window; legal: {legal}"
+                )
+        read = {name: _window(name, window) for name, window in windows.items()}
+        object.__setattr__(self, "_closed", _of_kind(CLOSED_FORM, read))
+        object.__setattr__(self, "_measured", _of_kind(MEASURED, read))
+        if isinstance(measure, Mapping):
+            measure = MeasureSettings.from_settings(measure)
+        elif not isinstance(measure, MeasureSettings):
             raise ConstraintError(
-                f"constraint.measure={self.measure} must be settings by name, such as device"
+                f"constraint.measure={measure} must be settings by name, such as device"
             )
+        object.__setattr__(self, "measure", measure)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Constraint:
@@ -95,44 +107,40 @@ class Constraint:
         Raises:
             ConstraintError: A window is malformed, or its name unknown.
         """
-        legal = [field.name for field in fields(cls)]
-        for name in settings:
-            if name not in legal:
-                raise ConstraintError(
-                    f"constraint.{name} is no metric with a window; legal: {', '.join(legal)}"
-                )
         return cls(**settings)
 
-    @staticmethod
-    def _window(metric: str, window: Sequence[Bound] | None) -> tuple[float, float] | None:
-        if window is None:
-            return None
-        if isinstance(window, str) or not isinstance(window, Sequence) or len(window) != 2:
-            raise ConstraintError(
-                f"constraint.{metric}={window} must be two bounds [low, high]; null leaves one free"
-            )
-        low, high = _bound(metric, window[0], 0.0), _bound(metric, window[1], math.inf)
-        if low > high:
-            raise ConstraintError(
-                f"constraint.{metric}=[{low:g}, {high:g}] is empty: the lower bound comes first"
-            )
-        return low, high
+    def __getattr__(self, name: str) -> Window | None:
+        if name.startswith("_") or find_cost(name) is None:
+            raise AttributeError(f"a Constraint has no {name}")
+        return self.all_windows().get(name)
 
-    def windows(self) -> dict[str, tuple[float, float]]:
+    def __repr__(self) -> str:
+        windows = [f"{name}={window}" for name, window in self.all_windows().items()]
+        return f"Constraint({', '.join([*windows, f'measure={self.measure}'])})"
+
+    def windows(self) -> dict[str, Window]:
         """The windows on closed forms that are set, by metric."""
-        return self._set(CLOSED_FORM)
+        return dict(self._closed)
 
-    def measured_windows(self) -> dict[str, tuple[float, float]]:
+    def measured_windows(self) -> dict[str, Window]:
         """The windows on measured costs that are set, by metric."""
-        return self._set(MEASURED)
+        return dict(self._measured)
+
+    def all_windows(self) -> dict[str, Window]:
+        """All windows that are set, by metric: those on closed forms first."""
+        return dict(self._closed + self._measured)
 
     def computed(self) -> Constraint:
         """The same without windows on measured costs."""
-        return replace(self, latency_ms=None, memory_mb=None)
+        return Constraint(measure=self.measure, **dict(self._closed))
 
-    def _set(self, metrics: Sequence[str]) -> dict[str, tuple[float, float]]:
-        found = {metric: getattr(self, metric) for metric in metrics}
-        return {metric: window for metric, window in found.items() if window is not None}
+    def with_window(self, metric: str, window: Sequence[Bound] | None) -> Constraint:
+        """The same with another window on one metric, or none.
+
+        Raises:
+            ConstraintError: The window is malformed, or there is no such metric.
+        """
+        return Constraint(measure=self.measure, **{**self.all_windows(), metric: window})
 
     def holds(self, cost: Cost) -> bool:
         """Whether a cost lies in every window on closed forms."""
@@ -140,18 +148,17 @@ class Constraint:
 
     def excess(self, cost: Cost) -> float:
         """How far outside a cost lies: relative distances to the windows, added up; 0 inside."""
-        windows = self.windows().items()
-        return sum((_excess(getattr(cost, metric), window) for metric, window in windows), 0.0)
+        return sum((_excess(cost[name], window) for name, window in self._closed), 0.0)
 
     def measured_excess(self, values: Mapping[str, float]) -> float:
         """The same of measured costs, for those of their windows that `values` has."""
-        windows = self.measured_windows().items()
-        return sum((_excess(values[m], window) for m, window in windows if m in values), 0.0)
+        known = ((m, window) for m, window in self._measured if m in values)
+        return sum((_excess(values[m], window) for m, window in known), 0.0)
 
     def violated(self, cost: Cost) -> tuple[str, bool] | None:
         """A metric whose window a cost misses, and whether it is too small; `None` inside."""
-        for metric, (low, high) in self.windows().items():
-            value = getattr(cost, metric)
+        for metric, (low, high) in self._closed:
+            value = cost[metric]
             if not low <= value <= high:
                 return metric, value < low
         return None
@@ -165,19 +172,42 @@ class Constraint:
         for metric, (low, high) in self.windows().items():
             smallest, largest = reachable_range(space, metric, num_classes)
             if high < smallest or low > largest:
+                text = named(metric).text
                 raise ConstraintError(
                     f"constraint.{metric}=[{low:.12g}, {high:.12g}] cannot be met: space "
                     f"{space.name} reaches {smallest} to {largest} {metric} "
-                    f"({human(smallest)} to {human(largest)})"
+                    f"({text(smallest)} to {text(largest)})"
                 )
 
     def __str__(self) -> str:
         parts = []
-        for metric, (low, high) in {**self.windows(), **self.measured_windows()}.items():
-            name, unit = _NAMES[metric]
-            upper = "any" if math.isinf(high) else human(high)
-            parts.append(f"{name} {human(low)} to {upper}{unit}")
+        for name, (low, high) in self.all_windows().items():
+            metric = named(name)
+            upper = "any" if math.isinf(high) else metric.text(high)
+            unit = f" {metric.unit}" if metric.unit else ""
+            parts.append(f"{metric.label} {metric.text(low)} to {upper}{unit}")
         return ", ".join(parts) or "none"
+
+
+def _window(metric: str, window: Sequence[Bound] | None) -> Window | None:
+    if window is None:
+        return None
+    if isinstance(window, str) or not isinstance(window, Sequence) or len(window) != 2:
+        raise ConstraintError(
+            f"constraint.{metric}={window} must be two bounds [low, high]; null leaves one free"
+        )
+    low, high = _bound(metric, window[0], 0.0), _bound(metric, window[1], math.inf)
+    if low > high:
+        raise ConstraintError(
+            f"constraint.{metric}=[{low:g}, {high:g}] is empty: the lower bound comes first"
+        )
+    return low, high
+
+
+def _of_kind(kind: Kind, windows: Mapping[str, Window | None]) -> tuple[tuple[str, Window], ...]:
+    """The windows on metrics of one kind that are set, in the order of the table."""
+    found = ((one.name, windows.get(one.name)) for one in metrics(kind))
+    return tuple((name, window) for name, window in found if window is not None)
 
 
 def _excess(value: float, window: tuple[float, float]) -> float:
@@ -188,9 +218,13 @@ def _excess(value: float, window: tuple[float, float]) -> float:
 
 
 def reachable_range(space: SearchSpace, metric: str, num_classes: int) -> tuple[int, int]:
-    """The exact smallest and largest value of `macs` or `params` over a space."""
-    ends = []
-    for largest in (False, True):
-        architecture, _ = space.extreme(metric, largest=largest)
-        ends.append(int(getattr(space.plan(architecture).cost(num_classes), metric)))
+    """The exact smallest and largest value of a closed form, such as `macs`, over a space.
+
+    Raises:
+        SpaceError: The metric has no closed form.
+    """
+    ends = [
+        space.extreme(metric, largest=largest, num_classes=num_classes)[1][metric]
+        for largest in (False, True)
+    ]
     return ends[0], ends[1]

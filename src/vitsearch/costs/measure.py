@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from vitsearch.errors import ConstraintError
-from vitsearch.spaces import Architecture
+from vitsearch.errors.checks import check_flag, check_one_of, check_whole
+from vitsearch.spaces import Architecture, SearchSpace
 
-CLOSED_FORM = ("macs", "params")
-MEASURED = ("latency_ms", "memory_mb")
 DTYPES = ("float32", "bfloat16", "float16")
 
 Measures = Mapping[str, Callable[[Architecture], float]]
@@ -53,22 +52,14 @@ class MeasureSettings:
             ConstraintError: One is out of range.
         """
         for name, least in (("batch_size", 1), ("warmup", 0), ("repeats", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConstraintError(
-                    f"{self.section}.{name}={value} must be a whole number, {least} or more"
-                )
+            check_whole(f"{self.section}.{name}", getattr(self, name), least, error=ConstraintError)
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(self.device)):
             raise ConstraintError(
                 f"{self.section}.device={self.device} is unknown; legal: auto (where the "
                 f"search runs), cpu, mps, cuda, cuda:<number>"
             )
-        if self.dtype not in DTYPES:
-            raise ConstraintError(
-                f"{self.section}.dtype={self.dtype} is unknown; legal: {', '.join(DTYPES)}"
-            )
-        if not isinstance(self.compile, bool):
-            raise ConstraintError(f"{self.section}.compile={self.compile} must be true or false")
+        check_one_of(f"{self.section}.dtype", self.dtype, DTYPES, error=ConstraintError)
+        check_flag(f"{self.section}.compile", self.compile, error=ConstraintError)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> MeasureSettings:
@@ -88,3 +79,30 @@ class MeasureSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+class Subject(Protocol):
+    """What a measured metric is given: one architecture, and the circumstances."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """Whose architecture."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """What to measure."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of the classifier."""
+
+    @property
+    def settings(self) -> MeasureSettings:
+        """The circumstances."""
+
+    @property
+    def device(self) -> Any:
+        """Where to measure, a `torch.device`."""
+
+    def make_run(self) -> Callable[[], Any]:
+        """The network, ready: each call is one inference of a batch and returns its logits."""

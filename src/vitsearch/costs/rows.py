@@ -54,6 +54,11 @@ class RowFormat:
         """For each code of a choice, whether it stands for one of `values`."""
         return np.array([value in values for value in self.values(name)])
 
+    def varies(self, name: str) -> bool:
+        """Whether rows differ in the code of a choice: not if it is always active, and fixed."""
+        choice = self.space.choices[self._index[name]]
+        return len(choice.options) > 1 or bool(choice.active_when)
+
     def read(self, names: Iterable[str], codes: Codes, row: int) -> dict[str, Value | None]:
         """What the codes of some choices stand for in one row, by name."""
         return {name: self.values(name)[codes[self._index[name], row]] for name in names}
@@ -62,10 +67,10 @@ class RowFormat:
         """One number (n,) for the codes of some choices and `more`; equal where all of them are."""
         keys = np.zeros(codes.shape[1], dtype=np.int64) + more
         for name in names:
-            index = self._index[name]
-            choice = self.space.choices[index]
-            if len(choice.options) > 1 or choice.active_when:  # others never differ
-                keys = keys * (len(choice.options) + 1) + codes[index]
+            if self.varies(name):
+                index = self._index[name]
+                keys *= len(self.space.choices[index].options) + 1
+                keys += codes[index]
         return keys
 
     def drop_inactive(self, codes: Codes) -> Codes:

@@ -1,7 +1,7 @@
-"""Closed-form costs of many architectures: each distinct piece of the space is costed once.
+"""Closed-form costs of single architectures, without their plans.
 
-A block's cost depends on its own choices and on a few shared ones, so a table of blocks serves
-millions of architectures; no plan is built.
+What the shared choices fix is looked up once (a frame); what is left are the pieces of blocks,
+which the stages have costed.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ import numpy.typing as npt
 
 from vitsearch.costs.vectorised import RowCosts
 from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
+from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
+from vitsearch.spaces.cost import closed_forms, joining
 from vitsearch.spaces.flow import Shape
-from vitsearch.spaces.parts.base import BlockPart
 
 Key = tuple[Value | None, ...]
+Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Half:
-    """A piece of the block of a slot, with the table of costs it shares with its like.
+    """A piece of the block of a slot, with the numbers that it shares with its like.
 
     Attributes:
         names: Of its choices.
-        costs: MACs and parameters by the values of these choices, `None` where one is inactive.
+        otherwise: What stands where one of them is inactive.
+        costs: Numbers by the values of these choices, `None` where one is inactive.
     """
 
-    part: BlockPart
-    tokens: Shape
+    pieces: PieceTable
+    role: str
+    shape: Shape
     names: tuple[str, ...]
     otherwise: Key
-    costs: dict[Key, tuple[int, int]]
+    costs: dict[Key, Numbers]
 
-    def add(self, key: Key) -> tuple[int, int]:
-        """Cost a half not met before."""
-        own = [choice.name for choice in self.part.choices()]
-        values = [o if v is None else v for v, o in zip(key, self.otherwise, strict=True)]
-        cost = self.part.plan(dict(zip(own, values, strict=True)), self.tokens).cost()
-        found = self.costs[key] = (cost.macs, cost.params)
+    def add(self, key: Key) -> Numbers:
+        """Look up one that was not met before."""
+        values = tuple(o if v is None else v for v, o in zip(key, self.otherwise, strict=True))
+        cost = self.pieces.cost(self.role, values, self.shape)
+        found = self.costs[key] = cost.numbers
         return found
 
 
@@ -56,8 +59,8 @@ class _Frame:
             cost of a block beside its pieces, its pieces.
     """
 
-    cost: tuple[int, int]
-    slots: tuple[tuple[str | None, tuple[int, int], tuple[_Half, ...]], ...]
+    cost: Numbers
+    slots: tuple[tuple[str | None, Numbers, tuple[_Half, ...]], ...]
 
 
 class CostModel:
@@ -71,7 +74,9 @@ class CostModel:
         self.num_classes = num_classes
         self._shared_names = [choice.name for choice in space.shared_choices]
         self._frames: dict[Key, _Frame] = {}
-        self._tables: dict[tuple[object, ...], dict[Key, tuple[int, int]]] = {}
+        self._tables: dict[tuple[object, ...], dict[Key, Numbers]] = {}
+        self._further = closed_forms()[2:]
+        self._joins = [joining(name) for name in closed_forms()]
 
     @cached_property
     def rows(self) -> RowCosts:
@@ -79,13 +84,14 @@ class CostModel:
         return RowCosts(self.space, self.num_classes)
 
     def cost(self, architecture: Architecture) -> Cost:
-        """MACs and parameters, the classifier included."""
-        get = architecture.get
+        """All closed forms, the classifier included."""
+        get = architecture.to_dict().get  # a dictionary's own, which is faster
         shared = tuple([get(name) for name in self._shared_names])
         frame = self._frames.get(shared)
         if frame is None:
             frame = self._frames[shared] = self._frame(architecture)
-        macs, params = frame.cost
+        macs, params, *_ = frame.cost
+        further = [frame.cost] if self._further else None
         for keep, own, halves in frame.slots:
             if keep is not None and not get(keep):
                 continue
@@ -96,35 +102,45 @@ class CostModel:
                 cost = half.costs.get(key) or half.add(key)
                 macs += cost[0]
                 params += cost[1]
-        return Cost(macs, params)
+                if further is not None:
+                    further.append(cost)
+            if further is not None:
+                further.append(own)
+        return Cost(macs, params) if further is None else self._joined(further)
+
+    def _joined(self, pieces: Sequence[Numbers]) -> Cost:
+        """The cost of pieces together, where not all numbers add up."""
+        columns = zip(*pieces, strict=True)
+        macs, params, *further = [join(c) for join, c in zip(self._joins, columns, strict=True)]
+        return Cost(macs, params, tuple(zip(self._further, further, strict=True)))
 
     def _frame(self, architecture: Architecture) -> _Frame:
         values = self.space.values(architecture)
         slots = []
         frame = self.space.body.frame(values)
         for stage, shape in zip(self.space.stages, frame.stage_shapes, strict=True):
-            own = stage.block.own_cost(shape)
+            own = stage.pieces.own_cost(shape)
             for slot in range(stage.num_blocks):
                 if stage.within_depth(slot, values):
-                    halves = [self._half(role, stage, slot, shape) for role in stage.block.pieces()]
-                    slots.append((stage.keep_name(slot), (own.macs, own.params), tuple(halves)))
-        cost = frame.cost(self.num_classes)
-        return _Frame((cost.macs, cost.params), tuple(slots))
+                    halves = [self._half(role, stage, slot, shape) for role in stage.pieces.names]
+                    slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
+        return _Frame(frame.cost(self.num_classes).numbers, tuple(slots))
 
-    def _half(self, role: str, stage: Stage, slot: int, tokens: Shape) -> _Half:
+    def _half(self, role: str, stage: Stage, slot: int, shape: Shape) -> _Half:
         part = stage.block.pieces()[role]
         prefix = stage.block_prefix(slot)
         return _Half(
-            part=part,
-            tokens=tokens,
+            pieces=stage.pieces,
+            role=role,
+            shape=shape,
             names=tuple(f"{prefix}.{choice.name}" for choice in part.choices()),
             otherwise=tuple(choice.otherwise for choice in part.choices()),
-            costs=self._tables.setdefault((role, stage.index, tokens), {}),
+            costs=self._tables.setdefault((role, stage.index, shape), {}),
         )
 
 
 def cost(space: SearchSpace, architecture: Architecture, num_classes: int = 1000) -> Cost:
-    """MACs of one image and parameters of an architecture.
+    """MACs of one image, parameters and all other closed forms of an architecture.
 
     Raises:
         SpaceError: The architecture is not legal in the space.
@@ -135,11 +151,11 @@ def cost(space: SearchSpace, architecture: Architecture, num_classes: int = 1000
 def cost_table(
     space: SearchSpace, architectures: Sequence[Architecture], num_classes: int = 1000
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """The costs of many architectures, as arrays (n,) of 64-bit integers: `macs` and `params`.
+    """The costs of many architectures, as arrays (n,) of 64-bit integers: `macs`, `params`, ...
 
     Raises:
         SpaceError: An architecture has a value that is no option of the space.
     """
     rows = RowCosts(space, num_classes)
-    macs, params = rows.costs(rows.format.encode(architectures)).T.copy()
-    return {"macs": macs, "params": params}
+    columns = rows.costs(rows.format.encode(architectures)).T.copy()
+    return dict(zip(rows.metrics, columns, strict=True))

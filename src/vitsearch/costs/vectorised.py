@@ -1,8 +1,7 @@
 """The costs of many architectures at once: their rows look up tables.
 
-The tables hold each distinct piece of the space once, as those of `CostModel` do: frames (all but
-the blocks) by the shared choices, mixers and MLPs by the tokens that they see and by their own
-choices. They are filled as they are asked.
+The tables are arrays: frames (all but the blocks) by the shared choices, pieces of blocks by what
+flows into them and by their own choices. They are filled from the stages' pieces as they are asked.
 """
 
 from __future__ import annotations
@@ -14,22 +13,27 @@ import numpy as np
 
 from vitsearch.costs.rows import Codes, Mask, RowFormat
 from vitsearch.spaces import SearchSpace, Value
+from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import closed_forms, is_peak
 from vitsearch.spaces.flow import Shape
-from vitsearch.spaces.parts.base import BlockKind, BlockPart
 
 _UNKNOWN = -1
 
 
 class RowCosts:
-    """MACs and parameters of rows of one space with one classifier.
+    """The closed forms of rows of one space with one classifier.
 
     It trusts its input: rows must be canonical.
+
+    Attributes:
+        metrics: The closed forms, in the order of the columns.
     """
 
     def __init__(self, space: SearchSpace, num_classes: int = 1000) -> None:
         self.format = RowFormat(space)
+        self.metrics = closed_forms()
+        self._peaks = [index for index, name in enumerate(self.metrics) if is_peak(name)]
         self._frames = _Frames(self.format, num_classes)
         tables: dict[object, _Table] = {}
         self._slots = [
@@ -39,18 +43,26 @@ class RowCosts:
         ]
 
     def costs(self, codes: Codes) -> Codes:
-        """MACs and parameters (n, 2) of rows (choices, n), the classifier included."""
+        """The costs (n, metrics) of rows (choices, n), the classifier included."""
         total, contexts = self._frames.look_up(codes)
         for slot in self._slots:
             of_stage = self._frames.contexts[slot.stage.index]
-            total += slot.look_up(codes, contexts[:, slot.stage.index], of_stage)
+            for half in slot.look_up(codes, contexts[:, slot.stage.index], of_stage):
+                self._join(total, half)
         return total
+
+    def _join(self, total: Codes, more: Codes) -> None:
+        """Add the costs of pieces, in place."""
+        peaks = [np.maximum(total[:, index], more[:, index]) for index in self._peaks]
+        total += more
+        for index, peak in zip(self._peaks, peaks, strict=True):
+            total[:, index] = peak
 
 
 class _Table:
     """Numbers by key, made when they are first asked for. Key 0 stands for nothing: all zeros."""
 
-    def __init__(self, columns: int = 2) -> None:
+    def __init__(self, columns: int) -> None:
         self._entries = np.zeros((1, columns), dtype=np.int64)
 
     def look_up(self, keys: Codes, make: Callable[[int], Sequence[int]]) -> Codes:
@@ -83,26 +95,26 @@ class _Frames:
         space = rows.space
         depths = {f"{stage.prefix}.depth" for stage in space.stages}
         self._names = [choice.name for choice in space.shared_choices if choice.name not in depths]
-        self._table = _Table(2 + len(space.stages))
+        self._num_metrics = len(closed_forms())
+        self._table = _Table(self._num_metrics + len(space.stages))
         self.contexts: list[list[Shape]] = [[] for _ in space.stages]
 
     def look_up(self, codes: Codes) -> tuple[Codes, Codes]:
-        """The costs (n, 2) of rows, and the numbers of their tokens (n, stages)."""
+        """The costs (n, metrics) of rows, and the numbers of their tokens (n, stages)."""
         space = self._rows.space
 
         def make(row: int) -> list[int]:
             values = self._rows.read(self._names, codes, row)
             frame = space.body.frame(values)
-            cost = frame.cost(self._num_classes)
             numbers = []
             for stage, tokens in zip(space.stages, frame.stage_shapes, strict=True):
                 if tokens not in self.contexts[stage.index]:
                     self.contexts[stage.index].append(tokens)
                 numbers.append(self.contexts[stage.index].index(tokens))
-            return [cost.macs, cost.params, *numbers]
+            return [*frame.cost(self._num_classes).numbers, *numbers]
 
         found = self._table.look_up(self._rows.keys(self._names, codes) + 1, make)
-        return found[:, :2].copy(), found[:, 2:]
+        return found[:, : self._num_metrics].copy(), found[:, self._num_metrics :]
 
 
 class _Slot:
@@ -118,19 +130,19 @@ class _Slot:
             needed.append((f"{stage.prefix}.depth", deeper))
         self._needed = [(rows.index(n), rows.holds(n, values)) for n, values in needed if n]
         self._halves = []
-        for number, (role, part) in enumerate(stage.block.pieces().items()):
-            names = {c.name: f"{stage.block_prefix(slot)}.{c.name}" for c in part.choices()}
-            likeness = (role, stage.index, tuple(rows.values(name) for name in names.values()))
-            table = tables.setdefault(likeness, _Table())
-            self._halves.append(_Half(rows, part, names, table, None if number else stage.block))
+        for number, (role, own) in enumerate(stage.pieces.names.items()):
+            names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
+            looks = tuple((rows.values(name), rows.varies(name)) for name in names)
+            likeness = (role, stage.index, looks)  # of equal looks, keys mean the same
+            table = tables.setdefault(likeness, _Table(len(closed_forms())))
+            self._halves.append(_Half(rows, stage.pieces, role, names, table, number == 0))
 
-    def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[Shape]) -> Codes:
-        """The costs (n, 2) of rows, given the numbers (n,) of the tokens that they see."""
+    def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[Shape]) -> list[Codes]:
+        """The costs (n, metrics) of its pieces, given the numbers (n,) of what flows in."""
         present = np.ones(codes.shape[1], dtype=np.bool_)
         for index, holds in self._needed:
             present &= holds[codes[index]]
-        found = [half.look_up(codes, present, contexts, tokens) for half in self._halves]
-        return sum(found[1:], found[0])
+        return [half.look_up(codes, present, contexts, tokens) for half in self._halves]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,28 +150,27 @@ class _Half:
     """A piece of the block of a slot, and the table that it shares with its like.
 
     Attributes:
-        names: Of its choices, by their short names.
-        block: The block, with the first of its pieces: what it costs itself is added there.
+        names: Of its choices.
+        is_first: Whether it is the block's first piece, with which the block's own cost counts.
     """
 
     rows: RowFormat
-    part: BlockPart
-    names: dict[str, str]
+    pieces: PieceTable
+    role: str
+    names: Sequence[str]
     table: _Table
-    block: BlockKind | None
+    is_first: bool
 
     def look_up(
         self, codes: Codes, present: Mask, contexts: Codes, tokens: Sequence[Shape]
     ) -> Codes:
-        """The costs (n, 2) of rows; nothing without a block."""
+        """The costs (n, metrics) of rows; nothing without a block."""
 
-        def make(row: int) -> tuple[int, int]:
-            full = self.rows.read(self.names.values(), codes, row)
+        def make(row: int) -> Sequence[int]:
+            taken = tuple(self.rows.read(self.names, codes, row).values())
             seen = tokens[contexts[row]]
-            plan = self.part.plan({short: full[name] for short, name in self.names.items()}, seen)
-            own = Cost() if self.block is None else self.block.own_cost(seen)
-            cost = plan.cost() + own
-            return cost.macs, cost.params
+            cost = self.pieces.cost(self.role, taken, seen)
+            return (cost + self.pieces.own_cost(seen) if self.is_first else cost).numbers
 
-        keys = self.rows.keys(self.names.values(), codes, contexts) + 1
+        keys = self.rows.keys(self.names, codes, contexts) + 1
         return self.table.look_up(np.where(present, keys, 0), make)

@@ -24,6 +24,7 @@ from vitsearch.data.randomness import Purpose
 from vitsearch.data.samplers import EpochSampler, ExactDistributedSampler, process_group
 from vitsearch.data.splits import ImageTable, Int64Array, hold_out, mixed_order
 from vitsearch.errors import DataError
+from vitsearch.errors.checks import check_number, check_one_of, check_whole
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
@@ -109,23 +110,26 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         statistics_images: int = 512,
     ) -> None:
         super().__init__()
-        self.batch_size = check_at_least("batch_size", batch_size, 1)
+        self.batch_size = check_whole("batch_size", batch_size, 1, error=DataError)
         if eval_batch_size is None:
             eval_batch_size = 4 * batch_size
-        self.eval_batch_size = check_at_least("eval_batch_size", eval_batch_size, 1)
+        self.eval_batch_size = check_whole("eval_batch_size", eval_batch_size, 1, error=DataError)
         self.image_size = self._native("image_size", image_size, self.native_image_size)
         self.in_chans = self._native("in_chans", in_chans, self.native_in_chans)
         if search_per_class is not None:
-            check_at_least("search_per_class", search_per_class, 1)
-        self.search_fraction = check_fraction("search_fraction", search_fraction)
+            check_whole("search_per_class", search_per_class, 1, error=DataError)
+        self.search_fraction = check_number(
+            "search_fraction", search_fraction, "(0, 1)", error=DataError
+        )
         self.search_per_class = search_per_class
-        if train_on not in get_args(TrainOn):
-            raise DataError(f"train_on={train_on!r} is not legal: {', '.join(get_args(TrainOn))}")
+        check_one_of("train_on", train_on, get_args(TrainOn), error=DataError)
         self.train_on = train_on
         self.seed = seed
-        self.num_workers = check_at_least("num_workers", num_workers, 0)
+        self.num_workers = check_whole("num_workers", num_workers, 0, error=DataError)
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self.statistics_images = check_at_least("statistics_images", statistics_images, 1)
+        self.statistics_images = check_whole(
+            "statistics_images", statistics_images, 1, error=DataError
+        )
         # Shards are exact, so a process may have nothing to read of a tiny split.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self._tables: dict[Part, ImageTable] = {}
@@ -327,7 +331,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         value = native if value is None else value
         if value is None:
             raise DataError(f"{name}=None: this data set has no {name} of its own, give one")
-        return check_at_least(name, value, 1)
+        return check_whole(name, value, 1, error=DataError)
 
     def _check_classes(self, part: str, table: ImageTable) -> None:
         if self.num_classes < 2:
@@ -358,20 +362,6 @@ class SearchDataModule(pl.LightningDataModule, ABC):
                 f"the training split has {images // num_replicas} images{where}, fewer than one "
                 f"batch of batch_size={self.batch_size}"
             )
-
-
-def check_at_least(name: str, value: int, least: int) -> int:
-    """Return an integer argument, or raise if it is below what is legal."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"{name}={value!r} is not legal: an integer of at least {least}")
-    return value
-
-
-def check_fraction(name: str, value: float) -> float:
-    """Return a fraction, or raise if it is not between 0 and 1, both excluded."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise DataError(f"{name}={value!r} is not legal: a number between 0 and 1, both excluded")
-    return float(value)
 
 
 def _part(split: Split) -> Part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from vitsearch.data.base import (
     Part,
     SearchDataModule,
     Split,
-    check_fraction,
 )
 from vitsearch.data.folder_images import (
     CorruptPolicy,
@@ -29,6 +28,7 @@ from vitsearch.data.folder_walk import LeftOut, say_once
 from vitsearch.data.randomness import Purpose
 from vitsearch.data.splits import ImageTable, hold_out
 from vitsearch.errors import DataError
+from vitsearch.errors.checks import check_number, check_one_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -104,11 +104,16 @@ class ImageFolder(SearchDataModule):
         super().__init__(**options)
         if self.in_chans not in _MEAN:
             raise DataError(f"in_chans={self.in_chans} is not legal for an image folder: 1 or 3")
-        _check_choice("corrupt", corrupt, get_args(CorruptPolicy))
-        _check_choice("interpolation", interpolation, _INTERPOLATIONS)
-        _check_choice("train_interpolation", train_interpolation, (*_INTERPOLATIONS, "random"))
+        check_one_of("corrupt", corrupt, get_args(CorruptPolicy), error=DataError)
+        check_one_of("interpolation", interpolation, _INTERPOLATIONS, error=DataError)
+        check_one_of(
+            "train_interpolation",
+            train_interpolation,
+            (*_INTERPOLATIONS, "random"),
+            error=DataError,
+        )
         self.root = Path(root).expanduser()
-        self.test_fraction = check_fraction("test_fraction", test_fraction)
+        self.test_fraction = check_number("test_fraction", test_fraction, "(0, 1)", error=DataError)
         self.check_files = check_files
         self.reports = UnreadableReports(corrupt)
         self.mean = self._per_channel("mean", mean, _MEAN[self.in_chans])
@@ -125,11 +130,11 @@ class ImageFolder(SearchDataModule):
                     **normalisation,
                     "scale": _pair("scale", scale),
                     "ratio": _pair("ratio", ratio),
-                    "hflip": _probability("hflip", hflip),
-                    "vflip": _probability("vflip", vflip),
+                    "hflip": check_number("hflip", hflip, "[0, 1]", error=DataError),
+                    "vflip": check_number("vflip", vflip, "[0, 1]", error=DataError),
                     "color_jitter": color_jitter or None,
                     "auto_augment": auto_augment,
-                    "re_prob": _probability("re_prob", re_prob),
+                    "re_prob": check_number("re_prob", re_prob, "[0, 1]", error=DataError),
                     "re_mode": re_mode,
                 },
             ),
@@ -217,11 +222,6 @@ class ImageFolder(SearchDataModule):
         return tuple(float(number) for number in values)
 
 
-def _check_choice(name: str, value: Any, legal: tuple[str, ...]) -> None:
-    if value not in legal:
-        raise DataError(f"{name}={value!r} is not legal: {', '.join(legal)}")
-
-
 def _pair(name: str, value: Iterable[float]) -> tuple[float, float]:
     numbers = tuple(float(number) for number in value)
     if len(numbers) != 2 or not 0 < numbers[0] <= numbers[1]:
@@ -229,15 +229,7 @@ def _pair(name: str, value: Iterable[float]) -> tuple[float, float]:
     return numbers[0], numbers[1]
 
 
-def _probability(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise DataError(f"{name}={value} is not legal: a probability between 0 and 1")
-    return float(value)
-
-
 def _crop_pct(value: float | None) -> float:
     if value is None:
         return _CROP_PCT
-    if not 0 < value <= 1:
-        raise DataError(f"crop_pct={value} is not legal: above 0, at most 1")
-    return float(value)
+    return check_number("crop_pct", value, "(0, 1]", error=DataError)

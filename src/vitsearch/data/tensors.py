@@ -16,6 +16,7 @@ from vitsearch.data.datasets import Batch, EpochDataset
 from vitsearch.data.randomness import Purpose, UInt64Array, hashes, uniforms
 from vitsearch.data.splits import Int64Array
 from vitsearch.errors import DataError
+from vitsearch.errors.checks import check_number, check_whole
 
 _RESIZE_CHUNK = 1024
 _NUM_DRAWS = 8
@@ -40,10 +41,8 @@ class TensorAugmentation:
     erase_ratio: tuple[float, float] = (0.3, 1 / 0.3)
 
     def __post_init__(self) -> None:
-        if self.crop_padding < 0:
-            raise DataError(f"crop_padding={self.crop_padding} is not legal: 0 or more pixels")
-        if not 0 <= self.erase_prob <= 1:
-            raise DataError(f"erase_prob={self.erase_prob} is not legal: between 0 and 1")
+        check_whole("crop_padding", self.crop_padding, 0, error=DataError)
+        check_number("erase_prob", self.erase_prob, "[0, 1]", error=DataError)
 
     def crop_and_flip(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Cut and mirror, in one gather: (B, C, H, W) -> (B, C, H, W)."""

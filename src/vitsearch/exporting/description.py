@@ -43,7 +43,6 @@ def export_facts(network: VisionTransformer, *, takes_pixels: bool) -> dict[str,
         "class_names": None if names is None else list(names),
         "space": network.space.name,
         "digest": network.architecture.digest,
-        "macs": cost.macs,
-        "params": cost.params,
+        **cost.to_dict(),
         "versions": {"vitsearch": installed_version("vitsearch"), "torch": torch.__version__},
     }

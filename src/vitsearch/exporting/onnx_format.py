@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from vitsearch.errors import ConfigError, ExportError, MissingExtraError
+from vitsearch.errors import ExportError, MissingExtraError
+from vitsearch.errors.checks import check_whole
 from vitsearch.exporting.base import INPUT, OUTPUT, Format, Job, Run
 from vitsearch.exporting.checks import example_images
 
@@ -43,10 +44,7 @@ class OnnxFormat(Format):
         opset = job.opset
         if opset is None:
             return
-        if isinstance(opset, bool) or not isinstance(opset, int):
-            raise ConfigError(f"opset={opset} must be a whole number")
-        if not _OLDEST_OPSET <= opset <= newest:
-            raise ConfigError(f"opset={opset} is not legal; legal: {_OLDEST_OPSET} to {newest}")
+        check_whole("opset", opset, _OLDEST_OPSET, newest)
 
     def write(self, job: Job, folder: Path) -> Path:
         """One file, weights inside; what it is stands in its metadata."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-from vitsearch.errors import ConfigError
-
 
 @overload
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -34,17 +32,6 @@ def is_plain(value: Any) -> bool:
     if isinstance(value, dict | list):
         return all(map(is_plain, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def check_flag(name: str, value: object) -> bool:
-    """Refuse what is neither true nor false.
-
-    Raises:
-        ConfigError: Says so.
-    """
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name}={value} must be true or false")
-    return value
 
 
 def per_channel(value: Any) -> tuple[float, ...] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.errors import FormatError, VitSearchError
+from vitsearch.errors.checks import is_whole
 
 FORMAT = 1
 KEY = "format"
@@ -36,7 +37,7 @@ def without_format(content: Mapping[str, Any], source: Path | str) -> dict[str, 
         FormatError: A newer version has written it, or its number is none.
     """
     number = content.get(KEY, FORMAT)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    if not is_whole(number) or number < 1:
         raise FormatError(f"{source} has format {number!r}, which must be a whole number from 1")
     if number > FORMAT:
         raise FormatError(

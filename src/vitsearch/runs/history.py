@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.errors import HistoryError
+from vitsearch.errors.checks import is_whole
 from vitsearch.runs.formats import read_json
 from vitsearch.runs.layout import HISTORY_FILE, SETTINGS_FILE
 
@@ -212,7 +213,7 @@ def whole_lines(content: bytes) -> list[str]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_whole(value) and value >= 0
 
 
 def _are_counts(value: object) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vitsearch.errors import ConfigError
+from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import CONFIG_FILE, FINISHED_FILE, REPORT_FILE, WRITTEN
@@ -64,8 +65,8 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
             f"run_dir={folder} holds results but no {CONFIG_FILE}, so whose they are is unknown; "
             f"choose a fresh run_dir"
         )
-    kind = _kind(saved)
-    if kind != _kind(now):
+    kind = saved["command"]
+    if kind != now["command"]:
         raise ConfigError(f"run_dir={folder} holds a run of vitsearch.{kind}; choose a fresh one")
     old, new = dict(leaves(saved)), dict(leaves(now))
     wrong = [
@@ -76,7 +77,7 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
     if wrong:
         raise ConfigError(
             f"run_dir={folder} holds a run whose {first_differences(wrong)}; choose a fresh "
-            f"run_dir, or go on with resume={folder} alone"
+            f"run_dir, or go on with {shlex.quote(override('resume', folder))} alone"
         )
     return (folder / FINISHED_FILE).is_file()
 
@@ -101,7 +102,7 @@ def mark_finished(folder: Path) -> None:
 
 def going_on(command: str, folder: Path, launcher: str | None) -> str:
     """The command that goes on with the run in a folder."""
-    line = f"python -m vitsearch.{command} {shlex.quote(f'resume={shown_path(folder)}')}"
+    line = command_text(command, override("resume", shown_path(folder)))
     return line if launcher is None else f"{line} (started by {launcher}, as before)"
 
 
@@ -117,23 +118,16 @@ def command_line(folder: Path, command: str, overrides: Sequence[str]) -> str:
     if any(override.startswith("resume=") for override in overrides) and file.is_file():
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         return f"{first}\n" if first.startswith("# ") else ""
-    words = ["python", "-m", f"vitsearch.{command}", *overrides]
-    return f"# {' '.join(shlex.join(words).split())}\n"
-
-
-def shown_path(folder: Path) -> str:
-    """A folder as a user would type it here."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    return f"# {' '.join(command_text(command, *overrides).splitlines())}\n"
 
 
 def retrain_command(folder: Path) -> str:
     """The command that trains the best architecture of a run as a network of its own."""
-    return f"python -m vitsearch.retrain {shlex.quote(f'architecture={shown_path(folder)}')}"
+    return command_text("retrain", override("architecture", shown_path(folder)))
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration that a run was started with, as if its folder had always been here.
+    """The configuration that a run was started with, as if it was started here and now.
 
     Raises:
         ConfigError: It is damaged.
@@ -154,7 +148,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         inside = found.get(section)
         if isinstance(inside, dict):
             inside.pop(key, None)
-    here: dict[str, Any] = moved(found, found["run_dir"], str(folder), below=True)
+    here: dict[str, Any] = _at_home(moved(found, found["run_dir"], str(folder), below=True))
+    here.setdefault("command", _command_of(here))
     return here
 
 
@@ -181,8 +176,8 @@ def _has_begun(folder: Path) -> bool:
     )
 
 
-def _kind(config: Mapping[str, Any]) -> str:
-    """Which command a configuration is of."""
+def _command_of(config: Mapping[str, Any]) -> str:
+    """Which command wrote a configuration before it said so itself."""
     if "model" not in config:
         return "search"
     return "retrain" if "architecture" in config else "train"
@@ -199,10 +194,15 @@ def moved(value: Any, old: str, new: str, *, below: bool) -> Any:
     return value
 
 
+def _at_home(config: Any) -> Any:
+    """Settings with the home directory in place of `~`: what is typed comes without it."""
+    return moved(config, "~", str(Path.home()), below=True)
+
+
 def plain_config(config: DictConfig) -> dict[str, Any]:
     """A configuration as it would be read from a file."""
     text = OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
-    plain = OmegaConf.to_container(OmegaConf.create(text))
+    plain = _at_home(OmegaConf.to_container(OmegaConf.create(text)))
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 

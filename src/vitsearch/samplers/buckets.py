@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from vitsearch.costs import Constraint, CostModel
-from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.samplers.base import step_rng
 from vitsearch.samplers.within import draw_within
 from vitsearch.spaces import Architecture, SearchSpace
@@ -41,10 +41,7 @@ class BucketSampler:
         Raises:
             ConfigError: It is not 1 or more.
         """
-        if not isinstance(self.num_buckets, int) or self.num_buckets < 1:
-            raise ConfigError(
-                f"sampler.num_buckets={self.num_buckets} must be a whole number, 1 or more"
-            )
+        check_whole("sampler.num_buckets", self.num_buckets, 1)
 
     def sample(
         self, space: SearchSpace, *, num_architectures: int, step: int, rank: int = 0

@@ -45,7 +45,7 @@ def drawn_within(
     bits, seen, size = bit_generator(rng), set[bytes](), _FIRST
     while tries > 0:
         codes = draw_rows(model.rows.format, min(size, tries), bits)
-        costs = dict(zip(("macs", "params"), model.rows.costs(codes).T, strict=True))
+        costs = dict(zip(model.rows.metrics, model.rows.costs(codes).T, strict=True))
         inside = np.ones(codes.shape[1], dtype=np.bool_)
         for metric, (low, high) in constraint.windows().items():
             inside &= (low <= costs[metric]) & (costs[metric] <= high)

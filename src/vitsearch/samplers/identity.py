@@ -48,7 +48,7 @@ class IdentitySampler:
         given = self.identity_probability
         if isinstance(given, Sequence) and not isinstance(given, str):
             try:
-                window = Constraint(macs=tuple(given)).macs  # type: ignore[arg-type]
+                window = Constraint(macs=tuple(given)).macs
             except ConstraintError as error:
                 raise ConfigError(f"sampler.identity_probability: {error}") from error
             object.__setattr__(self, "identity_probability", window)
@@ -130,7 +130,7 @@ def find_identity_probability(
         ConstraintError: No probability between 0 and 1 meets the window; the message names it.
         SpaceError: The space has no identities.
     """
-    low, high = Constraint(macs=tuple(window)).windows()["macs"]  # type: ignore[arg-type]
+    low, high = Constraint(macs=tuple(window)).windows()["macs"]
     model = CostModel(space, num_classes)
     seed = rng.getrandbits(64)
 
@@ -139,7 +139,8 @@ def find_identity_probability(
         if measure is not None:
             return fmean(measure(sampled.sample(same)) for _ in range(num_draws))
         drawn = draw_rows(RowFormat(sampled), num_draws, bit_generator(same))
-        return float(model.rows.costs(drawn)[:, 0].mean())  # the same choices, other weights
+        macs = model.rows.costs(drawn)[:, model.rows.metrics.index("macs")]
+        return float(macs.mean())  # the same choices, other weights
 
     means: dict[int, float] = {}
     percent, mean = 50, 0.0

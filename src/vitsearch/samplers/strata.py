@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import pairwise
 
 from vitsearch.costs import Constraint, CostModel, reachable_range
@@ -46,8 +45,8 @@ def sample_strata(
             f"smallest and largest; ask for fewer"
         )
     low, high = map(float, reachable_range(space, "macs", num_classes))
-    if constraint.macs is not None:
-        low, high = max(low, constraint.macs[0]), min(high, constraint.macs[1])
+    if (own := constraint.macs) is not None:
+        low, high = max(low, own[0]), min(high, own[1])
     found: list[Architecture] = []
 
     def draw(window: Constraint, count: int) -> None:
@@ -55,7 +54,7 @@ def sample_strata(
 
     edges = [low + (high - low) * i / n for i in range(n)] + [high]
     for window in pairwise(edges):
-        draw(replace(constraint, macs=window), 1)
+        draw(constraint.with_window("macs", window), 1)
     if len(found) < n:
         draw(constraint, n - len(found))
     if len(found) < n:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.spaces import SearchSpace, Value
 from vitsearch.spaces.restriction import is_named, unknown_choice
 
@@ -43,8 +44,7 @@ def warm_up_space(
     Raises:
         ConfigError: `warm_up_epochs` is negative, or a pattern matches no choice of the space.
     """
-    if not isinstance(warm_up_epochs, int) or warm_up_epochs < 0:
-        raise ConfigError(f"warm_up_epochs={warm_up_epochs} must be a whole number, 0 or more")
+    check_whole("warm_up_epochs", warm_up_epochs, 0)
     patterns = WIDTHS if choices is None else [choices] if isinstance(choices, str) else choices
     names = [choice.name for choice in space.choices]
     for pattern in () if choices is None else patterns:

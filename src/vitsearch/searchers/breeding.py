@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
 from vitsearch.errors import ConfigError, SpaceError
+from vitsearch.errors.checks import check_number, check_whole
 from vitsearch.searchers.base import Candidate
-from vitsearch.searchers.generations import GenerationalSearcher, check_whole
+from vitsearch.searchers.generations import GenerationalSearcher
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.restriction import expand_patterns
 
@@ -47,9 +48,9 @@ class BreedingSearcher(GenerationalSearcher):
         measure: Measures | None,
         also_costs: Sequence[str] = (),
     ) -> None:
-        check_whole("generations", generations, 1)  # it is compared below
-        check_whole("mutations", mutations, 0)
-        check_whole("crossovers", crossovers, 0)
+        check_whole("searcher.generations", generations, 1)  # it is compared below
+        check_whole("searcher.mutations", mutations, 0)
+        check_whole("searcher.crossovers", crossovers, 0)
         self.mutations = mutations
         self.crossovers = crossovers
         self.mutation_prob = _mutation_prob(space, mutation_prob)
@@ -125,9 +126,9 @@ def _mutation_prob(space: SearchSpace, given: MutationProb) -> MutationProb:
         ConfigError: A number is out of range, a pattern matches nothing, or a choice has none.
     """
     if not isinstance(given, Mapping):
-        return _probability("mutation_prob", given)
+        return check_number("searcher.mutation_prob", given, "[0, 1]")
     probs = {
-        str(pattern): _probability(f"mutation_prob.{pattern}", prob)
+        str(pattern): check_number(f"searcher.mutation_prob.{pattern}", prob, "[0, 1]")
         for pattern, prob in given.items()
     }
     names = [choice.name for choice in space.choices]
@@ -142,9 +143,3 @@ def _mutation_prob(space: SearchSpace, given: MutationProb) -> MutationProb:
                 f"stands for all choices"
             )
     return {name: float(expanded[name][0]) for name in names}
-
-
-def _probability(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"searcher.{name}={value} must lie in [0, 1]")
-    return float(value)

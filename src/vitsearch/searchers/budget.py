@@ -10,8 +10,9 @@ import random
 from collections.abc import Container, Mapping
 from typing import Any
 
-from vitsearch.costs import Constraint, Cost, CostModel, human
-from vitsearch.costs.measure import MEASURED, Measures
+from vitsearch.costs import Constraint, Cost, CostModel
+from vitsearch.costs.measure import Measures
+from vitsearch.costs.metrics import MEASURED, metrics, named
 from vitsearch.errors import ConfigError, ConstraintError
 from vitsearch.samplers import draw_measured, draw_within
 from vitsearch.spaces import Architecture, SearchSpace
@@ -50,7 +51,8 @@ class Budget:
         self.constraint = constraint or Constraint()
         self.constraint.check_reachable(space, num_classes)
         windows = self.constraint.measured_windows()
-        self.metrics = tuple(name for name in MEASURED if name in windows or name in also)
+        measured = [metric.name for metric in metrics(MEASURED)]
+        self.metrics = tuple(name for name in measured if name in windows or name in also)
         self._measure = dict(measure or {})
         for name in self.metrics:
             if name not in self._measure:
@@ -67,8 +69,8 @@ class Budget:
 
     def value(self, metric: str, architecture: Architecture) -> float:
         """Any cost, by name."""
-        if metric not in MEASURED:
-            return float(getattr(self.cost(architecture), metric))
+        if metric not in self._values:
+            return float(self.cost(architecture)[metric])
         values = self._values[metric]
         if architecture.digest not in values:
             values[architecture.digest] = float(self._measure[metric](architecture))
@@ -100,8 +102,9 @@ class Budget:
     def nothing_found(self) -> ConstraintError:
         """The error for windows in which no architecture was found: says what was reached."""
         reached = [
-            f"{metric} from {human(min(values.values()))} to {human(max(values.values()))}"
-            for metric, values in self._values.items()
+            f"{name} from {named(name).text(min(values.values()))} to "
+            f"{named(name).text(max(values.values()))}"
+            for name, values in self._values.items()
             if values
         ]
         tried = max((len(values) for values in self._values.values()), default=0)

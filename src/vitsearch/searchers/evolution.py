@@ -12,8 +12,8 @@ from functools import partial
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
+from vitsearch.errors.checks import check_whole
 from vitsearch.searchers.breeding import BreedingSearcher, MutationProb
-from vitsearch.searchers.generations import check_whole
 from vitsearch.spaces import Architecture, SearchSpace
 
 
@@ -60,7 +60,7 @@ class EvolutionSearcher(BreedingSearcher):
             ConfigError: A number is out of range.
             ConstraintError: The space does not reach the budget.
         """
-        check_whole("parents", parents, 1)
+        check_whole("searcher.parents", parents, 1)
         self.parents = parents
         super().__init__(
             space,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitsearch.costs.metrics import TOP1
 from vitsearch.errors import MissingExtraError
 
 Points = Sequence[Sequence[float]]
@@ -70,7 +71,7 @@ def hypervolume(
 
 
 def objectives(
-    record: Mapping[str, Any], minimise: Sequence[str], score: str = "top1"
+    record: Mapping[str, Any], minimise: Sequence[str], score: str = TOP1.name
 ) -> tuple[float, ...]:
     """A line of `search/history.jsonl` as a point: minus its score, then its costs."""
     return (-float(record[score]), *(float(record[cost]) for cost in minimise))
@@ -79,7 +80,7 @@ def objectives(
 def pareto_front(
     records: Iterable[Mapping[str, Any]],
     minimise: Sequence[str] = ("macs",),
-    score: str = "top1",
+    score: str = TOP1.name,
 ) -> list[Mapping[str, Any]]:
     """The records of a history that no other one betters, by the first of the costs.
 

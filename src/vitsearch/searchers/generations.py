@@ -14,7 +14,7 @@ from typing import Any
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
-from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.searchers.base import Candidate
 from vitsearch.searchers.budget import Budget
 from vitsearch.spaces import Architecture, SearchSpace
@@ -44,8 +44,8 @@ class GenerationalSearcher(ABC):
         measure: Measures | None = None,
         also_costs: Sequence[str] = (),
     ) -> None:
-        check_whole("population", population, 1)
-        check_whole("generations", generations, 1)
+        check_whole("searcher.population", population, 1)
+        check_whole("searcher.generations", generations, 1)
         self.space = space
         self.budget = Budget(
             space, constraint, num_classes=num_classes, measure=measure, also=also_costs
@@ -132,15 +132,3 @@ class GenerationalSearcher(ABC):
         if not drawn:
             raise self.budget.nothing_found()
         return [Candidate(architecture=a, generation=0, origin="random") for a in drawn]
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Refuse a setting that is no whole number from `least` on.
-
-    Raises:
-        ConfigError: Names it.
-    """
-    if not isinstance(value, int):
-        raise ConfigError(f"searcher.{name}={value} must be a whole number")
-    if value < least:
-        raise ConfigError(f"searcher.{name}={value} must be {least} or more")

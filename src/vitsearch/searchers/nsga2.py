@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitsearch.costs import Constraint
-from vitsearch.costs.measure import CLOSED_FORM, MEASURED, Measures
+from vitsearch.costs.measure import Measures
+from vitsearch.costs.metrics import cost_metrics, find_cost
 from vitsearch.errors import ConfigError
 from vitsearch.searchers.breeding import BreedingSearcher, MutationProb
 from vitsearch.searchers.front import crowding, fronts, pymoo
@@ -53,7 +54,8 @@ class Nsga2Searcher(BreedingSearcher):
         Args:
             space: Where to search.
             constraint: Windows that every candidate meets; none by default.
-            minimise: `macs`, `params`, `latency_ms`, `memory_mb`; one or several.
+            minimise: One cost or several, by name: `macs`, `params`, `latency_ms`, `memory_mb`, or
+                any other that is registered.
             population: Random architectures in the first generation, and survivors of each.
             generations: Generations in all, the random one included.
             mutations: Children by mutation in each later generation.
@@ -138,16 +140,20 @@ class Nsga2Searcher(BreedingSearcher):
 
 
 def _costs(given: Sequence[str] | str) -> tuple[str, ...]:
-    legal = (*CLOSED_FORM, *MEASURED)
     names = [given] if isinstance(given, str) else list(given)
+    found = [find_cost(str(name)) for name in names]
+    legal = ", ".join(one.name for one in cost_metrics() if one.better == "smaller")
     if not names or len(set(names)) != len(names):
-        raise ConfigError(
-            f"searcher.minimise={names} must name different costs; legal: {', '.join(legal)}"
-        )
-    for name in names:
-        if name not in legal:
+        raise ConfigError(f"searcher.minimise={names} must name different costs; legal: {legal}")
+    for name, metric in zip(names, found, strict=True):
+        if metric is None:
             raise ConfigError(
-                f"searcher.minimise={name} is no cost; legal: {', '.join(legal)} (accuracy is "
-                f"always maximised)"
+                f"searcher.minimise={name} is no cost; legal: {legal} (accuracy is always "
+                f"maximised)"
+            )
+        if metric.better != "smaller":
+            raise ConfigError(
+                f"searcher.minimise={name}: a network with less {metric.label} is no better; "
+                f"legal: {legal}"
             )
     return tuple(names)

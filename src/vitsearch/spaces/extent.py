@@ -7,13 +7,14 @@ ones are fixed; so counts multiply and costs add up slot by slot (see `slots.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from vitsearch.errors import SpaceError
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies.slots import Key, Slot, SlotOption, SlotTable, State
 from vitsearch.spaces.choice import Choice, Value, assignments
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, closed_forms, is_peak
 from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.parts.base import Values
 from vitsearch.spaces.plan import HeadPlan, PiecePlan, PlanCatalogue
@@ -21,7 +22,6 @@ from vitsearch.spaces.plan import HeadPlan, PiecePlan, PlanCatalogue
 if TYPE_CHECKING:
     from vitsearch.spaces.space import SearchSpace
 
-METRICS = ("macs", "params")
 Rank = tuple[int, int]
 Chosen = dict[str, Value | None]
 
@@ -60,25 +60,29 @@ def _count(table: SlotTable, stage: int, shared: Values) -> int:
     return sum(states.values())
 
 
-def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Architecture:
-    """The architecture with the most or fewest MACs or parameters; the other metric breaks ties."""
-    assert metric in METRICS, metric
-    sign = 1 if largest else -1
+def extreme(
+    space: SearchSpace, *, largest: bool, metric: str = "macs", num_classes: int = 0
+) -> Architecture:
+    """The architecture with most or least of a closed form.
 
-    def rank(cost: Cost) -> Rank:
-        first, second = cost.macs, cost.params
-        return (sign * first, sign * second) if metric == "macs" else (sign * second, sign * first)
+    Parameters break the ties of MACs, MACs those of all others.
 
-    ends = _Ends(space.slot_table, rank)
+    Raises:
+        SpaceError: The metric has no closed form.
+    """
+    if metric not in closed_forms():
+        raise SpaceError(f"{metric} has no closed form; legal: {', '.join(closed_forms())}")
+    order = _Order(metric, largest)
+    ends = _Ends(space.slot_table, order)
     best: tuple[Rank, Values, list[tuple[Slot, SlotOption]]] | None = None
     for shared in shared_assignments(space):
-        total = rank(space.body.frame(shared).cost(0))
+        total = order.rank(space.body.frame(shared).cost(num_classes))
         chosen: list[tuple[Slot, SlotOption]] = []
         for stage, shape in zip(space.stages, space.body.shapes(shared), strict=True):
             stage_rank, stage_chosen = ends.of_stage(stage.index, shared, shape)
-            total = _add(total, stage_rank)
+            total = order.join(total, stage_rank)
             chosen += stage_chosen
-        if best is None or total > best[0]:
+        if best is None or order.beats(total, best[0]):
             best = (total, shared, chosen)
     assert best is not None
     found: Chosen = dict(best[1])
@@ -94,16 +98,37 @@ def extreme(space: SearchSpace, *, largest: bool, metric: str = "macs") -> Archi
     return space.complete(pick)
 
 
-def _add(first: Rank, second: Rank) -> Rank:
-    return first[0] + second[0], first[1] + second[1]
+class _Order:
+    """What makes one network more of an end than another: a metric, then one that breaks ties.
+
+    Ranks of pieces are joined like their costs. Joining keeps the order of the metric itself,
+    whether numbers add up or the largest counts, so the best way through some slots begins with
+    the best way through the first of them.
+    """
+
+    def __init__(self, metric: str, largest: bool) -> None:
+        self._metrics = (metric, "params" if metric == "macs" else "macs")
+        self._is_peak = is_peak(metric)
+        self._largest = largest
+
+    def rank(self, cost: Cost) -> Rank:
+        first, second = self._metrics
+        return cost[first], cost[second]
+
+    def join(self, one: Rank, other: Rank) -> Rank:
+        first = max(one[0], other[0]) if self._is_peak else one[0] + other[0]
+        return first, one[1] + other[1]
+
+    def beats(self, one: Rank, other: Rank) -> bool:
+        return one > other if self._largest else one < other
 
 
 class _Ends:
-    """The best way through the slots of a stage, by a rank that adds up."""
+    """The best way through the slots of a stage."""
 
-    def __init__(self, table: SlotTable, rank: Callable[[Cost], Rank]) -> None:
+    def __init__(self, table: SlotTable, order: _Order) -> None:
         self._table = table
-        self._rank = rank
+        self._order = order
         self._best: dict[Key, dict[State, tuple[Rank, SlotOption]]] = {}
 
     def of_stage(
@@ -114,11 +139,14 @@ class _Ends:
             following: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {}
             for state, (so_far, chosen) in states.items():
                 for after, (rank, option) in self._of_slot(slot, state, shared, shape).items():
-                    total = _add(so_far, rank)
-                    if after not in following or total > following[after][0]:
+                    total = self._order.join(so_far, rank)
+                    if after not in following or self._order.beats(total, following[after][0]):
                         following[after] = (total, [*chosen, (slot, option)])
             states = following
-        return max(states.values(), key=lambda found: found[0])
+        best, *others = states.values()
+        for found in others:
+            best = found if self._order.beats(found[0], best[0]) else best
+        return best
 
     def _of_slot(
         self, slot: Slot, state: State, shared: Values, shape: Shape
@@ -132,8 +160,8 @@ class _Ends:
             best: dict[State, tuple[Rank, SlotOption]] = {}
             for option in options:
                 after = table.state_after(slot, state, option)
-                rank = self._rank(table.block_cost(slot.stage, option, shape))
-                if after not in best or rank > best[after][0]:
+                rank = self._order.rank(table.block_cost(slot.stage, option, shape))
+                if after not in best or self._order.beats(rank, best[after][0]):
                     best[after] = (rank, option)
             self._best[known] = best
         return self._best[known]
@@ -172,7 +200,7 @@ def _blocks(
         return
     pieces = {
         role: [
-            table.piece(stage, role, values, shape)[0]
+            stage.pieces.plan(role, values, shape)
             for values in dict.fromkeys(option[role] for option in present)
         ]
         for role in present[0]

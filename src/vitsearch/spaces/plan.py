@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, cost_of, with_further
 from vitsearch.spaces.flow import Shape
 
 IMAGE = "image"
@@ -166,7 +166,8 @@ class Plan:
 
     def cost(self, num_classes: int = 1000) -> Cost:
         """The network's closed-form cost with a head for `num_classes`."""
-        return sum((node.plan.cost() for node in self.nodes), self.head.cost(num_classes))
+        head = with_further(self.head.cost(num_classes), self.head, num_classes)
+        return sum((cost_of(node.plan) for node in self.nodes), head)
 
     def renumbered(self) -> Plan:
         """The same sizes with the blocks of each stage counted from 0: the extracted network's."""

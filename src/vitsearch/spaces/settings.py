@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, TypeGuard
 
 from vitsearch.errors import SpaceError
+from vitsearch.errors.checks import check_flag, check_one_of, check_whole
 from vitsearch.spaces.choice import Value
 
 SECTIONS = ("body", "stem", "transition", "block", "mixer", "mlp", "head")
@@ -91,14 +92,11 @@ class Settings:
         self, key: str, default: Any = _REQUIRED, *, minimum: int = 1, maximum: int = LARGEST
     ) -> int:
         """A whole number from `minimum` to `maximum`."""
-        value = self._scalar(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise SpaceError(
-                f"{self._path}.{key}={value} must be a whole number, {minimum} or more"
-            )
-        if value > maximum:
-            raise SpaceError(f"{self._path}.{key}={value} must be at most {maximum}")
-        return value
+        name, value = f"{self._path}.{key}", self._scalar(key, default)
+        found = check_whole(name, value, minimum, error=SpaceError)
+        if found > maximum:
+            raise SpaceError(f"{name}={found} must be at most {maximum}")
+        return found
 
     def optional_integer(self, key: str, *, minimum: int = 1) -> int | None:
         """A whole number, or `None` where the key is absent or null."""
@@ -109,16 +107,12 @@ class Settings:
     def word(self, key: str, legal: Sequence[str], default: Any = _REQUIRED) -> str:
         """One of a few words."""
         value = self._scalar(key, default)
-        if value not in legal:
-            raise SpaceError(f"{self._path}.{key}={value} is unknown; legal: {', '.join(legal)}")
-        return str(value)
+        return check_one_of(f"{self._path}.{key}", value, legal, error=SpaceError)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self._scalar(key, default)
-        if not isinstance(value, bool):
-            raise SpaceError(f"{self._path}.{key}={value} must be true or false")
-        return value
+        return check_flag(f"{self._path}.{key}", value, error=SpaceError)
 
     def has(self, key: str) -> bool:
         """Whether the key is given and not null."""

@@ -22,11 +22,13 @@ from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies import Body
 from vitsearch.spaces.bodies.slots import SlotTable
 from vitsearch.spaces.choice import Choice, Value
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, further_forms
 from vitsearch.spaces.parts.base import BODIES, StageContext, Values
 from vitsearch.spaces.plan import Plan, PlanCatalogue
 from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
 from vitsearch.spaces.settings import Settings, refuse_unknown_sections
+
+_MOST_PLANS = 512  # kept of each space: those of a search's generation, of some training steps
 
 
 class SearchSpace:
@@ -65,7 +67,8 @@ class SearchSpace:
             *self.shared_choices,
             *(c for stage in self.block_choices for slot in stage for c in slot),
         )
-        self._ends: dict[tuple[str, bool], tuple[Architecture, Cost]] = {}
+        self._plans: dict[Architecture, Plan] = {}
+        self._ends: dict[tuple[object, ...], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
         for values in extent.shared_assignments(self):
             self.body.check(values)
@@ -176,18 +179,20 @@ class SearchSpace:
         Raises:
             SpaceError: A name is unknown, or a value is missing or no option.
         """
-        for name in values:
+        given = values.to_dict() if isinstance(values, Architecture) else dict(values)
+        for name in given:
             self.choice(name)
 
         def pick(choice: Choice) -> Value:
-            if choice.name not in values:
+            if choice.name not in given:
                 raise SpaceError(f"{choice.name} is missing; options: {_listed(choice)}")
-            if values[choice.name] not in choice.options:
+            value = given[choice.name]
+            if value not in choice.options:
                 raise SpaceError(
-                    f"{choice.name}={values[choice.name]} is not legal in space {self.name}; "
+                    f"{choice.name}={value} is not legal in space {self.name}; "
                     f"options: {_listed(choice)}"
                 )
-            return choice.options[choice.options.index(values[choice.name])]  # 1, not True
+            return choice.options[choice.options.index(value)]  # 1, not True
 
         return self.complete(pick)
 
@@ -214,14 +219,8 @@ class SearchSpace:
         """Check that an architecture is legal and canonical in this space.
 
         Raises:
-            SpaceError: It is no `Architecture`; or names the choice, the value and the legal
-                options.
+            SpaceError: Names the choice, the value and the legal options.
         """
-        if not isinstance(architecture, Architecture):
-            raise SpaceError(
-                f"architecture of type {type(architecture).__name__} must be an Architecture: "
-                f"space.canonical(...) makes one of choices by name"
-            )
         canonical = self.canonical(architecture)
         for name in architecture:
             if name not in canonical:
@@ -259,15 +258,31 @@ class SearchSpace:
             SpaceError: The architecture is not legal in this space.
         """
         self.validate(architecture)
-        return {c.name: architecture.get(c.name, c.otherwise) for c in self.choices}
+        taken = architecture.to_dict()
+        return {c.name: taken.get(c.name, c.otherwise) for c in self.choices}
 
     def plan(self, architecture: Architecture) -> Plan:
         """The architecture in sizes.
 
         Raises:
-            SpaceError: The architecture is not legal in the space.
+            SpaceError: It is no `Architecture`, or not legal in the space.
         """
-        return self.body.plan(self.values(architecture))
+        if not isinstance(architecture, Architecture):
+            raise SpaceError(
+                f"architecture of type {type(architecture).__name__} must be an Architecture: "
+                f"space.canonical(...) makes one of choices by name"
+            )
+        found = self._plans.get(architecture)
+        if found is None:
+            found = self.body.plan(self.values(architecture))
+            if len(self._plans) == _MOST_PLANS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[architecture] = found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies are made of: not the plans that were made, which are made again."""
+        return {**self.__dict__, "_plans": {}}
 
     def catalogue(self) -> PlanCatalogue:
         """Every piece that some architecture of the space asks for."""
@@ -287,12 +302,23 @@ class SearchSpace:
         """The architecture with the most MACs (of those, the most parameters)."""
         return self.extreme("macs", largest=True)[0]
 
-    def extreme(self, metric: str, *, largest: bool) -> tuple[Architecture, Cost]:
-        """The exact end of the space in `macs` or `params`, with its cost without classifier."""
-        key = (metric, largest)
+    def extreme(
+        self, metric: str, *, largest: bool, num_classes: int = 0
+    ) -> tuple[Architecture, Cost]:
+        """The exact end of the space in a closed form (`macs`, `params`, ...), and its cost.
+
+        Args:
+            metric: Its name.
+            largest: Which end.
+            num_classes: Of the classifier, whose cost counts; 0 for none.
+
+        Raises:
+            SpaceError: The metric has no closed form.
+        """
+        key = (metric, largest, num_classes, further_forms())
         if key not in self._ends:
-            found = extent.extreme(self, largest=largest, metric=metric)
-            self._ends[key] = (found, self.plan(found).cost(0))
+            found = extent.extreme(self, largest=largest, metric=metric, num_classes=num_classes)
+            self._ends[key] = (found, self.plan(found).cost(num_classes))
         return self._ends[key]
 
 

@@ -24,6 +24,7 @@ from vitsearch.elastic import (
 )
 from vitsearch.elastic.base import PLAIN
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number
 from vitsearch.spaces.plan import IMAGE, Node, Plan, PlanCatalogue
 from vitsearch.supernet.build import make_layer
 from vitsearch.supernet.checks import check_images, check_num_classes
@@ -62,8 +63,7 @@ class ElasticTransformer(NetworkWithHead):
     ) -> None:
         super().__init__()
         check_num_classes(num_classes)
-        if not 0 <= drop_path_rate < 1:
-            raise ConfigError(f"drop_path_rate={drop_path_rate} must lie in [0, 1)")
+        check_number("drop_path_rate", drop_path_rate, "[0, 1)")
         self.num_classes = num_classes
         self.grad_checkpointing = False
         for name, plans in catalogue.nodes.items():

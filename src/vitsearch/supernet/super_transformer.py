@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_one_of
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.supernet.checks import check_images
 from vitsearch.supernet.execution import sliced
@@ -63,8 +64,7 @@ class SuperTransformer(ElasticTransformer):
         Raises:
             ConfigError: A number is out of range, or sharing unknown.
         """
-        if sharing not in ALIGNMENTS:
-            raise ConfigError(f"sharing={sharing} is unknown; legal: {', '.join(ALIGNMENTS)}")
+        check_one_of("sharing", sharing, list(ALIGNMENTS))
         super().__init__(
             space.catalogue(),
             num_classes=num_classes,

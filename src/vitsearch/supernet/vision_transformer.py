@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.elastic import Context, ElasticBatchNorm, NormEstimator
-from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
@@ -61,8 +61,7 @@ class VisionTransformer(TimmNetwork):
             drop_path_rate=drop_path_rate,
             patch_head=patch_head,
         )
-        if not 0 <= drop_rate < 1:
-            raise ConfigError(f"drop_rate={drop_rate} must lie in [0, 1)")
+        check_number("drop_rate", drop_rate, "[0, 1)")
         self.head_drop = nn.Dropout(drop_rate)
         self.space = space
         self.architecture = architecture

@@ -9,6 +9,7 @@ from typing import Any
 
 from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole, is_whole
 from vitsearch.lightning.audit.log import Key
 from vitsearch.samplers import sample_strata
 from vitsearch.searchers import EvolutionSearcher, RandomSearcher
@@ -68,8 +69,7 @@ def make_plan(
         ConfigError: A setting is out of range.
         ConstraintError: The space does not reach the budget, or has fewer architectures in it.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < _FEWEST:
-        raise ConfigError(f"n={n} must be a whole number, {_FEWEST} or more")
+    check_whole("n", n, _FEWEST)
     check_seeds("seeds", seeds, least=1)
     searchers = {}
     if searches is not None:
@@ -97,10 +97,7 @@ def check_seeds(name: str, seeds: object, *, least: int = 0) -> None:
         ConfigError: Says what is legal.
     """
     listed = list(seeds) if isinstance(seeds, Sequence) and not isinstance(seeds, str) else None
-    whole = listed is not None and all(
-        isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32
-        for seed in listed
-    )
+    whole = listed is not None and all(is_whole(seed) and 0 <= seed < 2**32 for seed in listed)
     if listed is None or not whole or len(set(listed)) < len(listed) or len(listed) < least:
         raise ConfigError(
             f"{name}={seeds} must be a list of different whole numbers from 0 to {2**32 - 1}"

@@ -151,8 +151,7 @@ def evaluate(
             "name": given.name,
             "source": str(given.source),
             "digest": network.architecture.digest,
-            "macs": cost.macs,
-            "params": cost.params,
+            **cost.to_dict(),
         },
         "data": {
             "name": type(datamodule).__name__,

@@ -14,10 +14,9 @@ import torch
 
 from vitsearch.costs import MeasureSettings
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.search.measurements import Measurements
-from vitsearch.lightning.settings import check_flag
 from vitsearch.supernet import VisionTransformer
-from vitsearch.supernet.measuring.peak_memory import PeakMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,27 +71,18 @@ def speed_facts(
     """
     rows: list[dict[str, Any]] = []
     circumstances: dict[str, Any] = {}
-    with PeakMemory() as peak_memory:  # one helper for all: starting it takes seconds
-        for one in settings:
-            measured = Measurements(
-                network.space,
-                network.num_classes,
-                one,
-                search_device=device,
-                peak_memory=peak_memory,
-            )
-            latency = measured.value("latency_ms", network.architecture)
-            rows.append(
-                {
-                    "batch_size": one.batch_size,
-                    "latency_ms": latency,
-                    "images_per_second": 1e3 * one.batch_size / latency,
-                    "memory_mb": measured.value("memory_mb", network.architecture)
-                    if memory
-                    else None,
-                }
-            )
-            circumstances = measured.circumstances()
+    for one in settings:
+        measured = Measurements(network.space, network.num_classes, one, search_device=device)
+        latency = measured.value("latency_ms", network.architecture)
+        rows.append(
+            {
+                "batch_size": one.batch_size,
+                "latency_ms": latency,
+                "images_per_second": 1e3 * one.batch_size / latency,
+                "memory_mb": measured.value("memory_mb", network.architecture) if memory else None,
+            }
+        )
+        circumstances = measured.circumstances()
     for name in ("batch_size", "space", "num_classes"):
         circumstances.pop(name)
     return {"circumstances": circumstances, "batches": rows}

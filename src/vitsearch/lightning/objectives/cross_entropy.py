@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.objectives.base import Objective, StepOutputs
-from vitsearch.lightning.settings import check_flag
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.network import ElasticTransformer

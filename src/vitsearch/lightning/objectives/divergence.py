@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitsearch.errors import ConfigError
-
 
 def soft_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """KL(teacher || logits) at a temperature, times its square; the mean over rows.
@@ -22,16 +20,3 @@ def soft_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tens
     taught = F.log_softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(learnt, taught, reduction="batchmean", log_target=True)
     return divergence * temperature**2
-
-
-def check_temperature(temperature: float) -> float:
-    """A number above 0.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-        raise ConfigError(f"temperature={temperature} must be a number above 0")
-    if not 0 < temperature < float("inf"):
-        raise ConfigError(f"temperature={temperature} must be a number above 0")
-    return float(temperature)

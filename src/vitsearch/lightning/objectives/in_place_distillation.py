@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number
 from vitsearch.lightning.objectives.base import Objective, StepOutputs
-from vitsearch.lightning.objectives.divergence import check_temperature, soft_divergence
+from vitsearch.lightning.objectives.divergence import soft_divergence
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.network import ElasticTransformer
@@ -33,7 +34,7 @@ class InPlaceDistillation(Objective):
         Raises:
             ConfigError: The temperature is not above 0.
         """
-        self.temperature = check_temperature(temperature)
+        self.temperature = check_number("temperature", temperature, "(0, inf)")
 
     def __call__(self, step: StepOutputs) -> Tensor:
         """Divergence of the students from the teacher; 0 if the largest is alone."""

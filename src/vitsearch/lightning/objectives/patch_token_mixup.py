@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.objectives.base import PATCHES, Objective, StepOutputs
-from vitsearch.lightning.settings import check_flag
 
 
 class PatchTokenMixup(Objective):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError, VitSearchError
+from vitsearch.errors.checks import check_flag, check_whole
 from vitsearch.lightning.objectives.base import ImageFacts
 from vitsearch.lightning.objectives.dense_scores import dense_scores
 from vitsearch.lightning.objectives.teacher_view import TeacherView
@@ -134,10 +135,9 @@ def load_teacher(given: Mapping[str, Any] | nn.Module | None, images: ImageFacts
         if setting not in SETTINGS:
             raise ConfigError(f"teacher.{setting}={value} is no setting; legal: {_legal()}")
     size, normalize = given.get("image_size"), given.get("normalize", True)
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ConfigError(f"teacher.image_size={size} must be a number of pixels, or null")
-    if not isinstance(normalize, bool):
-        raise ConfigError(f"teacher.normalize={normalize} must be true or false")
+    if size is not None:
+        check_whole("teacher.image_size", size, 1, otherwise="null")
+    check_flag("teacher.normalize", normalize)
     network = given.get("network")
     if network is None:
         if not given.get("name"):

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number, check_one_of
 from vitsearch.lightning.objectives.base import DISTILLATION, ImageFacts, Objective, StepOutputs
-from vitsearch.lightning.objectives.divergence import check_temperature, soft_divergence
+from vitsearch.lightning.objectives.divergence import soft_divergence
 from vitsearch.lightning.objectives.teacher import Teacher, load_teacher
 
 KINDS = ("hard", "soft")
@@ -44,10 +45,9 @@ class TeacherDistillation(Objective):
         Raises:
             ConfigError: A setting is out of range.
         """
-        if kind not in KINDS:
-            raise ConfigError(f"kind={kind} is unknown; legal: {', '.join(KINDS)}")
+        check_one_of("kind", kind, KINDS)
         self.kind = kind
-        self.temperature = check_temperature(temperature)
+        self.temperature = check_number("temperature", temperature, "(0, inf)")
         self._given = teacher
         self.teacher: Teacher | None = None
 

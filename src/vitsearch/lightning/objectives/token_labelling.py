@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.objectives.base import PATCHES, ImageFacts, Objective, StepOutputs
 from vitsearch.lightning.objectives.named import find_object
 from vitsearch.lightning.objectives.teacher import load_teacher
@@ -45,9 +46,8 @@ class TokenLabelling(Objective):
         Raises:
             ConfigError: A setting is out of range, or both or none are given.
         """
-        number = isinstance(top_k, int) and not isinstance(top_k, bool) and top_k > 0
-        if top_k is not None and not number:
-            raise ConfigError(f"top_k={top_k} must be 1 or more, or null for all classes")
+        if top_k is not None:
+            check_whole("top_k", top_k, 1, otherwise="null for all classes")
         self.top_k = top_k
         self._teacher = teacher
         self._scores = find_object(scores, "scores") if isinstance(scores, str) else scores

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitsearch.errors import ConfigError, VitSearchError
+from vitsearch.errors.checks import check_number
 from vitsearch.lightning.objectives.base import DISTILLATION, ImageFacts, Objective, StepOutputs
 from vitsearch.lightning.objectives.cross_entropy import CrossEntropy
 from vitsearch.lightning.objectives.in_place_distillation import InPlaceDistillation
@@ -181,9 +181,7 @@ def _term(name: str, given: Any) -> Term:
         raise ConfigError(f"objective.{name}={given} must be settings, such as {{weight: 1.0}}")
     settings = dict(given)
     weight, kind = settings.pop("weight", 1.0), settings.pop("type", None)
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not number or not 0 <= weight < inf:
-        raise ConfigError(f"objective.{name}.weight={weight} must lie in [0, inf)")
+    check_number(f"objective.{name}.weight", weight, "[0, inf)")
     if isinstance(kind, Objective):
         return Term(name=name, weight=weight, objective=kind)
     made_by = _class_of(name, kind)

@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.scoring.network_score import score_network
 from vitsearch.lightning.scoring.splits import statistics_batches
-from vitsearch.lightning.settings import check_flag
 from vitsearch.lightning.tasks import Score, Task
 from vitsearch.lightning.training.network_module import Classifier
 from vitsearch.reports import NetworkRow, architecture_panel, make_console, network_table
@@ -162,8 +162,7 @@ class SaveNetwork(pl.Callback):
                     "image_size": network.space.image_size,
                     "in_chans": network.space.in_chans,
                     "num_classes": network.num_classes,
-                    "macs": cost.macs,
-                    "params": cost.params,
+                    **cost.to_dict(),
                     **self.facts,
                     "test": None if own is None else own.record(),
                     "compared": {name: score.record() for name, score in compared.items()},

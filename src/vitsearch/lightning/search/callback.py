@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from rich.console import Console
 
 from vitsearch.costs import Constraint
+from vitsearch.costs.metrics import named
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.scoring.distributed import score_together
 from vitsearch.lightning.scoring.halving import Halving
@@ -33,7 +36,6 @@ from vitsearch.lightning.search.history import refuse_old_history
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.search.result import SearchResult
-from vitsearch.lightning.settings import check_flag
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 from vitsearch.reports import (
     ResultRow,
@@ -48,6 +50,7 @@ from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import MEASURED_FILE, RESULT_FILE
 from vitsearch.searchers import Searcher
+from vitsearch.spaces import Architecture
 
 
 class EvolutionarySearch(pl.Callback):
@@ -76,7 +79,7 @@ class EvolutionarySearch(pl.Callback):
             constraint: The budget, or its windows by name (`{"macs": [1e9, 2e9]}`).
             searcher: A function `(space, constraint, num_classes=...) -> Searcher`, or settings of
                 `EvolutionSearcher`. A function that has a parameter `measure` gets what measures
-                latency and memory.
+                costs.
             dirpath: The run folder; the trainer's `default_root_dir` by default.
             use_test_split: Whether to score the best and the largest network on the test split,
                 once and at the very end.
@@ -95,6 +98,8 @@ class EvolutionarySearch(pl.Callback):
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.use_test_split = use_test_split
         self.result: SearchResult | None = None
+        self._made: tuple[SearchableClassifier, Searcher] | None = None
+        self._measurements: Measurements | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse an impossible budget before training, not after it.
@@ -117,16 +122,28 @@ class EvolutionarySearch(pl.Callback):
             check_search_split(trainer)
 
     def check(self, module: SearchableClassifier) -> None:
-        """Refuse settings that this module cannot be searched with.
+        """Make the searcher, which refuses settings that this module cannot be searched with.
+
+        It is made once for a search: before the training, and asked behind it.
 
         Raises:
             ConfigError: A setting is out of range.
             ConstraintError: The space does not reach the budget, or what measures is not there.
         """
-        cpu = torch.device("cpu")  # the search's own device is there when the search is
-        searcher = self._searcher(module, self._measurements(module, cpu))
+        if self._made is not None and self._made[0] is module:
+            return
+        # The search's own device is there when the search is.
+        self._measurements = self._measure_on(torch.device("cpu"), module)
+        searcher = make_searcher(
+            self.searcher,
+            module.search_space,
+            self.constraint,
+            module.num_classes,
+            measure={name: partial(self._measure, name) for name in self._measurements.measures()},
+        )
         if self.halving:
             Halving.check(searcher)
+        self._made = module, searcher
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse to train anew where the search of another training has left its scores.
@@ -137,8 +154,12 @@ class EvolutionarySearch(pl.Callback):
         if trainer.ckpt_path is None:
             refuse_old_history(self.folder(trainer))
 
-    def _measurements(
-        self, module: SearchableClassifier, device: torch.device, file: Path | None = None
+    def _measure(self, metric: str, architecture: Architecture) -> float:
+        assert self._measurements is not None
+        return self._measurements.value(metric, architecture)
+
+    def _measure_on(
+        self, device: torch.device, module: SearchableClassifier, file: Path | None = None
     ) -> Measurements:
         return Measurements(
             module.space,
@@ -146,15 +167,6 @@ class EvolutionarySearch(pl.Callback):
             self.constraint.measure,
             search_device=device,
             file=file,
-        )
-
-    def _searcher(self, module: SearchableClassifier, measurements: Measurements) -> Searcher:
-        return make_searcher(
-            self.searcher,
-            module.search_space,
-            self.constraint,
-            module.num_classes,
-            measure=measurements.measures(),
         )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -176,18 +188,22 @@ class EvolutionarySearch(pl.Callback):
         )
         data = trainer.datamodule  # type: ignore[attr-defined]
         folder = self.folder(trainer)
-        with self._measurements(pl_module, scorer.device, folder / MEASURED_FILE) as measurements:
-            self.result = search_and_report(
-                scorer,
-                self._searcher(pl_module, measurements),
-                folder,
-                constraint=self.constraint,
-                class_names=getattr(data, "class_names", None) or None,
-                preprocessing=preprocessing_of(data),
-                test=(lambda: test_batches(trainer)) if self.use_test_split else None,
-                halving=self.halving,
-                measurements=measurements,
-            )
+        self.check(pl_module)
+        assert self._made is not None
+        (_, searcher), self._made = self._made, None  # the next search gets a fresh one
+        measurements = self._measure_on(scorer.device, pl_module, folder / MEASURED_FILE)
+        self._measurements = measurements
+        self.result = search_and_report(
+            scorer,
+            searcher,
+            folder,
+            constraint=self.constraint,
+            class_names=getattr(data, "class_names", None) or None,
+            preprocessing=preprocessing_of(data),
+            test=(lambda: test_batches(trainer)) if self.use_test_split else None,
+            halving=self.halving,
+            measurements=measurements,
+        )
         best = {f"search/best_{scorer.task.figure.name}": self.result.best.score.value}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
@@ -286,8 +302,8 @@ def make_report(folder: Path) -> None:
 
 def measured_in_words(measured: Mapping[str, float], constraint: Constraint) -> str:
     """Measured costs and the circumstances that they belong to."""
-    units = {"latency_ms": "latency {:.3g} ms", "memory_mb": "memory {:.3g} MB"}
-    values = [units[metric].format(value) for metric, value in measured.items()]
+    found = [(named(name), value) for name, value in measured.items()]
+    values = [f"{metric.label} {metric.text_with_unit(value)}" for metric, value in found]
     how = constraint.measure
     return f"{', '.join(values)} (batch {how.batch_size}, {how.dtype}, device {how.device})"
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from vitsearch.costs import Constraint
-from vitsearch.costs.measure import MEASURED, Measures
+from vitsearch.costs.measure import Measures
+from vitsearch.costs.metrics import MEASURED, metrics
 from vitsearch.errors import ConfigError
 from vitsearch.searchers import EvolutionSearcher, Searcher
 from vitsearch.spaces import Architecture, SearchSpace
@@ -43,7 +44,7 @@ def make_searcher(
         space: Where to search.
         constraint: The budget.
         num_classes: Of the classifier.
-        measure: What measures latency and memory; without it the searcher can be made, which
+        measure: What measures costs; without it the searcher can be made, which
             checks its settings, but not asked.
 
     Raises:
@@ -53,7 +54,8 @@ def make_searcher(
     make = searcher if callable(searcher) else partial(EvolutionSearcher, **dict(searcher or {}))
     more: dict[str, Any] = {}
     if _takes(make, "measure"):
-        more["measure"] = measure or dict.fromkeys(MEASURED, _unmeasured)
+        names = [metric.name for metric in metrics(MEASURED)]
+        more["measure"] = measure or dict.fromkeys(names, _unmeasured)
     else:
         for metric in constraint.measured_windows():
             raise ConfigError(

@@ -12,7 +12,7 @@ import torch
 from vitsearch.costs import Constraint
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Task
-from vitsearch.reports.words.figure import named
+from vitsearch.reports.words.figure import figure_entry
 from vitsearch.runs.history import ScoreNames
 from vitsearch.searchers import Searcher
 
@@ -48,7 +48,7 @@ def _task(task: Task) -> dict[str, Any]:
     """What is scored; a search that says nothing classifies."""
     figures = tuple(figure.name for figure in task.figures)
     names = ScoreNames(figures=figures, counted=task.counted).to_dict()
-    return {"task": task.name, **named(task.figure), **names} if names else {}
+    return {"task": task.name, **figure_entry(task.figure), **names} if names else {}
 
 
 def weights_digest(net: torch.nn.Module) -> str:
@@ -79,8 +79,7 @@ def _is_plain(value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Constraint):
-        windows = {**value.windows(), **value.measured_windows()}
-        return {metric: list(window) for metric, window in windows.items()}
+        return {metric: list(window) for metric, window in value.all_windows().items()}
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Latency and memory of architectures for a search: measured once, by one process, known to all.
+"""Measured costs of architectures for a search: taken once, by one process, known to all.
 
 The searchers of all processes ask in the same order, so the first process measures while the others
 wait for its number. Numbers are kept in `search/measured.json` under the circumstances in which
@@ -10,23 +10,81 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 
 from vitsearch.costs import Constraint
-from vitsearch.costs.measure import MEASURED, Measures, MeasureSettings
+from vitsearch.costs.measure import Measures, MeasureSettings
+from vitsearch.costs.metrics import LATENCY, MEASURED, MEMORY, metrics, named
 from vitsearch.errors import CheckpointError, ConstraintError, FormatError
 from vitsearch.lightning.distributed import leave_if_wished, made_by_first, rank_and_world
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture, SearchSpace
-from vitsearch.supernet.measuring.latency import Run, gpu_memory_mb, latency_ms, make_run
-from vitsearch.supernet.measuring.peak_memory import PeakMemory
+from vitsearch.supernet.measuring.latency import gpu_memory_mb, latency_ms, make_run
+from vitsearch.supernet.measuring.peak_memory import cpu_memory_mb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToMeasure:
+    """One architecture and the circumstances of its measurement (`vitsearch.costs.Subject`)."""
+
+    space: SearchSpace
+    architecture: Architecture
+    num_classes: int
+    settings: MeasureSettings
+    device: torch.device
+
+    def make_run(self) -> Callable[[], Any]:
+        """The network, ready: each call is one inference of a batch and returns its logits.
+
+        Raises:
+            ConfigError: It is to be compiled, and torch cannot compile here.
+        """
+        return make_run(
+            self.space,
+            self.architecture,
+            num_classes=self.num_classes,
+            batch_size=self.settings.batch_size,
+            device=self.device,
+            dtype=getattr(torch, self.settings.dtype),
+            compile=self.settings.compile,
+        )
+
+
+def _latency(subject: ToMeasure) -> float:
+    settings = subject.settings
+    return latency_ms(
+        subject.make_run(), subject.device, warmup=settings.warmup, repeats=settings.repeats
+    )
+
+
+def _memory(subject: ToMeasure) -> float:
+    settings, device = subject.settings, subject.device
+    if device.type == "cuda":
+        return gpu_memory_mb(subject.make_run, device)
+    if device.type != "cpu":
+        raise ConstraintError(
+            f"{MEMORY.name} cannot be measured on {device.type}; {settings.section}.device=cpu "
+            f"measures on the CPU"
+        )
+    return cpu_memory_mb(
+        subject.space,
+        subject.architecture,
+        num_classes=subject.num_classes,
+        batch_size=settings.batch_size,
+        dtype=settings.dtype,
+    )
+
+
+# The table of metrics knows no torch, so what measures the library's own stands here.
+_OWN = {LATENCY.name: _latency, MEMORY.name: _memory}
 
 
 class Measurements:
@@ -44,7 +102,6 @@ class Measurements:
         *,
         search_device: torch.device,
         file: Path | None = None,
-        peak_memory: PeakMemory | None = None,
     ) -> None:
         """Check that the device is there; nothing is measured yet.
 
@@ -54,7 +111,6 @@ class Measurements:
             settings: How to measure.
             search_device: What `device=auto` stands for.
             file: Where numbers are kept; nowhere by default.
-            peak_memory: A helper that is shared; one of its own by default.
 
         Raises:
             ConstraintError: There is no such device.
@@ -67,25 +123,13 @@ class Measurements:
         self._settings = settings
         self._file = file
         self._values: dict[str, dict[str, float]] | None = None
-        self._peak_memory = PeakMemory() if peak_memory is None else peak_memory
-
-    def __enter__(self) -> Measurements:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._peak_memory.close()
 
     def measures(self) -> Measures:
         """For each measured cost, a function of an architecture, as searchers take them."""
-        return {metric: partial(self.value, metric) for metric in MEASURED}
+        return {metric.name: partial(self.value, metric.name) for metric in metrics(MEASURED)}
 
     def value(self, metric: str, architecture: Architecture) -> float:
-        """Milliseconds or 10^6 bytes for a batch; all processes must ask.
+        """The number of an architecture, in the metric's unit; all processes must ask.
 
         Raises:
             ConstraintError: It cannot be measured.
@@ -117,40 +161,21 @@ class Measurements:
         }
 
     def _measure(self, metric: str, architecture: Architecture) -> float:
-        settings = self._settings
-        if metric == "latency_ms":
-            run = self._make_run(architecture)
-            return latency_ms(run, self.device, warmup=settings.warmup, repeats=settings.repeats)
-        if self.device.type == "cuda":
-            return gpu_memory_mb(partial(self._make_run, architecture), self.device)
-        if self.device.type != "cpu":
-            raise ConstraintError(
-                f"memory_mb cannot be measured on {self.device.type}; "
-                f"{settings.section}.device=cpu measures on the CPU"
-            )
-        return self._peak_memory.measure(
-            self._space,
-            architecture,
+        subject = ToMeasure(
+            space=self._space,
+            architecture=architecture,
             num_classes=self._num_classes,
-            batch_size=settings.batch_size,
-            dtype=settings.dtype,
-        )
-
-    def _make_run(self, architecture: Architecture) -> Run:
-        return make_run(
-            self._space,
-            architecture,
-            num_classes=self._num_classes,
-            batch_size=self._settings.batch_size,
+            settings=self._settings,
             device=self.device,
-            dtype=getattr(torch, self._settings.dtype),
-            compile=self._settings.compile,
         )
+        measure = _OWN.get(metric) or named(metric).measure
+        assert measure is not None, f"{metric} is not measured"
+        return float(measure(subject))
 
     def _read(self) -> dict[str, dict[str, float]]:
         for entry in self._entries():
             if entry["circumstances"] == self.circumstances():
-                return {metric: dict(entry["values"].get(metric, {})) for metric in MEASURED}
+                return {metric: dict(values) for metric, values in entry["values"].items()}
         return {}
 
     def _entries(self) -> list[dict[str, Any]]:
@@ -178,7 +203,9 @@ class Measurements:
 def is_measured(searcher: Searcher, constraint: Constraint) -> bool:
     """Whether a search looks at measured costs, by a window or by a front."""
     minimised = searcher.minimise if isinstance(searcher, FrontSearcher) else ()
-    return bool(constraint.measured_windows()) or not set(minimised).isdisjoint(MEASURED)
+    return bool(constraint.measured_windows()) or any(
+        named(name).kind == MEASURED for name in minimised
+    )
 
 
 def _check_device(device: torch.device, section: str) -> None:

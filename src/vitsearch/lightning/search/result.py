@@ -11,7 +11,7 @@ from typing import Any
 from vitsearch.costs import Constraint, Cost
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Score
-from vitsearch.reports.words.figure import named
+from vitsearch.reports.words.figure import figure_entry
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import BEST_FILE, BEST_FOLDER, FRONT_FILE
@@ -35,8 +35,7 @@ class Scored:
             "origin": self.candidate.origin,
             "parents": list(self.candidate.parents),
             **self.score.record(),
-            "macs": self.cost.macs,
-            "params": self.cost.params,
+            **self.cost.to_dict(),
             **self.candidate.measured,
             "architecture": self.candidate.architecture.to_dict(),
         }
@@ -114,15 +113,15 @@ def write_result(
     network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
     network.set_preprocessing(preprocessing)
     save_model(network.cpu(), folder / BEST_FOLDER, class_names=class_names)
-    windows = {**constraint.windows(), **constraint.measured_windows()}
-    budget: dict[str, Any] = {metric: list(window) for metric, window in windows.items()}
+    windows = constraint.all_windows().items()
+    budget: dict[str, Any] = {metric: list(window) for metric, window in windows}
     if result.best.candidate.measured:
         budget["measure"] = constraint.measure.to_dict()
     origin = {
         "space": scorer.net.space.config,
         "num_classes": scorer.net.num_classes,
         "constraint": budget,
-        **named(scorer.task.figure),
+        **figure_entry(scorer.task.figure),
     }
     median = {f"random_median_{scorer.task.figure.name}": result.random_median}
     write_json(folder / BEST_FILE, with_format({**origin, **median, **result.best.record()}))

@@ -14,9 +14,10 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.objectives.base import PATCHES
 from vitsearch.lightning.resuming.lightning_internals import ddp_settings
-from vitsearch.lightning.settings import check_flag, plain
+from vitsearch.lightning.settings import plain
 from vitsearch.lightning.tasks import Task
 from vitsearch.lightning.training.module import NetworkRun, TrainingModule
 from vitsearch.supernet import VisionTransformer

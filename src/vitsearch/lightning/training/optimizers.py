@@ -21,6 +21,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_number
 
 DEFAULT_OPTIMIZER = {"opt": "adamw", "lr": 1e-3, "weight_decay": 0.05}
 SCHEDULERS = ("cosine", "tanh", "step", "multistep", "poly")
@@ -183,9 +184,8 @@ def check_optimizer(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any]) 
         ConfigError: Names the settings and timm's complaint.
     """
     decay = optimizer.get("layer_decay")
-    number = isinstance(decay, int | float) and not isinstance(decay, bool)
-    if decay is not None and not (number and 0 < decay <= 1):
-        raise ConfigError(f"optimizer.layer_decay={decay} must lie in (0, 1], or be null")
+    if decay is not None:
+        check_number("optimizer.layer_decay", decay, "(0, 1]", otherwise="be null")
     rate = optimizer.get("lr")
     if isinstance(rate, str) and rate != AUTO:
         raise ConfigError(f"optimizer.lr={rate} must be a number, or auto")

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from vitsearch.elastic import Reordering, rewire
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.resuming.lightning_internals import averaged_model
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 
@@ -33,9 +34,7 @@ class Rewiring(pl.Callback):
         Raises:
             ConfigError: The number is below 1.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise ConfigError(f"callbacks.rewiring.epochs={epochs} must be a whole number above 0")
-        self.epochs = epochs
+        self.epochs = check_whole("callbacks.rewiring.epochs", epochs, 1)
         self._last_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from vitsearch.reports.facts.agreement import (
     resample_counts,
     spearman_rho,
 )
-from vitsearch.reports.words.figure import TOP1, Figure, named
+from vitsearch.reports.words.figure import TOP1, Figure, figure_entry
 from vitsearch.spaces import Architecture
 
 
@@ -107,7 +107,7 @@ def audit_facts(
     return {
         "num_architectures": len(networks),
         "num_images": num_images,
-        **named(figure),
+        **figure_entry(figure),
         "standard_error": figure.standard_error(fmean(alone), num_images),
         "seeds": list(seeds),
         "agreement": agreement_facts(networks, alone, counts),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.costs import Constraint
-from vitsearch.costs.measure import CLOSED_FORM, MEASURED
+from vitsearch.costs.metrics import costs_of
 from vitsearch.errors import ConfigError, HistoryError, SpaceError, VitSearchError
 from vitsearch.reports.words.figure import TOP1, Figure, figure_of
 from vitsearch.runs import layout
@@ -22,7 +22,6 @@ from vitsearch.runs.formats import read_json, without_format
 from vitsearch.runs.history import HistoryRecord, read_history
 from vitsearch.spaces import Architecture, SearchSpace
 
-COSTS = (*CLOSED_FORM, *MEASURED)
 _COMMAND = "# python -m vitsearch."
 
 
@@ -38,7 +37,7 @@ class Trial:
         parents: Digests.
         score: Its figure.
         total: How many images that rests on.
-        costs: By name, those of `COSTS` that the line has.
+        costs: By name, those that the line has, in the order of the table of metrics.
         architecture: What was scored.
     """
 
@@ -63,7 +62,7 @@ class Trial:
             parents=record.parents,
             score=record.score,
             total=record.total,
-            costs={name: record.costs[name] for name in COSTS if name in record.costs},
+            costs=costs_of(record.costs),
             architecture=Architecture.from_dict(record.architecture),
         )
 

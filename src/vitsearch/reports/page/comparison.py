@@ -19,7 +19,7 @@ from vitsearch.runs.layout import REPORT_FILE
 
 _MOST = 40
 # Where a run lies, and what is written out again wherever it is used.
-_OF_A_PLACE = ("run_dir", "resume", "checkpoint", "default_root_dir", "save_dir")
+_OF_A_PLACE = ("command", "run_dir", "resume", "checkpoint", "default_root_dir", "save_dir")
 
 
 def comparison_page(records: Sequence[RunRecord], folder: Path) -> Page:

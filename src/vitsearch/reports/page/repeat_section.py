@@ -12,6 +12,7 @@ from typing import Any
 from vitsearch.reports.facts.run_record import RunRecord
 from vitsearch.reports.page.page import Code, Facts, Part, Section, Text
 from vitsearch.reports.words.training import training_words
+from vitsearch.runs.command_line import command_text, override
 from vitsearch.runs.layout import CONFIG_FILE, SUPERNET_FILE
 
 _OF_A_PLACE = ("run_dir=", "resume=")
@@ -26,35 +27,32 @@ def repeat_section(record: RunRecord) -> Section:
         parts.append(Code(title="The same run again, in a folder of its own", text=again(record)))
     place = shown_path(record.folder)
     if (record.folder / SUPERNET_FILE).is_file():
-        checkpoint = shlex.quote(f"checkpoint={place}")
+        checkpoint = override("checkpoint", place)
         parts += [
             Code(
                 title="Another budget, from the same supernet",
-                text=f"python -m vitsearch.search {checkpoint} 'constraint.macs=[null,10M]'",
+                text=command_text("search", checkpoint, "constraint.macs=[null,10M]"),
             ),
             Code(
                 title="How far the scores can be trusted",
-                text=f"python -m vitsearch.audit {checkpoint}",
+                text=command_text("audit", checkpoint),
             ),
         ]
     if (record.folder / "best").is_dir():
         load = f"vitsearch.load_model({f'{place}/best'!r})"
-        alone, judged = shlex.quote(f"architecture={place}"), shlex.quote(f"model={place}")
         parts += [
             Code(
                 title="Train the best architecture by itself",
-                text=f"python -m vitsearch.retrain {alone}",
+                text=command_text("retrain", override("architecture", place)),
             ),
             Code(
                 title="How good the best network is, and how fast",
-                text=f"python -m vitsearch.evaluate {judged}",
+                text=command_text("evaluate", override("model", place)),
             ),
             Code(title="The best network, in Python", text=load),
         ]
-    run = shlex.quote(f"run={place}")
-    parts.append(
-        Code(title="This report again", text=f"python -m vitsearch.report {run}"),
-    )
+    again_report = command_text("report", override("run", place))
+    parts.append(Code(title="This report again", text=again_report))
     file = record.folder / CONFIG_FILE
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")

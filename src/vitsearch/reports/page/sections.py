@@ -8,15 +8,16 @@ from typing import Any
 from urllib.parse import quote
 
 from vitsearch.costs import human
+from vitsearch.costs.metrics import cost_metrics, named
 from vitsearch.reports.facts.architecture_rows import Row, architecture_rows
-from vitsearch.reports.facts.run_record import COSTS, RunRecord, Trial
+from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.page.audit_section import audit_section
 from vitsearch.reports.page.page import Facts, Link, Page, Part, Section, Table, Text
 from vitsearch.reports.page.repeat_section import repeat_section
 from vitsearch.reports.page.time_section import duration, time_section, total_seconds
 from vitsearch.reports.pictures.accuracy_cost import accuracy_cost_pictures
 from vitsearch.reports.pictures.architecture import architecture_picture
-from vitsearch.reports.pictures.base import AXIS_NAMES, Picture
+from vitsearch.reports.pictures.base import Picture
 from vitsearch.reports.pictures.options import options_picture
 from vitsearch.reports.pictures.progress import progress_picture
 from vitsearch.reports.pictures.training import training_picture
@@ -105,7 +106,7 @@ def key_figures(record: RunRecord) -> list[tuple[str, str]]:
     pairs = [(f"{figure.label}, search split", figure.text(best.score))]
     if tested is not None:
         pairs.append((f"{figure.label}, test split", figure.text(tested)))
-    pairs += [(AXIS_NAMES[name], cost_text(best, name)) for name in COSTS if name in best.costs]
+    pairs += [(named(name).heading, cost_text(best, name)) for name in best.costs]
     pairs.append(("candidates", f"{len(record.trials):,}"))
     seconds = total_seconds(record)
     if seconds:
@@ -115,7 +116,7 @@ def key_figures(record: RunRecord) -> list[tuple[str, str]]:
 
 def cost_text(trial: Trial, name: str) -> str:
     """A cost as people read it."""
-    return human(trial.costs[name])
+    return named(name).text(trial.costs[name])
 
 
 def _architecture_table(record: RunRecord) -> list[Part]:
@@ -148,7 +149,8 @@ def _row_words(row: Row) -> tuple[str]:
 def _candidates(record: RunRecord) -> Section:
     """The front of a search for one, the best ten of the others."""
     figure = record.figure
-    names = [name for name in COSTS if all(name in trial.costs for trial in record.whole)]
+    known = [metric.name for metric in cost_metrics()]
+    names = [name for name in known if all(name in trial.costs for trial in record.whole)]
     if record.front:
         shown, title = evenly(record.front), f"The front: {len(record.front)} networks"
         hidden = len(record.front) - len(shown)
@@ -172,8 +174,7 @@ def _candidates(record: RunRecord) -> Section:
         )
         for trial in shown
     ]
-    short = {"params": "params", "latency_ms": "ms", "memory_mb": "MB"}
-    headings = ("architecture", figure.label, *(short.get(n, AXIS_NAMES[n]) for n in names), "gen.")
+    headings = ("architecture", figure.label, *(named(n).narrow_heading for n in names), "gen.")
     parts: list[Part] = [Table(headings=headings, rows=rows, caption=caption)]
     return Section(title=title, parts=parts + _networks(record))
 

@@ -7,11 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from vitsearch.costs import human
-from vitsearch.reports.facts.run_record import COSTS, RunRecord, Trial
+from vitsearch.costs.metrics import cost_metrics, named
+from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import (
-    AXIS_NAMES,
     MANY,
     Picture,
     cost_axis,
@@ -25,12 +24,12 @@ def accuracy_cost_pictures(record: RunRecord) -> list[Picture]:
     """A picture for MACs, and for every other cost that was minimised or had a window."""
     if not record.whole:
         return []
-    windows = {**record.constraint.windows(), **record.constraint.measured_windows()}
-    wanted = {"macs", *record.minimise, *windows}
+    wanted = {"macs", *record.minimise, *record.constraint.all_windows()}
+    costs = [metric.name for metric in cost_metrics() if metric.name in wanted]
     return [
         _picture(record, cost)
-        for cost in COSTS
-        if cost in wanted and all(cost in trial.costs for trial in record.whole)
+        for cost in costs
+        if all(cost in trial.costs for trial in record.whole)
     ]
 
 
@@ -45,7 +44,7 @@ def front_by(trials: Sequence[Trial], cost: str) -> list[Trial]:
 
 def _picture(record: RunRecord, cost: str) -> Picture:
     front = front_by(record.whole, cost)
-    name = AXIS_NAMES[cost].partition(",")[0]
+    name, text = named(cost).label, named(cost).text
     low, high = front[0], front[-1]
     figure, what = record.figure, record.figure.noun
     caption = (
@@ -64,8 +63,8 @@ def _picture(record: RunRecord, cost: str) -> Picture:
         caption=caption,
         label=(
             f"{capital(figure.label)} against {name} of {len(record.whole)} candidates; the front "
-            f"runs from {figure.spoken(low.score)} at {human(low.costs[cost])} to "
-            f"{figure.spoken(high.score)} at {human(high.costs[cost])}."
+            f"runs from {figure.spoken(low.score)} at {text(low.costs[cost])} to "
+            f"{figure.spoken(high.score)} at {text(high.costs[cost])}."
         ),
         draw=lambda: _draw(record, cost, front),
     )
@@ -136,9 +135,9 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
             zorder=4,
         )
     _budget(axes, record, cost)
-    axes.set_xlabel(AXIS_NAMES[cost])
+    axes.set_xlabel(named(cost).heading)
     axes.set_ylabel(record.figure.axis(f"{record.figure.label}, search split"))
-    cost_axis(axes.xaxis)
+    cost_axis(axes.xaxis, named(cost))
     if last:
         bar = figure.colorbar(dots, ax=axes, location="bottom", aspect=40, pad=0.02, shrink=0.9)
         bar.outline.set_visible(False)
@@ -158,7 +157,7 @@ def _is_near(cost: float | None, others: Sequence[float]) -> bool:
 
 def _budget(axes: Any, record: RunRecord, cost: str) -> None:
     """Shade what lies outside of the window."""
-    windows = {**record.constraint.windows(), **record.constraint.measured_windows()}
+    windows = record.constraint.all_windows()
     if cost not in windows:
         return
     left, right = axes.get_xlim()

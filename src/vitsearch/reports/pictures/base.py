@@ -6,14 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vitsearch.costs import human
-
-AXIS_NAMES = {
-    "macs": "MACs",
-    "params": "parameters",
-    "latency_ms": "latency, ms",
-    "memory_mb": "memory, MB",
-}
+from vitsearch.costs import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +28,12 @@ class Picture:
     draw: Callable[[], Any]
 
 
-def cost_axis(axis: Any) -> None:
-    """Let an axis count in K, M and G."""
+def cost_axis(axis: Any, metric: Metric) -> None:
+    """Let an axis count as the metric is read, MACs in K, M and G."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(5))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: metric.text(value)))
 
 
 def legend_outside(figure: Any, axes: Any, place: str, *, dots: int = 0) -> None:

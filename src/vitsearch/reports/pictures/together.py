@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vitsearch.costs import human
+from vitsearch.costs.metrics import MACS
 from vitsearch.reports.facts.run_record import RunRecord
 from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.accuracy_cost import front_by
@@ -96,9 +97,9 @@ def _draw_accuracy(records: Sequence[RunRecord]) -> Any:
             label=record.name,
             **line,
         )
-    axes.set_xlabel("MACs")
+    axes.set_xlabel(MACS.heading)
     axes.set_ylabel(records[0].figure.axis(f"{records[0].figure.label}, search split"))
-    cost_axis(axes.xaxis)
+    cost_axis(axes.xaxis, MACS)
     _name_runs(figure, axes)
     return figure
 

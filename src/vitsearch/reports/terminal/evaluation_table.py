@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 from vitsearch.costs import human
+from vitsearch.costs.metrics import percent
 from vitsearch.reports.terminal.panels import facts_panel
-from vitsearch.reports.words.figure import percent
 
 MOST_CLASSES = 20
 _SHOWN_CLASSES = 10

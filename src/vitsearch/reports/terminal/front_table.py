@@ -7,15 +7,9 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from vitsearch.costs import human
+from vitsearch.costs.metrics import costs_of, named
 from vitsearch.reports.words.figure import TOP1, Figure
 
-_COLUMNS = {
-    "macs": "MACs",
-    "params": "parameters",
-    "latency_ms": "latency, ms",
-    "memory_mb": "memory, MB",
-}
 _MOST_ROWS = 20
 Record = TypeVar("Record")
 
@@ -41,14 +35,14 @@ def front_table(
         caption=f"{hidden} more between these in search/front.json" if hidden else None,
     )
     table.add_column("architecture")
-    costs = [name for name in _COLUMNS if records and name in records[0]]
-    for name in costs:
-        table.add_column(_COLUMNS[name], justify="right")
+    costs = [named(name) for name in costs_of(records[0])] if records else []
+    for cost in costs:
+        table.add_column(cost.heading, justify="right")
     table.add_column(f"{figure.label}, search split ({num_images})", justify="right")
     for record in shown:
         table.add_row(
             record["digest"],
-            *(human(record[name]) for name in costs),
+            *(cost.text(record[cost.name]) for cost in costs),
             figure.text(record[figure.name]),
         )
     return table

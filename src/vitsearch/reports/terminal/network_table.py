@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from vitsearch.costs import human
+from vitsearch.costs.metrics import named
 from vitsearch.reports.words.figure import Figure
 from vitsearch.spaces import Cost
 
@@ -25,9 +25,11 @@ def network_table(rows: Sequence[NetworkRow], figures: Sequence[Figure], num_ima
     """Networks of their own side by side: cost and figures on the test split."""
     table = Table(title=f"{figures[0].noun} on the test split ({num_images} images)")
     table.add_column("network")
-    for heading in ("MACs", "parameters", *(figure.label for figure in figures)):
+    costs = [named(name) for name in rows[0].cost.to_dict()]
+    for heading in (*(cost.heading for cost in costs), *(figure.label for figure in figures)):
         table.add_column(heading, justify="right")
     for row in rows:
+        numbers = [cost.text(row.cost[cost.name]) for cost in costs]
         shown = [figure.text(row.figures[figure.name]) for figure in figures]
-        table.add_row(row.name, human(row.cost.macs), human(row.cost.params), *shown)
+        table.add_row(row.name, *numbers, *shown)
     return table

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitsearch.costs import Constraint, human, reachable_range
+from vitsearch.costs.metrics import named
 from vitsearch.reports.words.architecture import describe_architecture
 from vitsearch.reports.words.figure import TOP1, Figure
 from vitsearch.spaces import Architecture, Cost, SearchSpace
@@ -74,18 +75,14 @@ def end_table(rows: Sequence[ResultRow], num_images: int, figure: Figure = TOP1)
     """Networks side by side: cost, score with inherited weights on both splits."""
     table = Table(title=f"inherited {figure.noun} (weights of the supernet, not retrained)")
     table.add_column("network")
-    for heading in (
-        "MACs",
-        "parameters",
-        f"{figure.label}, search split ({num_images})",
-        f"{figure.label}, test split",
-    ):
+    costs = [named(name) for name in rows[0].cost.to_dict()]
+    scores = [f"{figure.label}, search split ({num_images})", f"{figure.label}, test split"]
+    for heading in (*(cost.heading for cost in costs), *scores):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             row.name,
-            human(row.cost.macs),
-            human(row.cost.params),
+            *(cost.text(row.cost[cost.name]) for cost in costs),
             figure.text(row.search),
             "-" if row.test is None else figure.text(row.test),
         )
@@ -100,8 +97,7 @@ def result_record(
         {
             "name": row.name,
             "digest": row.digest,
-            "macs": row.cost.macs,
-            "params": row.cost.params,
+            **row.cost.to_dict(),
             f"search_{figure.name}": row.search,
             f"test_{figure.name}": row.test,
         }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from vitsearch.costs import human
+from vitsearch.costs.metrics import named
 from vitsearch.reports.facts.choice_groups import ChoiceGroup
 from vitsearch.reports.terminal.panels import size_in_words
 from vitsearch.spaces import Choice
@@ -52,8 +52,9 @@ def space_panel(facts: dict[str, Any]) -> Panel:
     table.add_row("choices", f"{free} free, {len(facts['choices']) - free} fixed")
     side = facts["image_size"]
     table.add_row("images", f"{facts['in_chans']} x {side} x {side}")
-    table.add_row("MACs", _costs(facts["costs"]["macs"]))
-    table.add_row("parameters", _costs(facts["costs"]["params"]))
+    for name, costs in facts["costs"].items():
+        metric = named(name)
+        table.add_row(metric.heading, _costs(costs, metric.text))
     basis = f"{facts['num_classes']} classes, means of {facts['num_samples']} sampled architectures"
     table.add_row("counted with", basis)
     return Panel(table, title="vitsearch", title_align="left", expand=False)
@@ -80,10 +81,10 @@ def choice_table(groups: Sequence[ChoiceGroup]) -> Table:
     return table
 
 
-def _costs(costs: dict[str, Any]) -> str:
-    error = costs["standard_error"]
-    text = f"{human(costs['smallest'])} to {human(costs['largest'])}, mean {human(costs['mean'])}"
-    return text if error is None else f"{text} (standard error {human(error)})"
+def _costs(costs: dict[str, Any], text: Callable[[float], str]) -> str:
+    ends, error = f"{text(costs['smallest'])} to {text(costs['largest'])}", costs["standard_error"]
+    mean = f"{ends}, mean {text(costs['mean'])}"
+    return mean if error is None else f"{mean} (standard error {text(error)})"
 
 
 def _options(choice: Choice) -> str:

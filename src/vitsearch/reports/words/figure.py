@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vitsearch.costs import metrics
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -39,7 +41,7 @@ class Figure:
 
     def text(self, value: float) -> str:
         """A value as people read it."""
-        return percent(value) if self.in_percent else f"{value:.4f}"
+        return metrics.percent(value) if self.in_percent else f"{value:.4f}"
 
     def number(self, value: float) -> str:
         """The same without the sign for percent."""
@@ -62,17 +64,12 @@ class Figure:
         return asdict(self)
 
 
-def percent(share: float) -> str:
-    """A share in [0, 1] as people read it."""
-    return f"{100 * share:.1f} %"
-
-
 def capital(words: str) -> str:
     """Words that begin a sentence or title."""
     return words[:1].upper() + words[1:]
 
 
-TOP1 = Figure(name="top1", label="top-1")
+TOP1 = Figure(name=metrics.TOP1.name, label=metrics.TOP1.label)
 
 
 def figure_of(record: Mapping[str, Any]) -> Figure:
@@ -81,6 +78,6 @@ def figure_of(record: Mapping[str, Any]) -> Figure:
     return TOP1 if found is None else Figure(**found)
 
 
-def named(figure: Figure) -> dict[str, Any]:
+def figure_entry(figure: Figure) -> dict[str, Any]:
     """What a file says of its figure: nothing if it is top-1 accuracy."""
     return {} if figure == TOP1 else {"figure": figure.to_dict()}

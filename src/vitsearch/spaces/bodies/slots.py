@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vitsearch.spaces.choice import Choice, Value, assignments
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, no_cost
 from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.parts.base import Values
-from vitsearch.spaces.plan import PiecePlan
 
 if TYPE_CHECKING:
     from vitsearch.spaces.bodies.stage import Stage
@@ -84,7 +83,7 @@ class Slot:
         found = []
         keep = self.stage.keep_name(self.index)
         within = self.stage.within_depth(self.index, known)
-        names = {role: own for role, (_, own) in self.stage.pieces.items()}
+        names = self.stage.pieces.names
         for full in assignments(self.choices, known):
             values = {name[self.start :]: value for name, value in full.items()}
             found.append(
@@ -108,7 +107,6 @@ class SlotTable:
         ]
         self._later = [_needed_later(slots) for slots in self.stages]
         self._options: dict[Key, list[SlotOption]] = {}
-        self._pieces: dict[Key, tuple[PiecePlan, Cost]] = {}
 
     def options(self, slot: Slot, known: Values) -> tuple[Key, list[SlotOption]]:
         """The options of a slot after earlier choices, and a key that says which list it is."""
@@ -126,24 +124,12 @@ class SlotTable:
         own = {f"{prefix}.{name}": value for name, value in option.values.items()}
         return tuple(item for item in (*state, *own.items()) if item[0] in later)
 
-    def piece(
-        self, stage: Stage, role: str, values: tuple[Value | None, ...], shape: Shape
-    ) -> tuple[PiecePlan, Cost]:
-        """The plan and the cost of a piece of a block with these values of its choices."""
-        key = (role, stage.index, values, shape)
-        found = self._pieces.get(key)
-        if found is None:
-            part, names = stage.pieces[role]
-            plan = part.plan(dict(zip(names, values, strict=True)), shape)
-            found = self._pieces[key] = (plan, plan.cost())
-        return found
-
     def block_cost(self, stage: Stage, option: SlotOption, shape: Shape) -> Cost:
         """What a slot costs with an option."""
         if not option.present:
-            return Cost()
-        pieces = (self.piece(stage, *item, shape)[1] for item in option.pieces.items())
-        return sum(pieces, stage.block.own_cost(shape))
+            return no_cost()
+        costs = (stage.pieces.cost(role, taken, shape) for role, taken in option.pieces.items())
+        return sum(costs, stage.pieces.own_cost(shape))
 
     def walk(self, stage: Stage, shared: Values) -> Iterator[tuple[Slot, Key, list[SlotOption]]]:
         """Every list of options that the slots of a stage can have after the shared choices."""

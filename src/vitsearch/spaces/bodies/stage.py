@@ -10,13 +10,13 @@ from math import comb
 from typing import Any
 
 from vitsearch.errors import SpaceError
+from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.choice import Choice, Condition
 from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.parts.base import (
     BLOCKS,
     TRANSITIONS,
     BlockKind,
-    BlockPart,
     StageContext,
     TransitionPart,
     Values,
@@ -55,12 +55,26 @@ class Stage:
     block: BlockKind
 
     @cached_property
-    def pieces(self) -> dict[str, tuple[BlockPart, tuple[str, ...]]]:
-        """What its blocks are made of, by role, with the short names of each one's choices."""
-        return {
-            role: (part, tuple(choice.name for choice in part.choices()))
-            for role, part in self.block.pieces().items()
-        }
+    def pieces(self) -> PieceTable:
+        """What its blocks are made of, planned and costed once."""
+        return PieceTable(self.block)
+
+    @cached_property
+    def _transition_names(self) -> tuple[tuple[str, str], ...]:
+        """The short and the full names of the transition's choices."""
+        own = () if self.transition is None else self.transition.choices()
+        return tuple((choice.name, f"{self.prefix}.transition.{choice.name}") for choice in own)
+
+    @cached_property
+    def _block_names(self) -> tuple[dict[str, tuple[str, ...]], ...]:
+        """For each slot the full names of the choices of its pieces, by role."""
+        return tuple(
+            {
+                role: tuple(f"{self.block_prefix(slot)}.{name}" for name in own)
+                for role, own in self.pieces.names.items()
+            }
+            for slot in range(self.num_blocks)
+        )
 
     @cached_property
     def prefix(self) -> str:
@@ -114,18 +128,15 @@ class Stage:
 
     def block_plan(self, slot: int, values: Values, shape: Shape) -> PiecePlan:
         """The sizes of one slot that has a block, from the values of all choices."""
-        prefix = self.block_prefix(slot)
-        pieces = {}
-        for role, (part, names) in self.pieces.items():
-            pieces[role] = part.plan({n: values[f"{prefix}.{n}"] for n in names}, shape)
-        return self.block.assemble(pieces, shape)
+        taken = {
+            role: tuple([values[name] for name in names])
+            for role, names in self._block_names[slot].items()
+        }
+        return self.pieces.block(taken, shape)
 
     def transition_values(self, values: Values) -> Values:
         """The values of the transition's choices, by their short names."""
-        if self.transition is None:
-            return {}
-        below = f"{self.prefix}.transition"
-        return {c.name: values[f"{below}.{c.name}"] for c in self.transition.choices()}
+        return {name: values[full] for name, full in self._transition_names}
 
 
 def build_stages(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -23,10 +24,12 @@ from vitsearch.spaces.parts.base import (
 from vitsearch.spaces.plan import IMAGE, Node, PiecePlan, Plan
 from vitsearch.spaces.settings import Settings
 
+Names = tuple[tuple[str, str], ...]
+"""The choices of a part, by their short and their full names."""
 _WORDS = {Tokens: "tokens", Map: "a map"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Stages:
     """A chain: every node reads the one before it.
 
@@ -44,6 +47,14 @@ class Stages:
     stages: tuple[Stage, ...]
     head: HeadPart
 
+    @cached_property
+    def _stem_names(self) -> Names:
+        return _names("stem", self.stem.choices())
+
+    @cached_property
+    def _head_names(self) -> Names:
+        return _names("head", self.head.choices())
+
     def shared_choices(self) -> tuple[Choice, ...]:
         """The stem's, each stage's own, the head's."""
         return (
@@ -58,7 +69,7 @@ class Stages:
 
     def shapes(self, values: Values) -> tuple[Shape, ...]:
         """What flows in each stage."""
-        grid = self.stem.grid(_under("stem", self.stem.choices(), values), self.image_size)
+        grid = self.stem.grid(_under(self._stem_names, values), self.image_size)
         found: list[Shape] = []
         for stage in self.stages:
             if stage.transition is not None:
@@ -99,7 +110,7 @@ class Stages:
             in_chans=self.in_chans,
             nodes=(*nodes, *own),
             stage_shapes=shapes,
-            head=self.head.plan(_under("head", self.head.choices(), values), seen),
+            head=self.head.plan(_under(self._head_names, values), seen),
             head_reads=self.head.reads(seen),
         )
 
@@ -141,7 +152,7 @@ class Stages:
 
     def _stem_plan(self, values: Values, shape: Shape) -> PiecePlan:
         plan: PiecePlan = self.stem.plan(
-            _under("stem", self.stem.choices(), values),
+            _under(self._stem_names, values),
             image_size=self.image_size,
             in_chans=self.in_chans,
             embed_dim=shape.embed_dim,
@@ -150,9 +161,13 @@ class Stages:
         return plan
 
 
-def _under(path: str, choices: tuple[Choice, ...], values: Values) -> Values:
+def _names(path: str, choices: tuple[Choice, ...]) -> Names:
+    return tuple((choice.name, f"{path}.{choice.name}") for choice in choices)
+
+
+def _under(names: Names, values: Values) -> Values:
     """The values of a part's choices, by their short names."""
-    return {choice.name: values[f"{path}.{choice.name}"] for choice in choices}
+    return {short: values[full] for short, full in names}
 
 
 @BODIES.register("stages")

@@ -99,6 +99,7 @@ class BlockKind:
         """What the block is made of, by role: parts that choose, and cost, apart from each other.
 
         Costs of all architectures are looked up by piece, so that combinations are not enumerated.
+        The plan of such a block has `pieces()`, too: all plans in it that cost something.
         """
         return {"block": self}
 

@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, cost_of
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.base import BLOCKS, MIXERS, MLPS, BlockKind, BlockPart, StageContext
 from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import words_of
+
+
+@dataclass(frozen=True, slots=True)
+class BlockNorms:
+    """The LayerNorms of a block, in front of its mixer and of its MLP.
+
+    Attributes:
+        embed_dim: C.
+    """
+
+    embed_dim: int
+
+    def cost(self) -> Cost:
+        """Scales and shifts."""
+        return Cost(0, 4 * self.embed_dim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +44,19 @@ class BlockPlan:
     mixer: PiecePlan
     mlp: PiecePlan
 
+    def pieces(self) -> tuple[PiecePlan, ...]:
+        """All that costs something."""
+        return BlockNorms(self.embed_dim), self.mixer, self.mlp
+
     def cost(self) -> Cost:
         """Mixer, MLP and two LayerNorms."""
-        return self.mixer.cost() + self.mlp.cost() + norms_cost(self.embed_dim)
+        return self.mixer.cost() + self.mlp.cost() + BlockNorms(self.embed_dim).cost()
 
     def words(self, *, short: bool = False) -> str:
         """The mixer, and how wide the MLP is."""
         hidden = getattr(self.mlp, "hidden_dim", None)
         ratio = "" if hidden is None else f", MLP x{hidden / self.embed_dim:.3g}"
         return f"{words_of(self.mixer, short=short)}{ratio}"
-
-
-def norms_cost(embed_dim: int) -> Cost:
-    """Both LayerNorms of a block."""
-    return Cost(0, 4 * embed_dim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +83,7 @@ class TransformerBlock(BlockKind):
 
     def own_cost(self, tokens: Tokens) -> Cost:
         """The LayerNorms."""
-        return norms_cost(tokens.embed_dim)
+        return cost_of(BlockNorms(tokens.embed_dim))
 
 
 @BLOCKS.register("transformer")

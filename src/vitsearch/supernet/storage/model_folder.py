@@ -55,8 +55,7 @@ def describe_model(
         "num_classes": network.num_classes,
         "class_names": None if names is None else list(names),
         "pretrained_cfg": _stated_preprocessing(network),
-        "macs": cost.macs,
-        "params": cost.params,
+        **cost.to_dict(),
     }
 
 

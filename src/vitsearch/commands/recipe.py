@@ -1,7 +1,4 @@
-"""The recipe of a run, read from its `config.yaml`, for training one network as the run trained.
-
-Hydra is used by the entry points and the modules that they share, nowhere else.
-"""
+"""The recipe of a run, read from its `config.yaml`, for training one network as the run trained."""
 
 from __future__ import annotations
 
@@ -10,12 +7,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import WeightAveraging
 
-from vitsearch.commands.building import make_classifier
-from vitsearch.costs.measure import MEASURED
-from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.commands.pieces import make_classifier
+from vitsearch.commands.spec import with_settings
+from vitsearch.costs.metrics import MEASURED, metrics
+from vitsearch.errors import CheckpointError
+from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.runs.layout import CONFIG_FILE
 
@@ -63,13 +62,15 @@ def read_run(checkpoint: Path) -> DictConfig:
     return run
 
 
-def fill_from_run(config: DictConfig, run: DictConfig) -> None:
-    """Take what the command was not told from the run: the window, the precision."""
-    with open_dict(config):
-        if config.get("constraint") is None:
-            config.constraint = run.get("constraint") or {}
-        if config.trainer.precision is None:
-            config.trainer.precision = run.trainer.get("precision", "32-true")
+def settings_of_run(config: DictConfig, run: DictConfig) -> dict[str, Any]:
+    """What the command was not told, as the run has it: the window, the precision."""
+    found: dict[str, Any] = {}
+    if config.get("constraint") is None:
+        found["constraint"] = run.get("constraint") or {}
+    if config.trainer.precision is None:
+        precision = {"precision": run.trainer.get("precision", "32-true")}
+        found["trainer"] = with_settings(config.trainer, precision)
+    return found
 
 
 def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
@@ -81,8 +82,7 @@ def make_recipe(config: DictConfig, run: DictConfig, folder: Path) -> Recipe:
     trainer: Any = OmegaConf.to_container(run.trainer, resolve=True)
     epochs = config.epochs
     if epochs is not None:
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise ConfigError(f"epochs={epochs} must be a whole number, 1 or more, or null")
+        check_whole("epochs", epochs, 1, otherwise="null")
         trainer["max_steps"] = -1  # no limit
         trainer["max_epochs"] = epochs
     if trainer.get("max_steps") == -1:
@@ -140,7 +140,11 @@ def notes(config: DictConfig, run: DictConfig) -> list[str]:
         found.append(f"the run also learned from {', '.join(terms)}; networks alone from labels")
     if (run.get("searcher") or {}).get("phases"):
         found.append("the run had phases; architectures are drawn from its supernet's whole space")
-    measured = [name for name in MEASURED if config.constraint.get(name) is not None]
+    measured = [
+        metric.name
+        for metric in metrics(MEASURED)
+        if config.constraint.get(metric.name) is not None
+    ]
     if measured:
         found.append(f"windows on measured costs are left out: {', '.join(measured)}")
     devices, nodes = run.trainer.get("devices", 1), run.trainer.get("num_nodes", 1)

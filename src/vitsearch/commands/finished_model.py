@@ -1,26 +1,20 @@
-"""What the commands share that begin with a finished network: the network, its data, its folder.
-
-Hydra is used by the entry points and the modules that they share, nowhere else.
-"""
+"""What the commands share that begin with a finished network: the network, its data, its folder."""
 
 from __future__ import annotations
 
-import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
+from vitsearch.commands.data_section import NORMALISATION, SHAPE, run_of
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import CheckpointError, ConfigError
-from vitsearch.runs.layout import CONFIG_FILE
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.storage.given import GivenModel, is_published, load_given, model_folder
 
-_NORMALISATION = ("mean", "std")
 _TOLERANCE = 1e-4
 
 
@@ -47,25 +41,6 @@ def result_folder(model: str | None, name: str) -> str:
 OmegaConf.register_new_resolver("result_folder", result_folder, replace=True)
 
 
-def spell_out_model() -> None:
-    """Let `model=<path>` on the command line mean `model.path=<path>`.
-
-    `model` is also a group of configurations, of training; Hydra would look for the path in it.
-    """
-    sys.argv[1:] = [
-        f"model.path={argument.removeprefix('model=')}"
-        if argument.startswith("model=")
-        else argument
-        for argument in sys.argv[1:]
-    ]
-
-
-def run_of(folder: Path) -> Path | None:
-    """The run folder that a model folder lies in, if it does."""
-    above = folder.absolute().parent
-    return above if (above / CONFIG_FILE).is_file() else None
-
-
 def given_model(config: DictConfig) -> GivenModel:
     """The network that a command was given by `model` and `checkpoint`.
 
@@ -76,62 +51,17 @@ def given_model(config: DictConfig) -> GivenModel:
     return load_given(str(config.model.path), config.checkpoint)
 
 
-def model_data(config: DictConfig, given: GivenModel, *, batch_size: int | None = None) -> Any:
-    """The data module: of the command's section, else of that of the run that the model lies in.
-
-    Image size and channels are the network's. So is the normalisation, where the data module takes
-    one and the section names none. Nothing is trained, so there may be fewer training images than
-    a batch of training has.
-
-    Args:
-        config: Its `data` is filled in.
-        given: The network.
-        batch_size: Images in a batch; as the section says by default.
+def make_fitting_datamodule(section: DictConfig, network: VisionTransformer) -> Any:
+    """The data module of a section; its images and classes are the network's.
 
     Raises:
-        CheckpointError: There is no section, or its classes are not the network's.
+        CheckpointError: Its classes are not the network's.
         ConfigError: Its images are not of the network's kind.
     """
-    network = given.network
-    if config.get("data") is None:
-        run = None if given.folder is None else run_of(given.folder)
-        saved = None if run is None else OmegaConf.select(OmegaConf.load(run / CONFIG_FILE), "data")
-        if saved is None:
-            raise CheckpointError(
-                f"the data of {given.source} is unknown: it lies in no run folder; add data=<name> "
-                f"and its settings"
-            )
-        with open_dict(config):
-            config.data = saved
-    with open_dict(config.data):
-        config.data.update(_fitting(config.data, network))
-        config.data.update(_evaluating(config.data, batch_size))
-    datamodule = instantiate(config.data)
+    datamodule = instantiate(section)
     check_classes(network, datamodule.num_classes, getattr(datamodule, "class_names", None))
     check_images(network, datamodule)
     return datamodule
-
-
-def _fitting(section: DictConfig, network: VisionTransformer) -> dict[str, Any]:
-    """Settings of a data section that the network decides."""
-    own: dict[str, Any] = {"image_size": network.plan.image_size, "in_chans": network.plan.in_chans}
-    found = {name: value for name, value in own.items() if name in section}
-    if network.has_stated_preprocessing:
-        taken = inspect.signature(get_object(section._target_)).parameters
-        found |= {
-            name: list(network.pretrained_cfg[name])
-            for name in _NORMALISATION
-            if name in taken and section.get(name) is None
-        }
-    return found
-
-
-def _evaluating(section: DictConfig, batch_size: int | None) -> dict[str, int]:
-    """Settings of a data section that is only evaluated."""
-    if "batch_size" not in section:
-        return {}
-    size = batch_size or section.get("eval_batch_size") or 4 * section.batch_size
-    return {"batch_size": 1, "eval_batch_size": size}
 
 
 def check_classes(network: VisionTransformer, num_classes: int, names: Any) -> None:
@@ -161,13 +91,13 @@ def check_images(network: VisionTransformer, datamodule: Any) -> None:
         ConfigError: Size, channels or normalisation is another one.
     """
     plan, has = network.plan, preprocessing_of(datamodule)
-    for name in ("image_size", "in_chans"):
+    for name in SHAPE:
         own, other = getattr(plan, name), getattr(datamodule, name, None)
         if other not in (None, own):
             raise ConfigError(f"the data has {name}={other}, the network takes {name}={own}")
     if not network.has_stated_preprocessing:
         return
-    for name in _NORMALISATION:
+    for name in NORMALISATION:
         own, other = network.pretrained_cfg[name], has.get(name)
         if other is None:
             continue

@@ -1,0 +1,66 @@
+"""The pieces of a stage's blocks, each planned and costed once: the one table of costs.
+
+A piece (a mixer, an MLP) depends on what flows into its block and on its own choices, so few of
+them serve all architectures. The plans of architectures, the ends of a space and the tables of
+`vitsearch.costs` ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vitsearch.spaces.choice import Value
+from vitsearch.spaces.cost import ClosedForm, Cost, cost_of, further_forms, no_cost
+from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.parts.base import BlockKind
+from vitsearch.spaces.plan import PiecePlan
+
+Taken = tuple[Value | None, ...]
+"""Values of a piece's own choices, in their order; `otherwise` where one is inactive."""
+
+
+class PieceTable:
+    """The plans and costs of pieces of one kind of block; grows as it is asked.
+
+    Attributes:
+        names: The choices of each piece, by role, named relative to the block.
+    """
+
+    def __init__(self, block: BlockKind) -> None:
+        self._block = block
+        self._parts = dict(block.pieces())
+        self.names: Mapping[str, tuple[str, ...]] = {
+            role: tuple(choice.name for choice in part.choices())
+            for role, part in self._parts.items()
+        }
+        self._plans: dict[tuple[str, Taken, Shape], PiecePlan] = {}
+        self._costs: dict[tuple[str, Taken, Shape], Cost] = {}
+        self._further: tuple[ClosedForm, ...] = ()
+
+    def plan(self, role: str, taken: Taken, shape: Shape) -> PiecePlan:
+        """The sizes of a piece in a block into which `shape` flows."""
+        key = (role, taken, shape)
+        found = self._plans.get(key)
+        if found is None:
+            values = dict(zip(self.names[role], taken, strict=True))
+            found = self._plans[key] = self._parts[role].plan(values, shape)
+        return found
+
+    def block(self, taken: Mapping[str, Taken], shape: Shape) -> PiecePlan:
+        """The sizes of a block, from the values of each of its pieces."""
+        plans = {role: self.plan(role, values, shape) for role, values in taken.items()}
+        return self._block.assemble(plans, shape)
+
+    def cost(self, role: str, taken: Taken, shape: Shape) -> Cost:
+        """What a piece costs; what its block costs itself is `own_cost`."""
+        if self._further != further_forms():
+            self._costs, self._further = {}, further_forms()
+        key = (role, taken, shape)
+        found = self._costs.get(key)
+        if found is None:
+            found = self._costs[key] = cost_of(self.plan(role, taken, shape))
+        return found
+
+    def own_cost(self, shape: Shape) -> Cost:
+        """What a block costs beside its pieces."""
+        return no_cost() + self._block.own_cost(shape)
