@@ -63,7 +63,7 @@ class KeptScores:
         """Accuracies in [0, 1], in order."""
         unknown = {a.digest: a for a in architectures if a.digest not in self._correct}
         for number, (digest, architecture) in enumerate(unknown.items(), start=1):
-            self._correct[digest] = self._scorer.score(architecture).correct
+            self._correct[digest] = self._scorer.score(architecture).counts["correct"]
             self.num_computed += 1
             if number % _AT_ONCE == 0 or number == len(unknown):
                 write_json(self._file, {"of": self._of, "correct": self._correct})

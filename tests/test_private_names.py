@@ -30,6 +30,7 @@ USED = {
         "_combined_loader",
         "_combined_loader_states_to_load",
         "_data_fetcher",
+        "_data_source",
         "_ddp_kwargs",
         "_load_combined_loader_states",
         "_results",

@@ -135,9 +135,9 @@ def test_inherited_scores_are_those_of_a_search(audited: Outcome) -> None:
     scorer = Scorer(net, data.search_dataloader(), statistics, device=torch.device("cpu"))
     for row in facts["architectures"]:
         architecture = Architecture.from_dict(row["architecture"])
-        assert row["inherited_top1"] == scorer.score(architecture).top1
-    assert facts["ends"]["smallest"] == scorer.score(net.space.smallest()).top1
-    assert facts["ends"]["largest"] == scorer.score(net.space.largest()).top1
+        assert row["inherited_top1"] == scorer.score(architecture).value
+    assert facts["ends"]["smallest"] == scorer.score(net.space.smallest()).value
+    assert facts["ends"]["largest"] == scorer.score(net.space.largest()).value
     assert facts["num_images"] == 50
 
 

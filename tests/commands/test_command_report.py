@@ -42,7 +42,7 @@ def test_a_training_ends_with_a_report(trained: Outcome) -> None:
     assert record.timing["search"][0]["seconds"] > 0
     assert {"python", "torch", "pytorch-lightning"} <= set(record.versions)
     assert record.networks["best"]["digest"] == record.best.digest
-    assert record.networks["best"]["search_top1"] == record.best.top1
+    assert record.networks["best"]["search_top1"] == record.best.score
     assert record.networks["largest"]["test_top1"] is None
 
 

@@ -17,6 +17,7 @@ from tests.commands.running import (
     FEW_IMAGES,
     FEW_STEPS,
     REPOSITORY,
+    TINY,
     Outcome,
     read_history,
     run_here,
@@ -138,3 +139,59 @@ def test_a_part_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SpaceError, match=r"part folded \(nowhere_to_be_found\) cannot be loaded"):
         MLPS.build({"kind": "folded"}, None)  # type: ignore[arg-type]
+
+
+TWO_OPTIMIZERS = """
+import torch
+from vitsearch.lightning import SearchableClassifier
+
+class Automatic(SearchableClassifier):
+    def configure_optimizers(self):
+        head = list(self.net.head.parameters())
+        others = [p for n, p in self.net.named_parameters() if not n.startswith("head.")]
+        return [torch.optim.AdamW(others, 1e-3), torch.optim.SGD(head, 0.1)]
+
+class Manual(Automatic):
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "words"),
+    [
+        ("Automatic", False, "multiple optimizers is only supported with manual optimization"),
+        ("Manual", True, "gradient clipping is not supported for manual optimization"),
+        ("Manual", False, None),
+    ],
+)
+def test_what_lightning_refuses_is_one_line(
+    name: str, clips: bool, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "two_optimizers.py").write_text(TWO_OPTIMIZERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = run_here(
+        "train",
+        "+space=glit",
+        "space.num_blocks=1",
+        *TINY,
+        f"model._target_=two_optimizers.{name}",
+        f"trainer.gradient_clip_val={1.0 if clips else 'null'}",
+        folder=tmp_path / "run",
+    )
+    sys.modules.pop("two_optimizers", None)
+    if words is None:
+        outcome.succeeded()
+        return
+    assert outcome.code == 2
+    assert outcome.err.startswith("vitsearch: Lightning refuses it: ")
+    assert words in outcome.err
+    assert len(outcome.err.splitlines()) == 1

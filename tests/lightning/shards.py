@@ -24,8 +24,8 @@ class Shards:
     def rank_and_world(self) -> tuple[int, int]:
         return self._own.rank, self.world
 
-    def sum_over_processes(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.stack(self._gather(values.clone())).sum(0)
+    def gathered(self, value: Any) -> list[Any]:
+        return self._gather(value)
 
     def largest_over_processes(self, values: torch.Tensor) -> torch.Tensor:
         return torch.stack(self._gather(values.clone())).amax(0)
@@ -69,7 +69,7 @@ def run_shards(
     shards = Shards(world)
     with monkeypatch.context() as patch:
         for module in (processes, *modules):
-            for name in ("rank_and_world", "sum_over_processes", "largest_over_processes"):
+            for name in ("rank_and_world", "gathered", "largest_over_processes"):
                 if hasattr(module, name):
                     patch.setattr(module, name, getattr(shards, name))
         patch.setattr(processes.distributed, "broadcast_object_list", shards.broadcast_object_list)

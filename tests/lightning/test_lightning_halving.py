@@ -24,10 +24,13 @@ from vitsearch.lightning.scoring import halving
 from vitsearch.lightning.scoring.halving import Halving, cut, is_balanced
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.loop import run_search
+from vitsearch.lightning.tasks import Classification
 from vitsearch.reports import SearchProgress
 from vitsearch.samplers import sample_within
 from vitsearch.searchers import EvolutionSearcher, RandomSearcher
 from vitsearch.spaces import Architecture
+
+TASK = Classification(num_classes=10)
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def numbers(part: list[tuple[torch.Tensor, torch.Tensor]]) -> list[int]:
 
 
 def test_parts_follow_the_order_of_a_split_that_mixes_its_classes() -> None:
-    parts = cut(batches_of([0, 1, 2, 3] * 10, 10), seed=0)
+    parts = cut(batches_of([0, 1, 2, 3] * 10, 10), TASK, seed=0)
     assert [numbers(part) for part in parts] == [
         list(range(10)),
         list(range(10, 20)),
@@ -65,16 +68,16 @@ def test_parts_follow_the_order_of_a_split_that_mixes_its_classes() -> None:
 
 
 def test_a_bound_close_to_the_end_of_a_batch_is_moved_there() -> None:
-    parts = cut(batches_of([0, 1] * 500, 256), seed=0)
+    parts = cut(batches_of([0, 1] * 500, 256), TASK, seed=0)
     assert [sum(len(labels) for _, labels in part) for part in parts] == [256, 256, 488]
-    parts = cut(batches_of([0, 1] * 500, 1000), seed=0)
+    parts = cut(batches_of([0, 1] * 500, 1000), TASK, seed=0)
     assert [sum(len(labels) for _, labels in part) for part in parts] == [250, 250, 500]
 
 
 @pytest.mark.parametrize("size", [7, 16, 100])
 def test_a_split_in_another_order_is_mixed_by_the_seed(size: int) -> None:
     labels = [0] * 40 + [1] * 40 + [2] * 20
-    parts = cut(batches_of(labels, size), seed=1)
+    parts = cut(batches_of(labels, size), TASK, seed=1)
     listed = [numbers(part) for part in parts]
     assert sorted(number for part in listed for number in part) == list(range(100))
     assert 20 <= len(listed[0]) <= 30
@@ -83,8 +86,8 @@ def test_a_split_in_another_order_is_mixed_by_the_seed(size: int) -> None:
         assert max(counts.values()) - min(counts.values()) <= 1 or counts[2] == 20
     for part in parts:
         assert [labels[n] for n in numbers(part)] == [int(y) for _, ys in part for y in ys]
-    assert [numbers(part) for part in cut(batches_of(labels, size), seed=1)] == listed
-    assert [numbers(part) for part in cut(batches_of(labels, size), seed=2)] != listed
+    assert [numbers(part) for part in cut(batches_of(labels, size), TASK, seed=1)] == listed
+    assert [numbers(part) for part in cut(batches_of(labels, size), TASK, seed=2)] != listed
 
 
 def test_balance() -> None:
@@ -97,14 +100,18 @@ def test_balance() -> None:
 
 def test_too_few_images() -> None:
     with pytest.raises(DataError, match=r"halving=true .* at least 4 .* there are 3"):
-        cut(batches_of([0, 1, 0], 2), seed=0)
-    assert [numbers(part) for part in cut(batches_of([0, 1] * 2, 4), seed=0)] == [[0], [1], [2, 3]]
+        cut(batches_of([0, 1, 0], 2), TASK, seed=0)
+    assert [numbers(part) for part in cut(batches_of([0, 1] * 2, 4), TASK, seed=0)] == [
+        [0],
+        [1],
+        [2, 3],
+    ]
 
 
 def test_the_search_split_of_a_data_module_is_cut_as_it_is(data: FashionMini) -> None:
     data.setup("fit")
     loaded = list(data.search_dataloader(shard=False))
-    parts = cut(loaded, seed=0)
+    parts = cut(loaded, TASK, seed=0)
     assert torch.equal(
         torch.cat([images for part in parts for images, _ in part]),
         torch.cat([images for images, _ in loaded]),
@@ -141,11 +148,11 @@ def test_whole_scores_are_those_without_halving(
 def test_the_better_half_goes_on(scorer: Scorer, module: SearchableClassifier) -> None:
     drawn = distinct(module, 8)
     scores = halving_of(scorer).score(drawn)
-    first = scorer.restricted_to(cut(scorer.batches, seed=0)[0])
-    on_first = [first.score(architecture).correct for architecture in drawn]
+    first = scorer.restricted_to(cut(scorer.batches, TASK, seed=0)[0])
+    on_first = [first.score(architecture).counts["correct"] for architecture in drawn]
     given_up = [i for i, score in enumerate(scores) if score.total == first.num_images]
     assert len(given_up) == len(drawn) // 2
-    assert [scores[i].correct for i in given_up] == [on_first[i] for i in given_up]
+    assert [scores[i].counts["correct"] for i in given_up] == [on_first[i] for i in given_up]
     gone_on = set(range(len(drawn))) - set(given_up)
     assert max(on_first[i] for i in given_up) <= min(on_first[i] for i in gone_on)
 
@@ -194,7 +201,7 @@ def test_a_search_with_halving(
     assert search.result is not None
     assert search.result.best.candidate.architecture.digest in whole
     best = max(record["correct"] for record in history if record["total"] == 100)
-    assert search.result.best.score.correct == best
+    assert search.result.best.score.counts["correct"] == best
 
 
 def search(folder: Path, scorer: Scorer, *, halved: bool = True) -> None:

@@ -31,6 +31,7 @@ from vitsearch.lightning.resuming.lightning_internals import (
     ddp_settings,
     dump_checkpoint,
     epoch_sums,
+    given_loaders,
     is_accumulating,
     keep_average,
     loader_states,
@@ -429,6 +430,26 @@ def test_a_renamed_entry_of_a_checkpoint_is_one_line_with_its_name(
     (loops if name in loops else loops["epoch_loop.state_dict"]).pop(name)
     with pytest.raises(VitSearchError, match=f"has no {name}, which vitsearch needs"):
         turn_back(checkpoint, [])
+
+
+def test_data_source_has_the_loaders_that_fit_was_given(tmp_path: Path) -> None:
+    class Both(pl.LightningModule):
+        train_dataloader = val_dataloader = lambda self: ["made anew"]
+
+    trainer = quiet_trainer(tmp_path)
+    for split in ("train", "validation"):
+        assert given_loaders(trainer, split, hooks=True) is None
+    module = Both()
+    module.trainer = trainer
+    train, validation = [[0]], [[1], [2]]
+    connector = trainer._data_connector
+    connector.attach_dataloaders(module, train_dataloaders=train, val_dataloaders=validation)
+    assert given_loaders(trainer, "train", hooks=False) is train
+    assert given_loaders(trainer, "validation", hooks=False) is validation
+    connector.attach_dataloaders(module)
+    for split in ("train", "validation"):
+        assert given_loaders(trainer, split, hooks=True) == ["made anew"]
+        assert given_loaders(trainer, split, hooks=False) is None
 
 
 def test_other_errors_pass() -> None:

@@ -78,7 +78,7 @@ def test_search_runs_in_a_plain_trainer_and_leaves_its_files(
     best = json.loads((tmp_path / "search" / "best.json").read_text())
     assert best["correct"] == max(line["correct"] for line in history)
     assert search.result is not None
-    assert search.result.best.score.correct == best["correct"]
+    assert search.result.best.score.counts["correct"] == best["correct"]
     printed = capsys.readouterr().out
     assert "median of 6 random architectures" in printed
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [

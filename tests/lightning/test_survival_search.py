@@ -19,8 +19,9 @@ from vitsearch.costs import Constraint
 from vitsearch.data import FashionMini
 from vitsearch.errors import FormatError, HistoryError
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
-from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.loop import run_search
+from vitsearch.lightning.tasks import Score
 from vitsearch.reports import SearchProgress
 from vitsearch.runs import signals
 from vitsearch.searchers import EvolutionSearcher
@@ -40,7 +41,10 @@ class Counting(Scorer):
         self.calls += 1
         if self.each is not None:
             self.each(self.calls)
-        return Score(correct=int(architecture.digest, 16) % 41, total=self.num_images)
+        correct = int(architecture.digest, 16) % 41
+        score = self.task.recall({"correct": correct, "total": self.num_images})
+        assert score is not None
+        return score
 
 
 def search(

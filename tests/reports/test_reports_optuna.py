@@ -43,7 +43,7 @@ def test_every_candidate_comes_back(run: Path, storage: str) -> None:
     assert len(study.trials) == len(record.trials) == 10
     for found, trial in zip(study.trials, record.trials, strict=True):
         assert found.params == trial.architecture.to_dict()  # inactive choices are absent
-        assert found.value == trial.top1
+        assert found.value == trial.score
         attributes = found.user_attrs
         assert attributes["digest"] == trial.digest
         assert attributes["parents"] == list(trial.parents)
@@ -53,7 +53,7 @@ def test_every_candidate_comes_back(run: Path, storage: str) -> None:
             assert distribution.choices == space.choice(name).options
     assert record.best is not None
     assert study.user_attrs["best"] == record.best.digest
-    assert study.best_value == record.best.top1
+    assert study.best_value == record.best.score
 
 
 def test_a_front_has_directions(tmp_path: Path, storage: str) -> None:

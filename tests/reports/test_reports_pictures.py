@@ -63,11 +63,11 @@ def test_a_front_is_what_nothing_betters(record: RunRecord) -> None:
         better = [
             one
             for one in record.trials
-            if one.top1 >= trial.top1
+            if one.score >= trial.score
             and one.costs["macs"] <= trial.costs["macs"]
-            and (one.top1, -one.costs["macs"]) != (trial.top1, -trial.costs["macs"])
+            and (one.score, -one.costs["macs"]) != (trial.score, -trial.costs["macs"])
         ]
-        equals = [one for one in front if (one.top1, one.costs) == (trial.top1, trial.costs)]
+        equals = [one for one in front if (one.score, one.costs) == (trial.score, trial.costs)]
         assert bool(equals) == (not better)
 
 
@@ -75,7 +75,7 @@ def test_the_best_so_far_never_falls(record: RunRecord) -> None:
     best = best_so_far(record)
     values = [top1 for _, top1 in best]
     assert values == sorted(values)
-    assert values[-1] == max(trial.top1 for trial in record.trials)
+    assert values[-1] == max(trial.score for trial in record.trials)
     assert best[-1][0] == len(record.trials)
     generations = generations_of(record.trials)
     assert [generation[0].generation for generation in generations] == [0, 1, 2]
@@ -97,7 +97,7 @@ def test_shares_of_options(record: RunRecord) -> None:
     assert facts is not None
     first = [trial for trial in record.trials if trial.generation == 0]
     assert (facts.num_good, facts.num_others) == (12, len(first)) == (12, 20)
-    ranked = sorted(record.trials, key=lambda t: (-t.top1, t.costs["macs"], t.digest))[:12]
+    ranked = sorted(record.trials, key=lambda t: (-t.score, t.costs["macs"], t.digest))[:12]
     for share in facts.shares:
         name = share.choice.name
         assert sum(share.good) == pytest.approx(1)

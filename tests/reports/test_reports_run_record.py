@@ -26,7 +26,10 @@ def test_all_of_a_run(run: Path) -> None:
     assert [trial.number for trial in record.trials] == list(range(1, len(lines) + 1))
     for trial, line in zip(record.trials, map(json.loads, lines), strict=True):
         assert trial.architecture.digest == trial.digest == line["digest"]
-        assert (trial.costs, trial.top1) == ({n: line[n] for n in ("macs", "params")}, line["top1"])
+        assert (trial.costs, trial.score) == (
+            {n: line[n] for n in ("macs", "params")},
+            line["top1"],
+        )
     assert record.best is not None
     assert record.best.digest == best["digest"]
     assert record.space == small_space()
@@ -46,9 +49,9 @@ def test_a_front_and_its_budget(tmp_path: Path) -> None:
     record = read_run(make_run(tmp_path / "run", searcher=searcher, constraint=constraint))
     assert record.minimise == ("macs",)
     assert record.constraint == constraint
-    found = [(trial.costs["macs"], trial.top1) for trial in record.front]
+    found = [(trial.costs["macs"], trial.score) for trial in record.front]
     assert found == sorted(found)
-    assert found[-1][1] == max(trial.top1 for trial in record.trials)
+    assert found[-1][1] == max(trial.score for trial in record.trials)
 
 
 def test_a_search_that_is_interrupted(run: Path) -> None:
@@ -62,7 +65,7 @@ def test_a_search_that_is_interrupted(run: Path) -> None:
     assert not record.is_searched
     assert not record.is_finished
     assert record.best is not None
-    assert record.best.top1 == max(trial.top1 for trial in record.trials)
+    assert record.best.score == max(trial.score for trial in record.trials)
     assert record.space == small_space()  # from config.yaml
 
 
@@ -75,7 +78,7 @@ def test_candidates_that_were_given_up_are_not_the_best(run: Path) -> None:
     record = read_run(run)
     assert len(record.whole) == len(record.trials) - 1
     assert record.best is not None
-    assert record.best.top1 < 1
+    assert record.best.score < 1
 
 
 def test_a_training_without_a_search(run: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vitsearch.errors import FormatError, HistoryError
-from vitsearch.runs.history import first_difference, parse_record, read_history
+from vitsearch.runs.history import ScoreNames, first_difference, parse_record, read_history
 
 
 def line(**changes: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_a_line_is_read() -> None:
     record = parse_record(json.dumps(line()))
     assert record == parse_record(line())
     assert record.costs == {"macs": 10, "params": 20, "latency_ms": 1.5}
-    assert (record.correct, record.total, record.top1) == (3, 4, 0.75)
+    assert (record.counts, record.total, record.score) == ({"correct": 3}, 4, 0.75)
     assert record.architecture == {"depth": 2, "width": 8}
     assert record.parents == ("def",)
 
@@ -118,3 +118,20 @@ def test_the_settings_beside_it_carry_its_format(tmp_path: Path) -> None:
 def test_a_difference_is_said_in_words(changes: dict[str, Any], words: str) -> None:
     assert first_difference(parse_record(line(**changes)), parse_record(line())) == words
     assert first_difference(parse_record(line()), parse_record(line())) is None
+
+
+def test_a_line_of_another_task_has_its_own_numbers() -> None:
+    names = ScoreNames(figures=("miou",), counted=("both", "either"))
+    assert ScoreNames.of(json.loads(json.dumps(names.to_dict()))) == names
+    assert ScoreNames.of({}) == ScoreNames()
+    assert ScoreNames().to_dict() == {}
+    found = {name: value for name, value in line().items() if name not in ("top1", "correct")}
+    scores = {"miou": 0.5, "both": [1, 2], "either": [2, 4]}
+    record = parse_record({**found, **scores}, names)
+    assert (record.score, record.counts) == (0.5, {"both": [1, 2], "either": [2, 4]})
+    assert record.costs == parse_record(line()).costs
+    for name, value in (("miou", "0.5"), ("both", [1, 2.0]), ("either", [-1, 4]), ("total", 0)):
+        with pytest.raises(HistoryError, match=f"has {name}, which is no score"):
+            parse_record({**found, **scores, name: value}, names)
+    with pytest.raises(HistoryError, match="it has no miou"):
+        parse_record(found, names)

@@ -21,6 +21,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from vitsearch.commands.lightning_refusals import refused_by_lightning
 from vitsearch.errors import VitSearchError
 from vitsearch.runs.command_line import override
 from vitsearch.searchers.entry_points import offered_searchers
@@ -49,7 +50,7 @@ def user_line(error: BaseException) -> str | None:
     if "Config group override must be" in str(error):
         given = [a for a in sys.argv[1:] if a.endswith("=null")]
         return f"{', '.join(given)}: a group cannot be null; --help lists its options"
-    return None
+    return refused_by_lightning(error)
 
 
 def composing_line(error: Exception, config_name: str) -> str | None:

@@ -20,6 +20,7 @@ from vitsearch.errors import CheckpointError, ConfigError, MissingExtraError
 from vitsearch.lightning import Classifier
 from vitsearch.lightning.resuming.checkpoints import TrainingCheckpoint
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks.batch import read_images
 from vitsearch.supernet import SuperTransformer, VisionTransformer
 from vitsearch.supernet.storage.checkpoint import check_checkpoint
 
@@ -155,7 +156,7 @@ def make_scorer(fabric: Fabric, net: SuperTransformer, datamodule: Any) -> Score
     return Scorer(
         net,
         datamodule.search_dataloader(shard=False),
-        [images for images, _ in datamodule.statistics_dataloader()],
+        [read_images(batch) for batch in datamodule.statistics_dataloader()],
         device=fabric.device,
         autocast=fabric.autocast,
     )

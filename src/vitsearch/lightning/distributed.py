@@ -29,13 +29,6 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Integers added up over all processes; every process gets the sum."""
-    if rank_and_world()[1] > 1:
-        distributed.all_reduce(values)
-    return values
-
-
 def largest_over_processes(values: torch.Tensor) -> torch.Tensor:
     """The largest of all processes, element by element; every process gets it."""
     if rank_and_world()[1] > 1:

@@ -15,8 +15,8 @@ _MARK = "vitsearch"
 def to_optuna(run: Path | RunRecord, storage: str | Path, *, name: str | None = None) -> str:
     """Write the history of a run as a study; an earlier export of the same search is replaced.
 
-    Choices are categorical parameters, of each trial those that are active. Values are top-1, to
-    be maximised, and the costs that the search minimised. User attributes of a trial: `digest`,
+    Choices are categorical parameters, of each trial those that are active. Values are the score,
+    to be maximised, and the costs that the search minimised. User attributes of a trial: `digest`,
     `generation`, `origin`, `parents`, `total`, and all costs. Candidates that were given up early
     are pruned trials.
 
@@ -50,7 +50,7 @@ def to_optuna(run: Path | RunRecord, storage: str | Path, *, name: str | None = 
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(["top1", *record.minimise])
+            study.set_metric_names([record.figure.name, *record.minimise])
         for key, value in _attributes(record).items():
             study.set_user_attr(key, value)
         distributions = {
@@ -123,7 +123,7 @@ def _trial(optuna: Any, trial: Trial, record: RunRecord, distributions: dict[str
     costs = [trial.costs[cost] for cost in record.minimise]
     return optuna.trial.create_trial(
         state=states.PRUNED if given_up else states.COMPLETE,
-        values=None if given_up else [trial.top1, *costs],
+        values=None if given_up else [trial.score, *costs],
         params=values,
         distributions={name: distributions[name] for name in values},
         user_attrs={
@@ -134,5 +134,5 @@ def _trial(optuna: Any, trial: Trial, record: RunRecord, distributions: dict[str
             "total": trial.total,
             **trial.costs,
         },
-        intermediate_values={trial.total: trial.top1} if given_up else None,
+        intermediate_values={trial.total: trial.score} if given_up else None,
     )

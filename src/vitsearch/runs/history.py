@@ -23,12 +23,38 @@ _NAMED = (
     "generation",
     "origin",
     "parents",
-    "top1",
-    "correct",
     "total",
     "architecture",
 )
 _ALWAYS = ("macs", "params")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreNames:
+    """What the lines of a history call a score.
+
+    Attributes:
+        figures: What was compared, first, and other figures.
+        counted: The whole numbers that they are made of.
+    """
+
+    figures: tuple[str, ...] = ("top1",)
+    counted: tuple[str, ...] = ("correct",)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> ScoreNames:
+        """Those that a search's settings name; top-1 accuracy where they name none."""
+        found = settings.get("score")
+        return cls() if found is None else cls(**{n: tuple(found[n]) for n in _SCORE_NAMES})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What settings say: nothing of top-1 accuracy."""
+        return (
+            {} if self == ScoreNames() else {"score": {n: getattr(self, n) for n in _SCORE_NAMES}}
+        )
+
+
+_SCORE_NAMES = ("figures", "counted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +66,8 @@ class HistoryRecord:
         generation: From 0.
         origin: `random`, `mutation` or `crossover`.
         parents: Digests.
-        top1: In [0, 1]; `correct / total`.
-        correct: Images that it answers correctly.
+        figures: By name; the first is the score.
+        counts: Whole numbers that they are made of, by name, such as images answered correctly.
         total: Images that it was scored on.
         costs: By name: `macs`, `params` and what was measured.
         architecture: Its choices by name.
@@ -51,18 +77,24 @@ class HistoryRecord:
     generation: int
     origin: str
     parents: tuple[str, ...]
-    top1: float
-    correct: int
+    figures: Mapping[str, float]
+    counts: Mapping[str, Any]
     total: int
     costs: Mapping[str, float]
     architecture: Mapping[str, Any]
 
+    @property
+    def score(self) -> float:
+        """What the search compared."""
+        return next(iter(self.figures.values()))
 
-def parse_record(line: str | Mapping[str, Any]) -> HistoryRecord:
+
+def parse_record(line: str | Mapping[str, Any], names: ScoreNames | None = None) -> HistoryRecord:
     """The candidate of a line.
 
     Args:
         line: As text, or as an object.
+        names: What it calls its score; top-1 accuracy by default.
 
     Raises:
         HistoryError: It is none, or its figures contradict each other; one reason, without file.
@@ -73,21 +105,20 @@ def parse_record(line: str | Mapping[str, Any]) -> HistoryRecord:
         found = None
     if not isinstance(found, Mapping):
         raise HistoryError("is no candidate")
-    missing = [name for name in (*_NAMED, *_ALWAYS) if name not in found]
+    names = names or ScoreNames()
+    scores = (*names.figures, *names.counted)
+    missing = [name for name in (*_NAMED, *scores, *_ALWAYS) if name not in found]
     if missing:
         raise HistoryError(f"is no candidate: it has no {missing[0]}")
-    correct, total, architecture = found["correct"], found["total"], found["architecture"]
-    if not (_is_count(correct) and _is_count(total) and 0 < total >= correct):
-        raise HistoryError(f"has correct={correct} of total={total}, which is no score")
-    if found["top1"] != correct / total:
-        raise HistoryError(
-            f"has top1={found['top1']}, which is not correct/total = {correct}/{total}"
-        )
+    figures = {name: found[name] for name in names.figures}
+    counts = {name: found[name] for name in names.counted}
+    total, architecture = found["total"], found["architecture"]
+    _check_score(figures, counts, total, names)
     if not isinstance(architecture, Mapping) or not isinstance(found["parents"], list):
         raise HistoryError("is no candidate: its architecture or its parents are malformed")
     if not _is_count(found["generation"]):
         raise HistoryError(f"has generation={found['generation']}, which is no count")
-    costs = {name: value for name, value in found.items() if name not in _NAMED}
+    costs = {name: value for name, value in found.items() if name not in (*_NAMED, *scores)}
     wrong = [name for name, value in costs.items() if not _is_number(value)]
     if wrong:
         raise HistoryError(f"has {wrong[0]}={costs[wrong[0]]!r}, which is no number")
@@ -96,12 +127,28 @@ def parse_record(line: str | Mapping[str, Any]) -> HistoryRecord:
         generation=found["generation"],
         origin=str(found["origin"]),
         parents=tuple(map(str, found["parents"])),
-        top1=correct / total,
-        correct=correct,
+        figures=figures,
+        counts=counts,
         total=total,
         costs=costs,
         architecture=dict(architecture),
     )
+
+
+def _check_score(
+    figures: Mapping[str, Any], counts: Mapping[str, Any], total: Any, names: ScoreNames
+) -> None:
+    if names != ScoreNames():  # what figures its numbers give, the task alone knows
+        wrong = [name for name, value in figures.items() if not _is_number(value)]
+        wrong += [name for name, value in counts.items() if not _are_counts(value)]
+        if wrong or not _is_count(total) or not total:
+            raise HistoryError(f"has {', '.join(wrong) or 'total'}, which is no score")
+        return
+    top1, correct = figures["top1"], counts["correct"]
+    if not (_is_count(correct) and _is_count(total) and 0 < total >= correct):
+        raise HistoryError(f"has correct={correct} of total={total}, which is no score")
+    if top1 != correct / total:
+        raise HistoryError(f"has top1={top1}, which is not correct/total = {correct}/{total}")
 
 
 def read_history(folder: Path) -> tuple[HistoryRecord, ...]:
@@ -117,14 +164,14 @@ def read_history(folder: Path) -> tuple[HistoryRecord, ...]:
     file = folder / HISTORY_FILE
     if not file.is_file():
         return ()
-    settings = folder / SETTINGS_FILE
+    settings, names = folder / SETTINGS_FILE, ScoreNames()
     if settings.is_file():  # its format number is the history's, too
         with contextlib.suppress(HistoryError):  # damaged: who needs what it says, says so
-            read_json(settings, HistoryError)
+            names = ScoreNames.of(read_json(settings, HistoryError))
     records = []
     for number, line in enumerate(whole_lines(file.read_bytes()), 1):
         try:
-            records.append(parse_record(line))
+            records.append(parse_record(line, names))
         except HistoryError as error:
             raise HistoryError(f"{file} is damaged: line {number} {error}") from error
     return tuple(records)
@@ -149,7 +196,7 @@ def first_difference(found: HistoryRecord, proposed: HistoryRecord) -> str | Non
             return f"has {name}={was}, which is {now} in candidate {found.digest}"
     old, new = (
         {"generation": one.generation, "origin": one.origin, "parents": list(one.parents)}
-        | {"total": one.total, **one.costs}
+        | {"total": one.total, **one.costs, **one.counts, **one.figures}
         for one in (found, proposed)
     )
     name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
@@ -167,6 +214,10 @@ def whole_lines(content: bytes) -> list[str]:
 
 def _is_count(value: object) -> bool:
     return is_whole(value) and value >= 0
+
+
+def _are_counts(value: object) -> bool:
+    return all(map(_are_counts, value)) if isinstance(value, list) else _is_count(value)
 
 
 def _is_number(value: object) -> bool:

@@ -70,22 +70,27 @@ def hypervolume(
     return float(indicator.do((_array(points) - origin) / scale))
 
 
-def objectives(record: Mapping[str, Any], minimise: Sequence[str]) -> tuple[float, ...]:
-    """A line of `search/history.jsonl` as a point: minus its top-1, then its costs."""
-    return (-float(record[TOP1.name]), *(float(record[cost]) for cost in minimise))
+def objectives(
+    record: Mapping[str, Any], minimise: Sequence[str], score: str = TOP1.name
+) -> tuple[float, ...]:
+    """A line of `search/history.jsonl` as a point: minus its score, then its costs."""
+    return (-float(record[score]), *(float(record[cost]) for cost in minimise))
 
 
 def pareto_front(
-    records: Iterable[Mapping[str, Any]], minimise: Sequence[str] = ("macs",)
+    records: Iterable[Mapping[str, Any]],
+    minimise: Sequence[str] = ("macs",),
+    score: str = TOP1.name,
 ) -> list[Mapping[str, Any]]:
     """The records of a history that no other one betters, by the first of the costs.
 
-    Candidates that were given up early (scored on fewer images than others) do not count.
+    Candidates that were given up early (scored on fewer images than others) do not count. `score`
+    is what the task calls its figure.
     """
     listed = list(records)
     total = max((record["total"] for record in listed), default=0)
     whole = [record for record in listed if record["total"] == total]
-    ranked = fronts([objectives(record, minimise) for record in whole])
+    ranked = fronts([objectives(record, minimise, score) for record in whole])
     best = [whole[index] for index in ranked[0]] if ranked else []
     return sorted(best, key=lambda record: (record[minimise[0]], record["digest"]))
 

@@ -17,7 +17,7 @@ from vitsearch.runs.files import write_text
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import TRAININGS_FILE
 
-_FIELDS = {"digest", "seed", "correct", "total"}
+_FIELDS = {"digest", "seed", "total"}
 Key = tuple[str, int]
 """Digest of an architecture, and the seed of its training."""
 

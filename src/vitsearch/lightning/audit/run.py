@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from vitsearch.costs.metrics import percent
 from vitsearch.lightning.audit.heartbeat import Presence
 from vitsearch.lightning.audit.log import TrainingLog
 from vitsearch.lightning.audit.plan import AuditPlan
@@ -22,11 +21,13 @@ from vitsearch.lightning.audit.trainings import AuditTrainings
 from vitsearch.lightning.distributed import rank_and_world, wait_for_processes
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.lightning.scoring.distributed import score_together
-from vitsearch.lightning.scoring.scorer import Batch, Score, Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Score
 from vitsearch.reports.facts.audit import AuditedNetwork, audit_facts
 from vitsearch.reports.pictures.audit import write_plots
 from vitsearch.reports.terminal.audit_tables import audit_lines, audit_tables
 from vitsearch.reports.words.audit import ALARM
+from vitsearch.reports.words.figure import Figure
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import AUDIT_FILE
@@ -45,7 +46,7 @@ def run_audit(
     folder: Path,
     *,
     console: Console | None = None,
-    test: Callable[[], Iterable[Batch]] | None = None,
+    test: Callable[[], Iterable[Any]] | None = None,
 ) -> dict[str, Any] | None:
     """Score, compare, train; the result is also written as `audit.json`, with pictures beside it.
 
@@ -80,7 +81,7 @@ def run_audit(
     scores = InheritedScores(scorer)
     inherited = scores(plan.architectures)
     ends = scores([scorer.net.space.smallest(), scorer.net.space.largest()])
-    searches = compare(plan, scores, console)
+    searches = compare(plan, scores, scorer.task.figure, console)
     wait_for_processes()  # all have read the log, nobody has written to it
     _say(console, f"{len(plan.keys) - len(missing)} of {len(plan.keys)} trainings are done")
     with Presence(folder, rank, world) as others:
@@ -98,7 +99,8 @@ def run_audit(
             networks,
             num_images=scorer.num_images,
             seeds=plan.seeds,
-            ends={"smallest": ends[0].top1, "largest": ends[1].top1},
+            ends={"smallest": ends[0].value, "largest": ends[1].value},
+            figure=scorer.task.figure,
             searches=[asdict(search) for search in searches],
         ),
     }
@@ -121,20 +123,20 @@ class InheritedScores:
         self._known.update(zip(unknown, found, strict=True))
         return [self._known[architecture.digest] for architecture in architectures]
 
-    def top1(self, architectures: Sequence[Architecture]) -> list[float]:
-        """Accuracies in [0, 1]."""
-        return [score.top1 for score in self(architectures)]
+    def values(self, architectures: Sequence[Architecture]) -> list[float]:
+        """What searches compare."""
+        return [score.value for score in self(architectures)]
 
 
 def compare(
-    plan: AuditPlan, scores: InheritedScores, console: Console | None
+    plan: AuditPlan, scores: InheritedScores, figure: Figure, console: Console | None
 ) -> list[ComparedSearches]:
     """Run the searches of a plan."""
     found = []
     for seed, (evolution, at_random) in plan.searchers.items():
-        compared = compare_searches(evolution, at_random, scores.top1, seed=seed)
+        compared = compare_searches(evolution, at_random, scores.values, seed=seed)
         found.append(compared)
-        best, drawn = percent(compared.evolution[-1]), percent(compared.random[-1])
+        best, drawn = figure.text(compared.evolution[-1]), figure.text(compared.random[-1])
         _say(
             console,
             f"search with seed {seed}, {compared.evaluations} evaluations each: evolution finds "
@@ -144,10 +146,11 @@ def compare(
 
 
 def audited_networks(
-    trainings: AuditTrainings, inherited: Sequence[Score], test: Iterable[Batch] | None
+    trainings: AuditTrainings, inherited: Sequence[Score], test: Iterable[Any] | None
 ) -> list[AuditedNetwork]:
     """The architectures of a plan with all their scores; every training is finished."""
     plan, records = trainings.plan, trainings.log.read()
+    figure = trainings.scorer.task.figure
     tested = {} if test is None else trainings.test(test)
     found = []
     for architecture, score in zip(plan.architectures, inherited, strict=True):
@@ -158,8 +161,8 @@ def audited_networks(
                 architecture=architecture,
                 macs=cost.macs,
                 params=cost.params,
-                inherited=score.top1,
-                alone=tuple(float(records[key]["top1"]) for key in keys),
+                inherited=score.value,
+                alone=tuple(float(records[key][figure.name]) for key in keys),
                 alone_on_test=tuple(tested[key] for key in keys if key in tested),
             )
         )

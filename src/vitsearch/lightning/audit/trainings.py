@@ -10,11 +10,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from vitsearch.costs.metrics import percent
 from vitsearch.lightning.audit.log import Key, TrainingLog
 from vitsearch.lightning.audit.plan import AuditPlan
 from vitsearch.lightning.retraining.train_alone import Recipe, train_alone
-from vitsearch.lightning.scoring.scorer import Batch, Score, Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Score
 from vitsearch.supernet import VisionTransformer, load_model, save_model
 
 
@@ -58,15 +58,16 @@ class AuditTrainings:
             self.log.add(self._record(network, seed, score, seconds))
             left = (time.monotonic() - started) / number * (len(share) - number)
             say(
-                f"trained {number}/{len(share)}: {digest}, seed {seed}, {percent(score.top1)}, "
-                f"{seconds:.0f} s, {left:.0f} s left"
+                f"trained {number}/{len(share)}: {digest}, seed {seed}, "
+                f"{self.scorer.task.figure.text(score.value)}, {seconds:.0f} s, {left:.0f} s left"
             )
 
-    def test(self, batches: Iterable[Batch]) -> dict[Key, float]:
-        """Top-1 of every trained network on the test split."""
+    def test(self, batches: Iterable[Any]) -> dict[Key, float]:
+        """The score of every trained network on the test split."""
         on_test = self.scorer.on(batches)
         return {
-            key: on_test.score_network(load_model(self._folder(key))).top1 for key in self.plan.keys
+            key: on_test.score_network(load_model(self._folder(key))).value
+            for key in self.plan.keys
         }
 
     def _train(self, digest: str, seed: int) -> tuple[VisionTransformer, Score]:
@@ -93,9 +94,7 @@ class AuditTrainings:
         return {
             "digest": network.architecture.digest,
             "seed": seed,
-            "top1": score.top1,
-            "correct": score.correct,
-            "total": score.total,
+            **score.record(),
             "macs": cost.macs,
             "params": cost.params,
             "epochs": self.recipe.settings.get("epochs"),

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from vitsearch.errors import CheckpointError, DataError
 from vitsearch.lightning.distributed import gathered
-
-Batch = tuple[Tensor, Tensor]
+from vitsearch.lightning.scoring.answers import answers
+from vitsearch.lightning.tasks import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,9 +72,12 @@ def predict(
     """
     precision = Precision() if precision is None else precision
     rows: list[tuple[Tensor, ...]] = []
-    for images, labels in batches:
-        with precision.forward_context():
-            logits = network(precision.convert_input(images.to(device)))
+    for logits, labels in answers(
+        network,
+        batches,
+        convert=lambda images: precision.convert_input(images.to(device)),
+        autocast=precision.forward_context,
+    ):
         rows.append((labels.cpu(), *_judge(logits.float().cpu().double(), labels.cpu())))
     if not rows:
         whole = torch.zeros(0, dtype=torch.int64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -62,7 +62,7 @@ def relies_on(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-# Training loaders
+# Loaders
 
 
 @relies_on("_combined_loader", "_state_dicts")
@@ -84,6 +84,25 @@ def restore_loaders(trainer: pl.Trainer) -> None:
         loop._load_combined_loader_states()
         assert loop._data_fetcher is not None
         iter(loop._data_fetcher)  # the iterators of before began at the start of the epoch
+
+
+@relies_on("_data_source")
+def given_loaders(trainer: pl.Trainer, split: Literal["train", "validation"], hooks: bool) -> Any:
+    """What `fit` was given to read a split from, before it is set up and cut into parts.
+
+    Args:
+        trainer: In `fit`.
+        split: Which loaders.
+        hooks: Whether to ask the module or data module, if that has them, for new ones.
+
+    Returns:
+        A loader, or several in lists and dictionaries; `None` without any.
+    """
+    loop = trainer.fit_loop if split == "train" else trainer.fit_loop.epoch_loop.val_loop
+    source = loop._data_source
+    if source.instance is None or not source.is_defined() or (source.is_module() and not hooks):
+        return None
+    return source.dataloader()
 
 
 # Checkpoints

@@ -14,8 +14,9 @@ from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
-from vitsearch.lightning.scoring.network_score import NetworkScore, score_network
-from vitsearch.lightning.scoring.scorer import statistics_batches
+from vitsearch.lightning.scoring.network_score import score_network
+from vitsearch.lightning.scoring.splits import statistics_batches
+from vitsearch.lightning.tasks import Score, Task
 from vitsearch.lightning.training.network_module import Classifier
 from vitsearch.reports import NetworkRow, architecture_panel, make_console, network_table
 from vitsearch.runs.files import write_json
@@ -60,7 +61,7 @@ class SaveNetwork(pl.Callback):
         self.use_test_split = check_flag("use_test_split", use_test_split)
         self.facts: Mapping[str, Any] = {}
         self.compared: Mapping[str, VisionTransformer] = {}
-        self.score: NetworkScore | None = None
+        self.score: Score | None = None
         self._seconds = 0.0  # of training, in earlier starts
         self._started: float | None = None
 
@@ -101,20 +102,20 @@ class SaveNetwork(pl.Callback):
         assert isinstance(pl_module, Classifier)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        network = pl_module.net
-        own = self._finish(trainer, network)
-        scores = {name: self._finish(trainer, other) for name, other in self.compared.items()}
+        network, task = pl_module.net, pl_module.task.detailed()
+        own = self._finish(trainer, task, network)
+        scores = {name: self._finish(trainer, task, net) for name, net in self.compared.items()}
         compared = {name: score for name, score in scores.items() if score is not None}
         self.score = own
         if own is not None:
-            metrics = {f"test/top{k}": own.top(k) for k in own.correct}
+            metrics = {f"test/{name}": value for name, value in own.figures.items()}
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
         if rank_and_world()[0] == 0:
             self._write(trainer, network, own, compared)
-            self._print(network, own, compared)
+            self._print(network, task, own, compared)
 
-    def _finish(self, trainer: pl.Trainer, network: VisionTransformer) -> NetworkScore | None:
+    def _finish(self, trainer: pl.Trainer, task: Task, network: VisionTransformer) -> Score | None:
         """Estimate statistics; the score, if there is a test split to be read."""
         device = trainer.strategy.root_device  # the trainer has moved the network to the CPU
         autocast = trainer.precision_plugin.forward_context
@@ -127,7 +128,7 @@ class SaveNetwork(pl.Callback):
         loader_of = getattr(trainer.datamodule, "test_dataloader", None)  # type: ignore[attr-defined]
         if loader_of is None or not self.use_test_split:
             return None
-        return score_network(network, loader_of(), device=device, autocast=autocast)
+        return score_network(task, network, loader_of(), device=device, autocast=autocast)
 
     def folder(self, trainer: pl.Trainer) -> Path:
         """The run folder."""
@@ -137,8 +138,8 @@ class SaveNetwork(pl.Callback):
         self,
         trainer: pl.Trainer,
         network: VisionTransformer,
-        own: NetworkScore | None,
-        compared: Mapping[str, NetworkScore],
+        own: Score | None,
+        compared: Mapping[str, Score],
     ) -> None:
         folder, data = self.folder(trainer), trainer.datamodule  # type: ignore[attr-defined]
         shipped = copy.deepcopy(network).cpu().float().eval()
@@ -177,8 +178,9 @@ class SaveNetwork(pl.Callback):
     def _print(
         self,
         network: VisionTransformer,
-        own: NetworkScore | None,
-        compared: Mapping[str, NetworkScore],
+        task: Task,
+        own: Score | None,
+        compared: Mapping[str, Score],
     ) -> None:
         console = make_console()
         title = f"architecture {network.architecture.digest}"
@@ -186,7 +188,7 @@ class SaveNetwork(pl.Callback):
         if own is None:
             return
         rows = [
-            NetworkRow(name=name, cost=network.cost(), top={k: score.top(k) for k in score.correct})
+            NetworkRow(name=name, cost=network.cost(), figures=score.figures)
             for name, score in {**compared, "retrained": own}.items()
         ]
-        console.print(network_table(rows, own.total))
+        console.print(network_table(rows, task.figures, own.total))

@@ -1,8 +1,8 @@
 """Candidates scored by several processes: who scores which, and how many before they meet.
 
-Each candidate is scored whole by one process; counts are added up, so that a score does not depend
-on how many processes there are. Processes wait for each other where they meet, so each gets about
-the same work, and on small networks they meet after several candidates.
+Each candidate is scored whole by one process, which tells the others, so that a score does not
+depend on how many processes there are. Processes wait for each other where they meet, so each gets
+about the same work, and on small networks they meet after several candidates.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import torch
-
-from vitsearch.lightning.distributed import from_first, rank_and_world, sum_over_processes
-from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.lightning.distributed import from_first, gathered, rank_and_world
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Score
 from vitsearch.spaces import Architecture
 
 _SECONDS = 5.0  # of work that a killed search may lose
@@ -23,12 +22,10 @@ _LARGEST_SHARE = 16
 def score_together(scorer: Scorer, architectures: Sequence[Architecture]) -> list[Score]:
     """The scores of architectures, each computed by one process, known to all."""
     rank, world = rank_and_world()
-    correct = torch.zeros(len(architectures), dtype=torch.int64, device=scorer.device)
     macs = [scorer.net.cost(architecture).macs for architecture in architectures]
-    for index in even_shares(macs, world)[rank]:
-        correct[index] = scorer.score(architectures[index]).correct
-    counts = sum_over_processes(correct).tolist()
-    return [Score(correct=count, total=scorer.num_images) for count in counts]
+    own = {index: scorer.score(architectures[index]) for index in even_shares(macs, world)[rank]}
+    scores = {index: score for share in gathered(own) for index, score in share.items()}
+    return [scores[index] for index in range(len(architectures))]
 
 
 def even_shares(costs: Sequence[float], count: int) -> list[list[int]]:

@@ -21,8 +21,9 @@ from vitsearch.data.randomness import Purpose
 from vitsearch.data.splits import ImageTable, mixed_order
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import ConfigError, DataError
-from vitsearch.lightning.distributed import leave_if_wished, rank_and_world, sum_over_processes
-from vitsearch.lightning.scoring.scorer import Batch, Score, Scorer
+from vitsearch.lightning.distributed import gathered, leave_if_wished, rank_and_world
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Batch, Score, Tally, Task
 from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture
 
@@ -51,7 +52,8 @@ class Halving:
         """
         self.check(searcher)
         self._scorer = scorer
-        self._rungs = [scorer.restricted_to(part) for part in cut(scorer.batches, seed=seed)]
+        parts = cut(scorer.batches, scorer.task, seed=seed)
+        self._rungs = [scorer.restricted_to(part) for part in parts]
 
     @staticmethod
     def check(searcher: Searcher) -> None:
@@ -73,31 +75,27 @@ class Halving:
             Interrupted: An end was wished; the generation is lost.
         """
         rank, world = rank_and_world()
+        task = self._scorer.task
         statistics: dict[int, NormStatistics] = {}
-        correct = torch.zeros(len(architectures), dtype=torch.int64)
-        total = [0] * len(architectures)
+        counted: dict[int, Tally] = {}
         alive = set(range(len(architectures)))
         for rung, scorer in enumerate(self._rungs):
-            counts = torch.zeros(len(architectures), dtype=torch.int64, device=scorer.device)
+            own: dict[int, Tally] = {}
             for turn in range(0, len(architectures), world):
                 leave_if_wished(scorer.device)
                 index = turn + rank
                 if index in alive:
                     if index not in statistics:
                         statistics[index] = scorer.statistics(architectures[index])
-                    found = scorer.score(architectures[index], statistics[index])
-                    counts[index] = found.correct
-            for index in alive:
-                total[index] += scorer.num_images
-            correct += sum_over_processes(counts).cpu()
+                    own[index] = scorer.tally(architectures[index], statistics[index]).cpu()
+            for index, tally in (pair for share in gathered(own) for pair in share.items()):
+                counted[index] = counted[index] + tally if index in counted else tally
             if rung + 1 < len(self._rungs):
                 # Of equals the one proposed first goes on: `sorted` keeps their order.
-                ranked = sorted(sorted(alive), key=lambda index: -int(correct[index]))
+                values = {index: task.score(counted[index]).value for index in alive}
+                ranked = sorted(sorted(alive), key=lambda index: -values[index])
                 alive = set(ranked[: (len(alive) + 1) // 2])
-        return [
-            Score(correct=count, total=seen)
-            for count, seen in zip(correct.tolist(), total, strict=True)
-        ]
+        return [task.score(counted[index]) for index in range(len(architectures))]
 
     def is_whole(self, score: Score) -> bool:
         """Whether a score rests on all images."""
@@ -105,32 +103,38 @@ class Halving:
 
     def told(self, scores: Sequence[Score]) -> list[float | None]:
         """What a searcher is told: `None` of a candidate that was given up early."""
-        return [score.top1 if self.is_whole(score) else None for score in scores]
+        return [score.value if self.is_whole(score) else None for score in scores]
 
 
-def cut(batches: Sequence[Batch], *, seed: int) -> list[list[Batch]]:
-    """The parts of a split as batches, the earlier ones balanced over the classes.
+def cut(batches: Sequence[Batch], task: Task, *, seed: int) -> list[list[Batch]]:
+    """The parts of a split as batches, the earlier ones balanced over the groups of the task.
 
     Raises:
         DataError: There are fewer images than parts.
     """
-    labels = torch.cat([labels for _, labels in batches]).cpu().numpy()
-    if len(labels) < _LEAST:
+    count = sum(len(images) for images, _ in batches)
+    if count < _LEAST:
         raise DataError(
-            f"halving=true needs at least {_LEAST} images to score on, there are {len(labels)}"
+            f"halving=true needs at least {_LEAST} images to score on, there are {count}"
         )
-    bounds = [round(share * len(labels)) for share in _SHARES]
-    if not all(is_balanced(labels[:bound], labels) for bound in bounds):
-        order = mixed_order(
-            ImageTable.of(labels), np.arange(len(labels)), purpose=Purpose.SEARCH, seed=seed
-        )
+    bounds = [round(share * count) for share in _SHARES]
+    groups = _groups(batches, task)
+    if groups is None or not all(is_balanced(groups[:bound], groups) for bound in bounds):
+        table = ImageTable.of(np.zeros(count, dtype=np.int64) if groups is None else groups)
+        order = mixed_order(table, np.arange(count), purpose=Purpose.SEARCH, seed=seed)
         batches = _reordered(batches, torch.from_numpy(order))
-    ends = np.cumsum([len(labels) for _, labels in batches])
+    ends = np.cumsum([len(images) for images, _ in batches])
     for index, bound in enumerate(bounds):
         nearest = int(ends[np.abs(ends - bound).argmin()])
-        if abs(nearest - bound) <= _SNAP * len(labels):
+        if abs(nearest - bound) <= _SNAP * count:
             bounds[index] = nearest
     return _parts(batches, bounds)
+
+
+def _groups(batches: Sequence[Batch], task: Task) -> np.ndarray | None:
+    found = [task.groups(targets) for _, targets in batches]
+    known = [groups for groups in found if groups is not None]
+    return torch.cat(known).cpu().numpy() if len(known) == len(found) else None
 
 
 def is_balanced(part: np.ndarray, labels: np.ndarray) -> bool:
@@ -141,21 +145,21 @@ def is_balanced(part: np.ndarray, labels: np.ndarray) -> bool:
 
 def _reordered(batches: Sequence[Batch], order: torch.Tensor) -> list[Batch]:
     images = torch.cat([images for images, _ in batches])
-    labels = torch.cat([labels for _, labels in batches])
-    size = max(len(labels) for _, labels in batches)
-    order = order.to(labels.device)
-    return [(images[chosen], labels[chosen]) for chosen in torch.split(order, size)]
+    targets = torch.cat([targets for _, targets in batches])
+    size = max(len(images) for images, _ in batches)
+    order = order.to(images.device)
+    return [Batch(images[chosen], targets[chosen]) for chosen in torch.split(order, size)]
 
 
 def _parts(batches: Sequence[Batch], bounds: Sequence[int]) -> list[list[Batch]]:
     """The batches between the bounds, as views; one that reaches over a bound is cut there."""
     parts: list[list[Batch]] = [[] for _ in range(len(bounds) + 1)]
     start = 0
-    for images, labels in batches:
-        inside = [bound - start for bound in bounds if start < bound < start + len(labels)]
-        edges = [0, *inside, len(labels)]
+    for images, targets in batches:
+        inside = [bound - start for bound in bounds if start < bound < start + len(images)]
+        edges = [0, *inside, len(images)]
         for first, last in pairwise(edges):
             part = sum(bound <= start + first for bound in bounds)
-            parts[part].append((images[first:last], labels[first:last]))
-        start += len(labels)
+            parts[part].append(Batch(images[first:last], targets[first:last]))
+        start += len(images)
     return parts

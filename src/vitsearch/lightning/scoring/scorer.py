@@ -1,39 +1,24 @@
-"""Exact scores of architectures: how many images of a split a sub-network classifies correctly.
+"""Exact scores of architectures: the answers of a sub-network to a split, counted.
 
-Every process that scores an architecture looks at the whole split, so a score is two integers that
-do not depend on how many processes there are.
+Every process that scores an architecture looks at the whole split, so a score is made of integers
+that do not depend on how many processes there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import DataError
+from vitsearch.lightning.scoring.answers import Autocast, count_answers
+from vitsearch.lightning.tasks import Batch, Classification, Score, Tally, Task
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer, VisionTransformer
-
-Batch = tuple[Tensor, Tensor]
-Autocast = Callable[[], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Correct answers out of all images of a split."""
-
-    correct: int
-    total: int
-
-    @property
-    def top1(self) -> float:
-        """Top-1 accuracy, in [0, 1]."""
-        return self.correct / self.total
 
 
 class Scorer:
@@ -41,6 +26,7 @@ class Scorer:
 
     Attributes:
         net: Whose sub-networks.
+        task: How answers are counted.
         num_images: How many images a score rests on.
         device: Where it computes.
     """
@@ -48,10 +34,11 @@ class Scorer:
     def __init__(
         self,
         net: SuperTransformer,
-        batches: Iterable[Batch],
+        batches: Iterable[Any],
         statistics_images: Sequence[Tensor],
         *,
         device: torch.device,
+        task: Task | None = None,
         autocast: Autocast = nullcontext,
         extracted: bool = False,
     ) -> None:
@@ -59,50 +46,50 @@ class Scorer:
 
         Args:
             net: The super-transformer; it is moved to the device.
-            batches: Images (B, C, H, W) and labels (B,) of the split; read once, kept.
+            batches: Of the split, as a loader gives them; read once, kept.
             statistics_images: Batches of training images for BatchNorm statistics.
             device: Where to compute.
+            task: How answers are counted; classification by default.
             autocast: Makes the context in which the network runs.
             extracted: Score the networks that would be taken out; of a bilateral supernet they are
                 half of what it runs.
 
         Raises:
-            DataError: There is no image.
+            DataError: There is no image, or a batch is none of the task's.
         """
         self.net = net.to(device)
+        self.task = task or Classification(num_classes=net.num_classes)
         self.device = device
         self._autocast = autocast
         self._extracted = extracted
         dtype = next(net.parameters()).dtype  # not float32 after a training in true half precision
-        self._batches = [(x.to(device, dtype), y.to(device)) for x, y in batches]
+        ready = (self.task.prepare(batch, net.space) for batch in batches)
+        self._batches = [Batch(x.to(device, dtype), y.to(device)) for x, y in ready]
         self._statistics_images = [x.to(device, dtype) for x in statistics_images]
-        self.num_images = sum(len(labels) for _, labels in self._batches)
+        self.num_images = sum(len(batch.images) for batch in self._batches)
         if not self.num_images:
             raise DataError("there is no image to score architectures on")
 
-    def labels(self) -> list[Tensor]:
-        """The labels of the split, batch by batch."""
-        return [labels for _, labels in self._batches]
-
-    def on(self, batches: Iterable[Batch]) -> Scorer:
+    def on(self, batches: Iterable[Any]) -> Scorer:
         """The same network and statistics on another split, for networks as they are taken out."""
         return self._on(batches, extracted=True)
 
     @property
     def batches(self) -> list[Batch]:
-        """The images and labels that scores rest on, on the device."""
+        """The images and targets that scores rest on, on the device."""
         return list(self._batches)
 
     def restricted_to(self, batches: Sequence[Batch]) -> Scorer:
         """The same scorer on some of its images."""
         return self._on(batches, extracted=self._extracted)
 
-    def _on(self, batches: Iterable[Batch], *, extracted: bool) -> Scorer:
+    def _on(self, batches: Iterable[Any], *, extracted: bool) -> Scorer:
         return Scorer(
             self.net,
             batches,
             self._statistics_images,
             device=self.device,
+            task=self.task,
             autocast=self._autocast,
             extracted=extracted,
         )
@@ -112,9 +99,13 @@ class Scorer:
         with self._autocast():
             return self.net.estimate_statistics(architecture, self._statistics_images)
 
-    @torch.inference_mode()
     def score(self, architecture: Architecture, statistics: NormStatistics | None = None) -> Score:
-        """Classify the whole split, with statistics of the architecture's own."""
+        """Answer the whole split, with statistics of the architecture's own."""
+        return self.task.score(self.tally(architecture, statistics))
+
+    @torch.inference_mode()
+    def tally(self, architecture: Architecture, statistics: NormStatistics | None = None) -> Tally:
+        """The answers of an architecture, counted: what scores on parts of a split add up from."""
         if statistics is None:
             statistics = self.statistics(architecture)
         self.net.eval()
@@ -122,7 +113,7 @@ class Scorer:
 
     @torch.inference_mode()
     def score_network(self, network: VisionTransformer) -> Score:
-        """Classify the whole split with a network of its own weights.
+        """Answer the whole split with a network of its own weights.
 
         Its BatchNorm statistics are replaced by those of the same training images. The network is
         moved to the scorer's device.
@@ -130,15 +121,14 @@ class Scorer:
         network = network.to(self.device)
         with self._autocast():
             network.reestimate_statistics(self._statistics_images)
-        return self._count(network)
+        return self.task.score(self._count(network))
 
-    def _count(self, network: Callable[[Tensor], Tensor]) -> Score:
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for images, labels in self._batches:
-            with self._autocast():
-                logits = network(images)
-            correct += (logits.argmax(dim=1) == labels).sum()
-        return Score(correct=int(correct), total=self.num_images)
+    def _count(self, network: Callable[[Tensor], Tensor]) -> Tally:
+        tally = count_answers(
+            self.task, network, self._batches, convert=lambda x: x, autocast=self._autocast
+        )
+        assert tally is not None  # there are images
+        return tally
 
     def _runner(
         self, architecture: Architecture, statistics: NormStatistics
@@ -146,48 +136,3 @@ class Scorer:
         if self._extracted:
             return self.net.extract(architecture, statistics=statistics)
         return lambda images: self.net(images, architecture, statistics=[statistics])
-
-
-def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:
-    """Training images for BatchNorm statistics, on the CPU.
-
-    A data module says which (`statistics_dataloader`: a fixed, unaugmented subset). Without one,
-    the first batches of the training loader serve.
-    """
-    loader_of = getattr(trainer.datamodule, "statistics_dataloader", None)  # type: ignore[attr-defined]
-    if loader_of is not None:
-        return [images for images, _ in loader_of()]
-    batches = []
-    seen = 0
-    for images, _ in trainer.train_dataloader or []:
-        batches.append(images)
-        seen += len(images)
-        if seen >= 512:
-            break
-    return batches
-
-
-def search_batches(trainer: pl.Trainer) -> list[Batch]:
-    """The whole search split on every process: the data module's, else the validation loader's.
-
-    Raises:
-        DataError: There is neither.
-    """
-    loader_of = getattr(trainer.datamodule, "search_dataloader", None)  # type: ignore[attr-defined]
-    if loader_of is not None:
-        return [(images, labels) for images, labels in loader_of(shard=False)]
-    loaders = trainer.val_dataloaders
-    if loaders is None:
-        raise DataError(
-            "searching needs images held out of training: use a data module with a search split, "
-            "or give the trainer a validation loader"
-        )
-    return [(images, labels) for images, labels in loaders]
-
-
-def test_batches(trainer: pl.Trainer) -> list[Batch] | None:
-    """The whole test split of the data module, if it has one."""
-    loader_of = getattr(trainer.datamodule, "test_dataloader", None)  # type: ignore[attr-defined]
-    if loader_of is None or not hasattr(trainer.datamodule, "search_dataloader"):  # type: ignore[attr-defined]
-        return None
-    return [(images, labels) for images, labels in loader_of(shard=False)]

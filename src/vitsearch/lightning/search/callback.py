@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.scoring.distributed import score_together
 from vitsearch.lightning.scoring.halving import Halving
-from vitsearch.lightning.scoring.scorer import (
-    Batch,
-    Scorer,
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.scoring.splits import (
+    check_search_split,
     search_batches,
     statistics_batches,
     test_batches,
@@ -107,6 +107,7 @@ class EvolutionarySearch(pl.Callback):
         Raises:
             ConfigError: The module is no `SearchableClassifier`, or a setting is out of range.
             ConstraintError: The space does not reach the budget, or what measures is not there.
+            DataError: No images are held out of training.
         """
         if not isinstance(pl_module, SearchableClassifier):
             raise ConfigError(
@@ -117,6 +118,8 @@ class EvolutionarySearch(pl.Callback):
             raise ConfigError(
                 "data.train_on=all leaves no image to score candidates on; it is for retraining"
             )
+        if stage == "fit":
+            check_search_split(trainer)
 
     def check(self, module: SearchableClassifier) -> None:
         """Make the searcher, which refuses settings that this module cannot be searched with.
@@ -180,6 +183,7 @@ class EvolutionarySearch(pl.Callback):
             search_batches(trainer),
             statistics_batches(trainer),
             device=trainer.strategy.root_device,  # the trainer has moved the network to the CPU
+            task=pl_module.task,
             autocast=trainer.precision_plugin.forward_context,
         )
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -200,7 +204,7 @@ class EvolutionarySearch(pl.Callback):
             halving=self.halving,
             measurements=measurements,
         )
-        best = {"search/best_top1": self.result.best.score.top1}
+        best = {f"search/best_{scorer.task.figure.name}": self.result.best.score.value}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
             logger.save()
@@ -220,7 +224,7 @@ def search_and_report(
     constraint: Constraint,
     class_names: Sequence[str] | None,
     preprocessing: Mapping[str, Any],
-    test: Callable[[], list[Batch] | None] | None,
+    test: Callable[[], Iterable[Any] | None] | None,
     halving: bool = False,
     measurements: Measurements | None = None,
 ) -> SearchResult:
@@ -238,7 +242,8 @@ def search_and_report(
         measurements: What measures for the searcher, if anything does.
     """
     console = make_console() if rank_and_world()[0] == 0 else None
-    progress = SearchProgress(searcher.num_candidates, console)
+    figure = scorer.task.figure
+    progress = SearchProgress(searcher.num_candidates, console, figure)
     result = run_search(
         scorer,
         searcher,
@@ -256,25 +261,25 @@ def search_and_report(
     test_scores: list[float | None] = [None] * len(networks)
     if batches is not None:
         on_test = scorer.on(batches)
-        test_scores = [score.top1 for score in score_together(on_test, list(networks.values()))]
+        test_scores = [score.value for score in score_together(on_test, list(networks.values()))]
     if console is not None:
         rows = [
             ResultRow(
                 name=name,
                 digest=architecture.digest,
                 cost=scorer.net.cost(architecture),
-                search_top1=search.top1,
-                test_top1=test_top1,
+                search=search.value,
+                test=test_score,
             )
-            for (name, architecture), search, test_top1 in zip(
+            for (name, architecture), search, test_score in zip(
                 networks.items(), search_scores, test_scores, strict=True
             )
         ]
-        record = with_format(result_record(rows, scorer.num_images))
+        record = with_format(result_record(rows, scorer.num_images, figure))
         write_json(folder / RESULT_FILE, record)
         if result.minimise:
             records = [scored.record() for scored in result.front]
-            console.print(front_table(records, result.minimise, scorer.num_images))
+            console.print(front_table(records, result.minimise, scorer.num_images, figure))
         print_result(console, scorer, result, rows)
         measured = result.best.candidate.measured
         if measured:
@@ -307,12 +312,13 @@ def print_result(
     console: Console, scorer: Scorer, result: SearchResult, rows: Sequence[ResultRow]
 ) -> None:
     """The end of a search: the architecture in words, the table, and best against luck."""
+    shown = scorer.task.figure.text
     console.print(architecture_panel(scorer.net.space, result.best.candidate.architecture))
-    console.print(end_table(rows, scorer.num_images))
+    console.print(end_table(rows, scorer.num_images, scorer.task.figure))
     console.print(
-        f"best on the search split {100 * result.best.score.top1:.1f} %, median of "
+        f"best on the search split {shown(result.best.score.value)}, median of "
         f"{result.num_first} random architectures of the same window "
-        f"{100 * result.random_median:.1f} %; {len(result.history)} candidates"
+        f"{shown(result.random_median)}; {len(result.history)} candidates"
         f"{f', {result.num_recalled} of them from before' if result.num_recalled else ''} in "
         f"{result.seconds:.0f} s",
         highlight=False,

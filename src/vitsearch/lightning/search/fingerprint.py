@@ -11,6 +11,9 @@ import torch
 
 from vitsearch.costs import Constraint
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Task
+from vitsearch.reports.words.figure import figure_entry
+from vitsearch.runs.history import ScoreNames
 from vitsearch.searchers import Searcher
 
 _DIGITS = 16
@@ -30,7 +33,8 @@ def search_settings(scorer: Scorer, searcher: Searcher) -> dict[str, Any]:
         "sharing": net.sharing,
         "weights": weights_digest(net),
         "images": scorer.num_images,
-        "labels": _digest(_bytes(labels) for labels in scorer.labels()),
+        "labels": _digest(_bytes(batch.targets) for batch in scorer.batches),
+        **_task(scorer.task),
         "searcher": type(searcher).__qualname__,
         **{
             f"searcher.{name}": _plain(value)
@@ -38,6 +42,13 @@ def search_settings(scorer: Scorer, searcher: Searcher) -> dict[str, Any]:
             if not name.startswith("_") and _is_plain(value)
         },
     }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    """What is scored; a search that says nothing classifies."""
+    figures = tuple(figure.name for figure in task.figures)
+    names = ScoreNames(figures=figures, counted=task.counted).to_dict()
+    return {"task": task.name, **figure_entry(task.figure), **names} if names else {}
 
 
 def weights_digest(net: torch.nn.Module) -> str:

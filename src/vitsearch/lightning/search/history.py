@@ -16,7 +16,7 @@ from vitsearch.errors import FormatError, HistoryError
 from vitsearch.lightning.distributed import from_first, rank_and_world
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import read_json, with_format
-from vitsearch.runs.history import HistoryRecord, read_history
+from vitsearch.runs.history import HistoryRecord, ScoreNames, read_history
 from vitsearch.runs.layout import HISTORY_FILE, SETTINGS_FILE
 
 
@@ -26,12 +26,16 @@ class History:
     Attributes:
         folder: The run folder.
         known: The candidates that were there when it was opened.
+        names: What its lines call a score.
     """
 
-    def __init__(self, folder: Path, known: Sequence[HistoryRecord]) -> None:
+    def __init__(
+        self, folder: Path, known: Sequence[HistoryRecord], names: ScoreNames | None = None
+    ) -> None:
         """See `open`."""
         self.folder = folder
         self.known = tuple(known)
+        self.names = names or ScoreNames()
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any]) -> History:
@@ -58,7 +62,7 @@ class History:
         problem, known = from_first((problem, known))
         if problem is not None:
             raise problem
-        return cls(folder, known)
+        return cls(folder, known, ScoreNames.of(settings))
 
     def foreign(self, what: str) -> HistoryError:
         """The error for a history that this search would not have written."""

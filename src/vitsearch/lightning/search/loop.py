@@ -21,7 +21,7 @@ from vitsearch.lightning.distributed import leave_if_wished, rank_and_world
 from vitsearch.lightning.resuming.timing import Stopwatch
 from vitsearch.lightning.scoring.distributed import TurnLength, score_together
 from vitsearch.lightning.scoring.halving import Halving
-from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.fingerprint import search_settings
 from vitsearch.lightning.search.history import History
 from vitsearch.lightning.search.measurements import Measurements, is_measured
@@ -32,6 +32,7 @@ from vitsearch.lightning.search.result import (
     front_of,
     write_result,
 )
+from vitsearch.lightning.tasks import Task
 from vitsearch.reports.terminal.search_progress import SearchProgress
 from vitsearch.runs import signals
 from vitsearch.runs.history import first_difference, parse_record
@@ -99,11 +100,12 @@ def run_search(
             for candidate in candidates[: max(len(known) - done, 0)]:
                 cost = model.cost(candidate.architecture)
                 total = None if halving else scorer.num_images
-                history.append(_recall(candidate, cost, len(history), total, file))
+                place = len(history)
+                history.append(_recall(scorer.task, candidate, cost, place, total, file))
             todo = candidates[len(history) - done :]
             if rungs is not None and todo:
                 history[done:] = _halved(rungs, candidates, history[done:], model, file)
-                best = max(one.score.top1 for one in history if rungs.is_whole(one.score))
+                best = max(one.score.value for one in history if rungs.is_whole(one.score))
                 progress.update(candidates[0].generation, len(history), best)
             left = list(todo) if rungs is None else []
             while left:
@@ -118,16 +120,18 @@ def run_search(
                 ]
                 file.append([one.line() for one in scored])
                 history += scored
-                best = max(one.score.top1 for one in history)
+                best = max(one.score.value for one in history)
                 progress.update(candidates[0].generation, len(history), best)
-            top1 = [one.score.top1 for one in history[done:]]
-            searcher.tell(top1 if rungs is None else rungs.told([s.score for s in history[done:]]))
+            values = [one.score.value for one in history[done:]]
+            searcher.tell(
+                values if rungs is None else rungs.told([s.score for s in history[done:]])
+            )
             if todo:
-                progress.generation_done(candidates[0].generation, top1)
+                progress.generation_done(candidates[0].generation, values)
                 watch.lap(last_candidate=len(history))
     if len(known) > len(history):
         raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
-    first = [one.score.top1 for one in history if one.candidate.generation == 0]
+    first = [one.score.value for one in history if one.candidate.generation == 0]
     whole = [one for one in history if one.score.total == scorer.num_images]  # not given up early
     front = front_of(history, searcher)
     result = SearchResult(
@@ -172,13 +176,15 @@ def _halved(
 
 
 def _recall(
-    candidate: Candidate, cost: Cost, place: int, total: int | None, file: History
+    task: Task, candidate: Candidate, cost: Cost, place: int, total: int | None, file: History
 ) -> Scored:
     """The candidate with the score that the history holds; all of its line must agree."""
     found = file.known[place]
-    score = Score(correct=found.correct, total=total or found.total)
+    score = task.recall({**found.counts, "total": found.total}, total)
+    if score is None:
+        raise file.foreign(f"line {place + 1} has no score of the task {task.name}")
     scored = Scored(candidate=candidate, score=score, cost=cost)
-    difference = first_difference(found, parse_record(scored.record()))
+    difference = first_difference(found, parse_record(scored.record(), file.names))
     if difference is None:
         return scored
     raise file.foreign(f"line {place + 1} {difference}")

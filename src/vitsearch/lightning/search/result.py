@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.costs import Constraint, Cost
-from vitsearch.lightning.scoring.scorer import Score, Scorer
+from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Score
+from vitsearch.reports.words.figure import figure_entry
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import BEST_FILE, BEST_FOLDER, FRONT_FILE
@@ -32,9 +34,7 @@ class Scored:
             "generation": self.candidate.generation,
             "origin": self.candidate.origin,
             "parents": list(self.candidate.parents),
-            "top1": self.score.top1,
-            "correct": self.score.correct,
-            "total": self.score.total,
+            **self.score.record(),
             **self.cost.to_dict(),
             **self.candidate.measured,
             "architecture": self.candidate.architecture.to_dict(),
@@ -53,11 +53,11 @@ class SearchResult:
         history: All candidates, in the order in which they were proposed.
         best: The best score; of equals the cheapest. With several objectives it is the most
             accurate end of the front.
-        random_median: Median top-1 of the random first generation: what luck gives.
+        random_median: Median score of the random first generation: what luck gives.
         num_recalled: How many scores an interrupted search had left.
         seconds: How long scoring the others took.
         front: What no other candidate betters, the cheapest first; empty with one objective.
-        minimise: The costs that were minimised beside accuracy, by name; empty with one objective.
+        minimise: The costs that were minimised beside the score, by name; empty with one objective.
     """
 
     history: tuple[Scored, ...]
@@ -78,7 +78,7 @@ def best_of(candidates: Sequence[Scored]) -> Scored:
     """The best score; of equals the cheapest, then by digest."""
     return min(
         candidates,
-        key=lambda one: (-one.score.correct, one.cost.macs, one.candidate.architecture.digest),
+        key=lambda one: (-one.score.value, one.cost.macs, one.candidate.architecture.digest),
     )
 
 
@@ -121,11 +121,10 @@ def write_result(
         "space": scorer.net.space.config,
         "num_classes": scorer.net.num_classes,
         "constraint": budget,
+        **figure_entry(scorer.task.figure),
     }
-    write_json(
-        folder / BEST_FILE,
-        with_format({**origin, "random_median_top1": result.random_median, **result.best.record()}),
-    )
+    median = {f"random_median_{scorer.task.figure.name}": result.random_median}
+    write_json(folder / BEST_FILE, with_format({**origin, **median, **result.best.record()}))
     if result.minimise:
         front = [scored.record() for scored in result.front]
         found = {"minimise": list(result.minimise), "front": front}

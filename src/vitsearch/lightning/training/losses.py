@@ -1,4 +1,4 @@
-"""What the logits of a batch are trained towards: smoothed labels, a finite loss."""
+"""Settings of smoothing and mixing, and a loss that must stay finite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitsearch.errors import ConfigError, NonFiniteLossError
@@ -25,12 +24,6 @@ def check_mixing(*, label_smoothing: float, mixup: float, cutmix: float) -> None
     ):
         if not isinstance(value, int | float) or not 0 <= value < below:
             raise ConfigError(f"{name}={value} must lie in [0, {below})")
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """The loss of logits (B, classes) for labels (B,), or for soft targets (B, classes)."""
-    smoothing = 0.0 if targets.is_floating_point() else label_smoothing
-    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
 def check_finite(loss: Tensor, module: pl.LightningModule) -> None:

@@ -6,21 +6,28 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import ParallelStrategy
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torch import Tensor
 
-from vitsearch.errors import ConfigError
+from vitsearch.errors import ConfigError, DataError
 from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
+from vitsearch.lightning.scoring.answers import tally_of_all
+from vitsearch.lightning.scoring.splits import training_loaders, validation_loaders
 from vitsearch.lightning.settings import per_channel, plain
+from vitsearch.lightning.tasks import Classification, Tally, Task
 from vitsearch.lightning.training.averaging import follow_weights, note_unused_averages
-from vitsearch.lightning.training.losses import check_finite, check_mixing, cross_entropy
-from vitsearch.lightning.training.mixing import BatchMixer
+from vitsearch.lightning.training.losses import check_finite, check_mixing
+from vitsearch.lightning.training.mixing import BatchMixer, MixedBatch
 from vitsearch.lightning.training.optimizers import (
     DEFAULT_OPTIMIZER,
     DEFAULT_SCHEDULER,
@@ -29,17 +36,28 @@ from vitsearch.lightning.training.optimizers import (
     step_schedule,
     with_rate,
 )
-from vitsearch.spaces import SearchSpace
+from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.supernet import SuperTransformer, VisionTransformer
+from vitsearch.supernet.heads import HeadOutputs
+
+
+class NetworkRun(NamedTuple):
+    """What ran on the images of a step, and what it said; see `StepOutputs`."""
+
+    architectures: tuple[Architecture, ...]
+    shares: tuple[range, ...]
+    logits: Tensor
+    heads: tuple[HeadOutputs, ...]
 
 
 class TrainingModule(pl.LightningModule):
     """Trains a network by objectives, with timm's optimisers and schedules.
 
-    A subclass sets `net`, says in `run_step` how it runs, and names what it validates.
+    A subclass sets `net`, says in `run_network` how it runs, and counts in `validation_step`.
 
     Attributes:
         net: What is trained.
+        task: What it is trained for: batches, loss, counted answers.
         num_classes: Of the labels.
         objective: What training learns from.
         label_smoothing: Share of the target spread over all classes.
@@ -52,6 +70,7 @@ class TrainingModule(pl.LightningModule):
         self,
         num_classes: int,
         *,
+        task: Task | None,
         optimizer: Mapping[str, Any] | None,
         scheduler: Mapping[str, Any] | None,
         objective: Mapping[str, Any] | None,
@@ -60,10 +79,15 @@ class TrainingModule(pl.LightningModule):
         cutmix: float,
     ) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ConfigError(f"num_classes={num_classes} must be 2 or more")
-        check_mixing(label_smoothing=label_smoothing, mixup=mixup, cutmix=cutmix)
+        mixing = {"label_smoothing": label_smoothing, "mixup": mixup, "cutmix": cutmix}
+        check_mixing(**mixing)
+        if task is None:
+            task = Classification(num_classes=num_classes, label_smoothing=label_smoothing)
         self.num_classes = num_classes
+        self.task = task
+        for name, value in mixing.items():
+            if value and not task.mixes:
+                raise ConfigError(f"{name}={value} is not for the task {task.name}; legal: 0")
         self.label_smoothing = label_smoothing
         self.objective = WeightedObjectives(objective)
         optimizer, scheduler = plain(optimizer), plain(scheduler)
@@ -73,7 +97,7 @@ class TrainingModule(pl.LightningModule):
         self._mixer = BatchMixer(
             mixup=mixup, cutmix=cutmix, label_smoothing=label_smoothing, num_classes=num_classes
         )
-        self._accuracies = nn.ModuleDict()
+        self._tallies: dict[str, Tally] = {}
         self._prepared_for: ImageFacts | None = None
 
     @property
@@ -100,7 +124,7 @@ class TrainingModule(pl.LightningModule):
 
         Objectives call it for whatever learns labels: the classifier and, flattened, patches.
         """
-        return cross_entropy(logits, targets, self.label_smoothing)
+        return self.task.loss(logits, targets)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Timm's optimiser and learning-rate schedule, stepped once a batch."""
@@ -111,8 +135,26 @@ class TrainingModule(pl.LightningModule):
     # Training
 
     @abstractmethod
+    def run_network(self, images: Tensor) -> NetworkRun:
+        """Run what the step trains on images (B, C, H, W)."""
+
     def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
         """Mix a batch and run the network on it."""
+        mixed = self.mix(images, targets)
+        images, targets = mixed
+        run = self.run_network(images)
+        return StepOutputs(
+            net=self.net,
+            images=images,
+            targets=targets,
+            mixing=mixed.mixing if isinstance(mixed, MixedBatch) else None,
+            architectures=run.architectures,
+            shares=run.shares,
+            logits=run.logits,
+            heads=run.heads,
+            token_taught=self.objective.teaches_token(self.net),
+            compute_loss=self.compute_loss,
+        )
 
     def prepare_objective(self, data: object = None) -> None:
         """Load what the objective needs, such as a teacher; `setup` does, commands do it earlier.
@@ -135,26 +177,58 @@ class TrainingModule(pl.LightningModule):
             self._prepared_for = images
 
     def setup(self, stage: str) -> None:
-        """Load teachers."""
+        """Refuse several loaders; load teachers.
+
+        Raises:
+            DataError: The trainer was given several.
+        """
+        # It only looks at a batch, so it does not matter which of two hooks Lightning takes.
+        warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
         if stage == "fit":
+            self._check_loaders()
             self.prepare_objective(getattr(self.trainer, "datamodule", None))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def _check_loaders(self) -> None:
+        for name, step, loaders in (
+            ("training", self.training_step, training_loaders),
+            ("validation", self.validation_step, validation_loaders),
+        ):
+            count = len(loaders(self.trainer, hooks=False))
+            if count > 1 and "dataloader_idx" not in inspect.signature(step).parameters:
+                raise DataError(
+                    f"the trainer was given {count} {name} loaders; {type(self).__name__} takes "
+                    f"one: join the data sets with torch.utils.data.ConcatDataset"
+                )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check a batch while it is on the CPU: on an accelerator a look at its values would wait.
+
+        Raises:
+            DataError: It is none of the task's.
+        """
+        if self.device.type != "cpu" and not self._changes_batches_later():
+            self.task.prepare(batch, self.space)
+        return batch
+
+    def _changes_batches_later(self) -> bool:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        hook = "on_after_batch_transfer"
+        return is_overridden(hook, self) or (data is not None and is_overridden(hook, data))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One forward pass of all that the step trains, and the objective's terms."""
-        loss, terms = self.objective(self.run_step(*batch))
+        step = self.run_step(*self.task.prepare(batch, self.space))
+        loss, terms = self.objective(step)
         check_finite(loss, self)
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True)
+        size = len(step.images)
+        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)
         for name, value in terms.items():
-            self.log(f"train/{name}", value, on_step=False, on_epoch=True)
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Tell timm's schedule the number of optimiser steps."""
         step_schedule(self, scheduler, metric)
-
-    def on_validation_start(self) -> None:
-        """Averages that have not begun validate the weights as they are."""
-        follow_weights(self.trainer, self)
 
     def on_train_epoch_end(self) -> None:
         """Averages that have not begun end with the weights as they are."""
@@ -164,10 +238,26 @@ class TrainingModule(pl.LightningModule):
         """Say which averages have not begun."""
         note_unused_averages(self.trainer)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log what `validation_step` has counted."""
-        for name, accuracy in self._accuracies.items():
-            assert isinstance(accuracy, MulticlassAccuracy)
-            # `compute` adds up the counts of all processes, so that all log the same number.
-            self.log(f"val/{name}", accuracy.compute(), prog_bar=True)
-            accuracy.reset()
+    # Validation
+
+    def on_validation_start(self) -> None:
+        """Averages that have not begun validate the weights as they are; counting begins anew."""
+        follow_weights(self.trainer, self)
+        self._tallies.clear()
+
+    def count(self, name: str, task: Task, outputs: Tensor, targets: Tensor) -> None:
+        """Count the answers to a batch of validation, of whatever has this name."""
+        tally = task.tally(outputs, targets)
+        before = self._tallies.get(name)
+        self._tallies[name] = tally if before is None else before + tally
+
+    def log_counted(self, name: str, task: Task, suffix: str = "") -> None:
+        """Log the figures of what was counted under a name, and begin anew."""
+        tally = self._tallies.pop(name, None)
+        # Added up over processes only if this trainer is what started them.
+        if isinstance(self.trainer.strategy, ParallelStrategy):
+            tally = tally_of_all(tally)
+        if tally is not None:
+            for figure, value in task.score(tally).figures.items():
+                number = torch.tensor(value, dtype=torch.float32, device=self.device)
+                self.log(f"val/{figure}{suffix}", number, prog_bar=True)

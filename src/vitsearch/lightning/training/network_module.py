@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytorch_lightning.strategies import DDPStrategy, ParallelStrategy
-from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_flag
-from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.objectives.base import PATCHES
 from vitsearch.lightning.resuming.lightning_internals import ddp_settings
-from vitsearch.lightning.scoring.network_score import TOP_K
 from vitsearch.lightning.settings import plain
-from vitsearch.lightning.training.mixing import MixedBatch
-from vitsearch.lightning.training.module import TrainingModule
+from vitsearch.lightning.tasks import Task
+from vitsearch.lightning.training.module import NetworkRun, TrainingModule
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.measuring.compiling import compiled
@@ -42,6 +39,7 @@ class Classifier(TrainingModule):
         self,
         net: VisionTransformer,
         *,
+        task: Task | None = None,
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         objective: Mapping[str, Any] | None = None,
@@ -54,6 +52,7 @@ class Classifier(TrainingModule):
 
         Args:
             net: The network; stochastic depth is its own.
+            task: What is trained for; classification by default.
             optimizer: Arguments of `timm.optim.create_optimizer_v2`; `lr` may be `auto`, see
                 `SearchableClassifier`; `layer_decay` makes earlier layers learn more slowly.
             scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
@@ -72,6 +71,7 @@ class Classifier(TrainingModule):
         """
         super().__init__(
             net.num_classes,
+            task=task,
             optimizer=optimizer,
             scheduler=scheduler,
             objective=objective,
@@ -94,13 +94,6 @@ class Classifier(TrainingModule):
         self._logits, self._heads = _logits, _heads
         self.net = net.train()  # Lightning leaves it in eval mode, in which networks are extracted
         self._check_objective(net)
-        self._accuracies = nn.ModuleDict(
-            {
-                f"top{k}": MulticlassAccuracy(net.num_classes, average="micro", top_k=k)
-                for k in TOP_K
-                if k < net.num_classes
-            }
-        )
 
     def _check_objective(self, net: VisionTransformer) -> None:
         try:
@@ -125,9 +118,6 @@ class Classifier(TrainingModule):
         if self._compile and stage == "fit":
             self._logits, self._heads = compiled(_logits), compiled(_heads)
         strategy = self.trainer.strategy
-        for accuracy in self._accuracies.values():
-            # Added up over processes only if this trainer is what started them.
-            accuracy.sync_on_compute = isinstance(strategy, ParallelStrategy)  # type: ignore[assignment]
         if isinstance(strategy, DDPStrategy) and not self._uses_all_heads():
             ddp_settings(strategy)["find_unused_parameters"] = True  # DDP would wait for them
 
@@ -139,32 +129,22 @@ class Classifier(TrainingModule):
     def _uses_all_heads(self) -> bool:
         return self.net.head_patch is None or PATCHES in self.objective.uses
 
-    def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
-        """Mix a batch and run the network on all of it."""
-        mixed = self.mix(images, targets)
-        images, targets = mixed
+    def run_network(self, images: Tensor) -> NetworkRun:
+        """The network on all images."""
         heads = (self._heads(self.net, images),) if self.objective.needs_heads(self.net) else ()
-        return StepOutputs(
-            net=self.net,
-            images=images,
-            targets=targets,
-            mixing=mixed.mixing if isinstance(mixed, MixedBatch) else None,
-            architectures=(self.net.architecture,),
-            shares=(range(len(images)),),
-            logits=heads[0].answer if heads else self(images),
-            heads=heads,
-            token_taught=self.objective.teaches_token(self.net),
-            compute_loss=self.compute_loss,
-        )
+        logits = heads[0].answer if heads else self(images)
+        return NetworkRun((self.net.architecture,), (range(len(images)),), logits, heads)
 
     # Validation
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the correct answers."""
-        images, targets = batch
-        logits = self(images)
-        for accuracy in self._accuracies.values():
-            accuracy.update(logits, targets)  # type: ignore[operator]
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Count the answers."""
+        images, targets = self.task.prepare(batch, self.space)
+        self.count("", self.task.detailed(), self(images), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log all figures of the task."""
+        self.log_counted("", self.task.detailed())
 
     # Checkpoints
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+
+from vitsearch.lightning.tasks import Task
+from vitsearch.reports.words.figure import TOP1
 
 
 def training_progress() -> ProgressBar:
@@ -54,17 +59,25 @@ class EpochLines(ProgressBar):
         seconds = time.monotonic() - self._started
         metrics = trainer.callback_metrics
         parts = [f"loss {metrics['train/loss']:.3f}"] if "train/loss" in metrics else []
-        parts += [
-            f"{name.removeprefix('val/').removeprefix('top1_')} {100 * value:.1f} %"
-            for name, value in sorted(metrics.items())
-            if name.startswith("val/top")
-        ]
+        parts += _figures(getattr(pl_module, "task", None), metrics)
         total = _epochs(trainer)
         if total is not None:
             left = seconds / max(done - self._first_epoch, 1) * max(total - done, 0)
             parts.append(f"{left:.0f} s left")
         of_total = "" if total is None else f"/{math.ceil(total)}"
         print(f"epoch {done}{of_total}: {', '.join(parts)}", flush=True)
+
+
+def _figures(task: object, metrics: Mapping[str, Any]) -> list[str]:
+    """What validation found: of a network its figures, of a supernet those of some networks."""
+    figures = task.detailed().figures if isinstance(task, Task) else (TOP1,)
+    found = []
+    for logged, value in sorted(metrics.items()):
+        name = logged.removeprefix("val/")
+        for figure in figures if name != logged else ():
+            if name == figure.name or name.startswith(f"{figure.name}_"):
+                found.append(f"{name.removeprefix(f'{figure.name}_')} {figure.text(float(value))}")
+    return found
 
 
 def _epochs(trainer: pl.Trainer) -> float | None:

@@ -14,18 +14,17 @@ from typing import Any
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
-from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torch import Tensor
 
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.distributed import data_parallel_settings
 from vitsearch.lightning.objectives import StepOutputs
 from vitsearch.lightning.resuming.lightning_internals import ddp_settings
-from vitsearch.lightning.scoring.scorer import statistics_batches
+from vitsearch.lightning.scoring.splits import statistics_batches
 from vitsearch.lightning.settings import plain
-from vitsearch.lightning.training.mixing import MixedBatch
-from vitsearch.lightning.training.module import TrainingModule
+from vitsearch.lightning.tasks import Task
+from vitsearch.lightning.training.module import NetworkRun, TrainingModule
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.heads import HeadOutputs
@@ -51,6 +50,7 @@ class SearchableClassifier(TrainingModule):
         space: SearchSpace | Mapping[str, Any] | str,
         num_classes: int,
         *,
+        task: Task | None = None,
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         objective: Mapping[str, Any] | None = None,
@@ -67,7 +67,8 @@ class SearchableClassifier(TrainingModule):
 
         Args:
             space: A space, its configuration, or its name.
-            num_classes: How many classes the images have.
+            num_classes: How many classes the images have; the outputs of the network.
+            task: What is trained for; classification by default.
             optimizer: Arguments of `timm.optim.create_optimizer_v2`; `lr` may be `auto`: 0.003,
                 beyond 64 channels in inverse proportion to the space's largest width.
             scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
@@ -91,6 +92,7 @@ class SearchableClassifier(TrainingModule):
         """
         super().__init__(
             num_classes,
+            task=task,
             optimizer=optimizer,
             scheduler=scheduler,
             objective=objective,
@@ -103,7 +105,7 @@ class SearchableClassifier(TrainingModule):
         elif not isinstance(space, SearchSpace):
             space = SearchSpace(space)
         self.save_hyperparameters(
-            ignore=["space", "search_space", "optimizer", "scheduler", "objective"]
+            ignore=["space", "search_space", "task", "optimizer", "scheduler", "objective"]
         )
         self.save_hyperparameters(
             {
@@ -129,12 +131,6 @@ class SearchableClassifier(TrainingModule):
             "largest": self.search_space.largest(),
             "random": self.search_space.sample(random.Random(reference_seed)),
         }
-        self._accuracies = nn.ModuleDict(
-            {
-                f"top1_{name}": MulticlassAccuracy(num_classes, average="micro")
-                for name in self.references
-            }
-        )
         self._statistics: dict[str, NormStatistics] = {}
 
     # Training
@@ -159,29 +155,25 @@ class SearchableClassifier(TrainingModule):
             settings.update(data_parallel_settings(settings))
 
     def run_step(self, images: Tensor, targets: Tensor) -> StepOutputs:
-        """Mix a batch and run the step's architectures on it."""
-        mixed = self.mix(images, targets)
-        images, targets = mixed
-        architectures = tuple(self.step_architectures or [self.net.largest])
-        shares, logits, heads = self._run_shares(images, architectures)
-        return StepOutputs(
-            net=self.net,
-            images=images,
-            targets=targets,
-            mixing=mixed.mixing if isinstance(mixed, MixedBatch) else None,
-            architectures=architectures,
-            shares=shares,
-            logits=logits,
-            heads=heads,
-            token_taught=self.objective.teaches_token(self.net),
-            compute_loss=self.compute_loss,
-        )
+        """Mix a batch and run the step's architectures on it, each on its share.
 
-    def _run_shares(
-        self, images: Tensor, architectures: Sequence[Architecture]
-    ) -> tuple[tuple[range, ...], Tensor, tuple[HeadOutputs, ...]]:
+        Of a batch that they cannot share evenly, such as the last of an epoch, the images left over
+        rest; of one with fewer images than architectures, the first architectures train.
+        """
+        left_over = 0 if self.step_whole_batch else len(images) % len(self._running(len(images)))
+        if left_over:
+            images, targets = images[:-left_over], targets[:-left_over]
+        return super().run_step(images, targets)
+
+    def _running(self, num_images: int) -> tuple[Architecture, ...]:
+        """What trains on a batch."""
+        architectures = tuple(self.step_architectures or [self.net.largest])
+        return architectures if self.step_whole_batch else architectures[:num_images]
+
+    def run_network(self, images: Tensor) -> NetworkRun:
         """Each architecture on its images: which ones, the logits of all, and by classifier."""
         count = len(images)
+        architectures = self._running(count)
         if self.step_whole_batch:
             images = torch.cat([images] * len(architectures))
         heads: tuple[HeadOutputs, ...] = ()
@@ -190,11 +182,10 @@ class SearchableClassifier(TrainingModule):
             logits = torch.cat([said.answer for said in heads])
         else:
             logits = self(images, architectures)
-        if self.step_whole_batch:
-            return (range(count),) * len(architectures), logits, heads
-        size = count // len(architectures)
-        starts = range(0, count, size)
-        return tuple(range(start, start + size) for start in starts), logits, heads
+        size = count if self.step_whole_batch else count // len(architectures)
+        starts = [0] * len(architectures) if self.step_whole_batch else range(0, count, size)
+        shares = tuple(range(start, start + size) for start in starts)
+        return NetworkRun(architectures, shares, logits, heads)
 
     # Validation on the search split
 
@@ -206,12 +197,17 @@ class SearchableClassifier(TrainingModule):
             for name, architecture in self.references.items():
                 self._statistics[name] = self.net.estimate_statistics(architecture, batches)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the correct answers of each reference architecture."""
-        images, targets = batch
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Count the answers of each reference architecture."""
+        images, targets = self.task.prepare(batch, self.space)
         for name, architecture in self.references.items():
             logits = self.net(images, architecture, statistics=[self._statistics.get(name)])
-            self._accuracies[f"top1_{name}"].update(logits, targets)  # type: ignore[operator]
+            self.count(name, self.task, logits, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of each reference architecture."""
+        for name in self.references:
+            self.log_counted(name, self.task, f"_{name}")
 
     # Checkpoints
 

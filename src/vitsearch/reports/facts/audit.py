@@ -19,19 +19,20 @@ from vitsearch.reports.facts.agreement import (
     resample_counts,
     spearman_rho,
 )
+from vitsearch.reports.words.figure import TOP1, Figure, figure_entry
 from vitsearch.spaces import Architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedNetwork:
-    """One architecture with its scores; accuracies in [0, 1].
+    """One architecture with its scores.
 
     Attributes:
         architecture: What it is.
         macs: Of one image.
         params: Parameters.
-        inherited: Top-1 with weights of the supernet, search split.
-        alone: Top-1 after training by itself, search split, one for each seed.
+        inherited: Score with weights of the supernet, search split.
+        alone: Score after training by itself, search split, one for each seed.
         alone_on_test: The same on the test split; empty if it was not read.
     """
 
@@ -57,17 +58,18 @@ class AuditedNetwork:
         """What training by itself adds to the inherited accuracy."""
         return self.mean_alone - self.inherited
 
-    def record(self) -> dict[str, Any]:
+    def record(self, figure: Figure = TOP1) -> dict[str, Any]:
         """As plain data."""
+        name = figure.name
         return {
             "digest": self.digest,
             "macs": self.macs,
             "params": self.params,
-            "inherited_top1": self.inherited,
-            "alone_top1": list(self.alone),
-            "mean_alone_top1": self.mean_alone,
+            f"inherited_{name}": self.inherited,
+            f"alone_{name}": list(self.alone),
+            f"mean_alone_{name}": self.mean_alone,
             "gap": self.gap,
-            "alone_test_top1": list(self.alone_on_test),
+            f"alone_test_{name}": list(self.alone_on_test),
             "architecture": self.architecture.to_dict(),
         }
 
@@ -80,6 +82,7 @@ def audit_facts(
     ends: Mapping[str, float],
     searches: Sequence[Mapping[str, Any]] = (),
     samples: int = 2000,
+    figure: Figure = TOP1,
 ) -> dict[str, Any]:
     """All figures of an audit.
 
@@ -89,9 +92,10 @@ def audit_facts(
         networks: At least two.
         num_images: Images that a score on the search split rests on.
         seeds: Of the trainings, in the order of `AuditedNetwork.alone`.
-        ends: Inherited top-1 of the `smallest` and the `largest` architecture of the space.
+        ends: Inherited scores of the `smallest` and the `largest` architecture of the space.
         searches: Records of compared searches (see `search_facts`).
         samples: Bootstrap draws.
+        figure: What networks are scored by.
     """
     counts = resample_counts(len(networks), samples)
     macs = [float(network.macs) for network in networks]
@@ -103,7 +107,8 @@ def audit_facts(
     return {
         "num_architectures": len(networks),
         "num_images": num_images,
-        "standard_error": (fmean(alone) * (1 - fmean(alone)) / num_images) ** 0.5,
+        **figure_entry(figure),
+        "standard_error": figure.standard_error(fmean(alone), num_images),
         "seeds": list(seeds),
         "agreement": agreement_facts(networks, alone, counts),
         "agreement_on_test": agreement_facts(networks, on_test, counts) if on_test else None,
@@ -118,8 +123,8 @@ def audit_facts(
             "inherited": estimate(tau, macs, inherited, counts).to_dict(),
             "alone": estimate(tau, macs, alone, counts).to_dict(),
         },
-        "searches": search_facts(searches) if searches else None,
-        "architectures": [network.record() for network in networks],
+        "searches": search_facts(searches, figure) if searches else None,
+        "architectures": [network.record(figure) for network in networks],
     }
 
 
@@ -179,19 +184,20 @@ def noise_ceiling(networks: Sequence[AuditedNetwork]) -> dict[str, float | int |
     return found
 
 
-def search_facts(searches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def search_facts(searches: Sequence[Mapping[str, Any]], figure: Figure = TOP1) -> dict[str, Any]:
     """Evolution against random search over several seeds.
 
     Args:
-        searches: For each seed `seed`, and the best top-1 after 1, 2, ... evaluations of
+        searches: For each seed `seed`, and the best score after 1, 2, ... evaluations of
             `evolution` and of `random` search.
+        figure: What networks are scored by.
     """
     rows = [
         {
             "seed": search["seed"],
             "evaluations": len(search["evolution"]),
-            "evolution_top1": search["evolution"][-1],
-            "random_top1": search["random"][-1],
+            f"evolution_{figure.name}": search["evolution"][-1],
+            f"random_{figure.name}": search["random"][-1],
             "difference": search["evolution"][-1] - search["random"][-1],
             "evolution": list(search["evolution"]),
             "random": list(search["random"]),

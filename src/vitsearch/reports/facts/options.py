@@ -70,7 +70,7 @@ def option_facts(record: RunRecord) -> OptionFacts | None:
     if len(record.front) >= FEWEST_GOOD:
         good, good_name = list(record.front), "on the front"
     else:
-        ranked = sorted(trials, key=lambda one: (-one.top1, one.costs["macs"], one.digest))
+        ranked = sorted(trials, key=lambda one: (-one.score, one.costs["macs"], one.digest))
         count = max(FEWEST_GOOD, round(len(trials) / 10))
         good, good_name = ranked[:count], "with the best accuracy"
     others, others_name = list(trials), "candidates"

@@ -16,6 +16,7 @@ from typing import Any
 from vitsearch.costs import Constraint
 from vitsearch.costs.metrics import costs_of
 from vitsearch.errors import ConfigError, HistoryError, SpaceError, VitSearchError
+from vitsearch.reports.words.figure import TOP1, Figure, figure_of
 from vitsearch.runs import layout
 from vitsearch.runs.formats import read_json, without_format
 from vitsearch.runs.history import HistoryRecord, read_history
@@ -34,7 +35,7 @@ class Trial:
         generation: From 0.
         origin: `random`, `mutation` or `crossover`.
         parents: Digests.
-        top1: In [0, 1].
+        score: Its figure.
         total: How many images that rests on.
         costs: By name, those that the line has, in the order of the table of metrics.
         architecture: What was scored.
@@ -45,7 +46,7 @@ class Trial:
     generation: int
     origin: str
     parents: tuple[str, ...]
-    top1: float
+    score: float
     total: int
     costs: Mapping[str, float]
     architecture: Architecture
@@ -59,16 +60,11 @@ class Trial:
             generation=record.generation,
             origin=record.origin,
             parents=record.parents,
-            top1=record.top1,
+            score=record.score,
             total=record.total,
             costs=costs_of(record.costs),
             architecture=Architecture.from_dict(record.architecture),
         )
-
-    @property
-    def standard_error(self) -> float:
-        """Of `top1`, as a share of so many images."""
-        return float((self.top1 * (1 - self.top1) / self.total) ** 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +80,8 @@ class RunRecord:
         trials: The history, in order.
         best: The best architecture; of an unfinished search the best so far.
         front: What no other candidate betters, the cheapest first; empty with one objective.
-        minimise: The costs that were minimised beside accuracy.
+        minimise: The costs that were minimised beside the score.
+        figure: What candidates were scored by.
         constraint: The budget.
         settings: What the scores depend on.
         networks: Best and largest network on both splits, by name.
@@ -106,6 +103,7 @@ class RunRecord:
     best: Trial | None = None
     front: tuple[Trial, ...] = ()
     minimise: tuple[str, ...] = ()
+    figure: Figure = TOP1
     constraint: Constraint = field(default_factory=Constraint)
     settings: Mapping[str, Any] = field(default_factory=dict)
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -170,6 +168,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
             by_digest[one["digest"]] for one in front.get("front", ()) if one["digest"] in by_digest
         ),
         minimise=tuple(front.get("minimise", ())),
+        figure=figure_of(settings),
         constraint=_constraint(best, config),
         settings=settings,
         networks={network["name"]: network for network in result.get("networks", ())},
@@ -229,7 +228,7 @@ def _best(trials: Sequence[Trial], digest: str | None) -> Trial | None:
     most = max((trial.total for trial in trials), default=0)
     whole = [trial for trial in trials if trial.total == most]
     chosen = [trial for trial in whole if trial.digest == digest]
-    key = sorted(chosen or whole, key=lambda one: (-one.top1, one.costs["macs"], one.digest))
+    key = sorted(chosen or whole, key=lambda one: (-one.score, one.costs["macs"], one.digest))
     return key[0] if key else None
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from vitsearch.reports.page.page import Image, Part, Section, Table, Text
 from vitsearch.reports.words.audit import alarm, interval, verdict
+from vitsearch.reports.words.figure import capital, figure_of
 from vitsearch.runs.layout import AUDIT_FILE
 
 _NAMES = {"supernet": "the supernet's score", "macs": "MACs", "params": "parameters"}
 _PICTURES = {
-    "agreement.png": "Accuracy when trained alone, against inherited accuracy and against MACs.",
+    "agreement.png": "{What} when trained alone, against inherited {what} and against MACs.",
     "searches.png": "The best found so far by evolution and by random search.",
 }
 
@@ -21,7 +22,7 @@ _PICTURES = {
 def audit_section(facts: Mapping[str, Any], folder: Path) -> Section:
     """The verdict, the correlations, and the pictures that the audit has left."""
     title = "How far the scores can be trusted"
-    known = dict(facts)
+    known, what = dict(facts), figure_of(facts).noun
     try:
         parts: list[Part] = [Text(text=f"{verdict(known)}.")]
         warning = alarm(known)
@@ -38,11 +39,16 @@ def audit_section(facts: Mapping[str, Any], folder: Path) -> Section:
     except (KeyError, TypeError):  # of another version
         text = f"{AUDIT_FILE.as_posix()} is of another version of vitsearch."
         return Section(title=title, parts=[Text(text=text)])
-    headings = ("ranked by", "Kendall's tau with accuracy alone")
+    headings = ("ranked by", f"Kendall's tau with {what} alone")
     parts.append(Table(headings=headings, rows=rows, caption=caption))
     for name, label in _PICTURES.items():
         file = folder / AUDIT_FILE.parent / name
         if file.is_file():
             content = base64.b64encode(file.read_bytes()).decode()
-            parts.append(Image(uri=f"data:image/png;base64,{content}", label=label))
+            parts.append(
+                Image(
+                    uri=f"data:image/png;base64,{content}",
+                    label=label.format(What=capital(what), what=what),
+                )
+            )
     return Section(title=title, parts=parts, wide=True)

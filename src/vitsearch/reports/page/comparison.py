@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from vitsearch.costs import human
-from vitsearch.costs.metrics import percent
 from vitsearch.reports.facts.run_record import RunRecord
 from vitsearch.reports.page.page import Link, Page, Part, Section, Table, Text
 from vitsearch.reports.page.sections import cost_text, run_title
@@ -38,17 +37,18 @@ def comparison_page(records: Sequence[RunRecord], folder: Path) -> Page:
 def _lead(records: Sequence[RunRecord]) -> str:
     if not records:
         return "None of them has searched."
-    first, *others = sorted(records, key=lambda r: -(r.best.top1 if r.best else 0))
+    first, *others = sorted(records, key=lambda r: -(r.best.score if r.best else 0))
     assert first.best is not None
-    text = f"The best accuracy is that of {first.name}: {percent(first.best.top1)}."
+    figure = first.figure
+    text = f"The best {figure.noun} is that of {first.name}: {figure.text(first.best.score)}."
+    error = figure.standard_error(first.best.score, first.best.total)
     images = {record.num_images for record in records}
     if len(images) > 1 or len({str(record.config.get("data")) for record in records}) > 1:
         text += " The runs differ in their data, so accuracies are not comparable."
-    elif others:
-        error = 100 * first.best.standard_error
+    elif others and error is not None:
         text += (
-            f" All are scored on {first.num_images:,} images; one accuracy has a standard error "
-            f"of {error:.1f} points."
+            f" All are scored on {first.num_images:,} images; one {figure.noun} has a standard "
+            f"error of {100 * error:.1f} points."
         )
     return text
 
@@ -57,21 +57,22 @@ def _table(records: Sequence[RunRecord]) -> Section:
     rows = []
     for record in records:
         best, seconds = record.best, total_seconds(record)
-        tested = (record.networks.get("best") or {}).get("test_top1")
+        tested = (record.networks.get("best") or {}).get(f"test_{record.figure.name}")
         rows.append(
             (
                 record.name,
-                "-" if best is None else percent(best.top1),
-                "-" if tested is None else percent(tested),
+                "-" if best is None else record.figure.text(best.score),
+                "-" if tested is None else record.figure.text(tested),
                 "-" if best is None else human(best.costs["macs"]),
                 f"{len(record.trials):,}",
                 duration(seconds, short=True) if seconds else "-",
             )
         )
-    headings = ("run", "top-1", "test", "MACs", "tried", "time")
+    label = records[0].figure.label
+    headings = ("run", label, "test", "MACs", "tried", "time")
     caption = (
-        "The best architecture of each run: top-1 on the search split and on the test split with "
-        "weights of the supernet, costs, candidates tried, time of training and search."
+        f"The best architecture of each run: {label} on the search split and on the test split "
+        f"with weights of the supernet, costs, candidates tried, time of training and search."
     )
     table = Table(headings=headings, rows=rows, caption=caption)
     return Section(title="The runs", parts=[table], wide=True)
@@ -140,7 +141,8 @@ def _run(number: int, record: RunRecord, folder: Path) -> Section:
         parts.append(picture)
     if record.best is not None:
         words = (
-            f"{record.best.digest}: {percent(record.best.top1)} at {cost_text(record.best, 'macs')}"
+            f"{record.best.digest}: {record.figure.text(record.best.score)} at "
+            f"{cost_text(record.best, 'macs')}"
         )
         parts.insert(0, Text(text=f"{run_title(record)}, best {words} MACs."))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vitsearch.costs import human
-from vitsearch.costs.metrics import cost_metrics, named, percent
+from vitsearch.costs.metrics import cost_metrics, named
 from vitsearch.reports.facts.architecture_rows import Row, architecture_rows
 from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.page.audit_section import audit_section
@@ -23,6 +23,7 @@ from vitsearch.reports.pictures.progress import progress_picture
 from vitsearch.reports.pictures.training import training_picture
 from vitsearch.reports.terminal.front_table import evenly
 from vitsearch.reports.terminal.panels import size_in_words
+from vitsearch.reports.words.figure import TOP1, capital
 from vitsearch.runs.layout import PHASES_FOLDER, REPORT_FILE
 
 _TOP = 10
@@ -79,14 +80,18 @@ def lead(record: RunRecord) -> str:
     best = record.best
     if best is None:
         return "This run was trained without a search; it has no candidates to show."
-    first = [100 * trial.top1 for trial in record.whole if trial.generation == 0]
+    figure = record.figure
+    first = [trial.score for trial in record.whole if trial.generation == 0]
+    reached = f"classifies {figure.text(best.score)} of"
+    if figure != TOP1:
+        reached = f"has {figure.label} {figure.text(best.score)} on"
     text = (
-        f"The best of {len(record.trials)} candidates classifies {100 * best.top1:.1f} % of "
-        f"{record.num_images:,} images that training did not see, at {human(best.costs['macs'])} "
-        f"MACs, with weights that all architectures share."
+        f"The best of {len(record.trials)} candidates {reached} {record.num_images:,} images that "
+        f"training did not see, at {human(best.costs['macs'])} MACs, with weights that all "
+        f"architectures share."
     )
     if first and record.is_searched:
-        text += f" The median of {len(first)} random ones is {median(first):.1f} %."
+        text += f" The median of {len(first)} random ones is {figure.text(median(first))}."
     if not record.is_searched:
         text += " The search is not finished: this is how far it came."
     return text
@@ -96,10 +101,11 @@ def key_figures(record: RunRecord) -> list[tuple[str, str]]:
     """The best architecture in numbers."""
     best = record.best
     assert best is not None
-    tested = (record.networks.get("best") or {}).get("test_top1")
-    pairs = [("top-1, search split", percent(best.top1))]
+    figure = record.figure
+    tested = (record.networks.get("best") or {}).get(f"test_{figure.name}")
+    pairs = [(f"{figure.label}, search split", figure.text(best.score))]
     if tested is not None:
-        pairs.append(("top-1, test split", percent(tested)))
+        pairs.append((f"{figure.label}, test split", figure.text(tested)))
     pairs += [(named(name).heading, cost_text(best, name)) for name in best.costs]
     pairs.append(("candidates", f"{len(record.trials):,}"))
     seconds = total_seconds(record)
@@ -142,6 +148,7 @@ def _row_words(row: Row) -> tuple[str]:
 
 def _candidates(record: RunRecord) -> Section:
     """The front of a search for one, the best ten of the others."""
+    figure = record.figure
     known = [metric.name for metric in cost_metrics()]
     names = [name for name in known if all(name in trial.costs for trial in record.whole)]
     if record.front:
@@ -149,24 +156,25 @@ def _candidates(record: RunRecord) -> Section:
         hidden = len(record.front) - len(shown)
         caption = f"{hidden} more between these in search/front.json." if hidden else ""
     else:
-        ranked = sorted(record.whole, key=lambda t: (-t.top1, t.costs["macs"], t.digest))
+        ranked = sorted(record.whole, key=lambda t: (-t.score, t.costs["macs"], t.digest))
         shown, title = ranked[:_TOP], f"The best {min(_TOP, len(ranked))} candidates"
-        error = shown[0].standard_error
-        caption = (
-            f"The standard error of one accuracy from {record.num_images:,} images is "
-            f"{100 * error:.1f} points. All {len(record.trials)} candidates are in "
-            f"search/history.jsonl."
-        )
+        caption = f"All {len(record.trials)} candidates are in search/history.jsonl."
+        error = figure.standard_error(shown[0].score, shown[0].total)
+        if error is not None:
+            caption = (
+                f"The standard error of one {figure.noun} from {record.num_images:,} images is "
+                f"{100 * error:.1f} points. {caption}"
+            )
     rows = [
         (
             trial.digest,
-            percent(trial.top1),
+            figure.text(trial.score),
             *(cost_text(trial, name) for name in names),
             str(trial.generation),
         )
         for trial in shown
     ]
-    headings = ("architecture", "top-1", *(named(n).narrow_heading for n in names), "gen.")
+    headings = ("architecture", figure.label, *(named(n).narrow_heading for n in names), "gen.")
     parts: list[Part] = [Table(headings=headings, rows=rows, caption=caption)]
     return Section(title=title, parts=parts + _networks(record))
 
@@ -175,17 +183,23 @@ def _networks(record: RunRecord) -> list[Part]:
     """The best network beside the largest, on both splits."""
     if not record.networks:
         return []
+    figure = record.figure
     rows = [
         (
             name,
             human(network["macs"]),
-            percent(network["search_top1"]),
-            "-" if network["test_top1"] is None else percent(network["test_top1"]),
+            figure.text(network[f"search_{figure.name}"]),
+            "-"
+            if network[f"test_{figure.name}"] is None
+            else figure.text(network[f"test_{figure.name}"]),
         )
         for name, network in record.networks.items()
     ]
     headings = ("network", "MACs", "search split", "test split")
-    caption = "Top-1 with weights of the supernet, not retrained. The test split is read once."
+    caption = (
+        f"{capital(figure.label)} with weights of the supernet, not retrained. The test split is "
+        f"read once."
+    )
     return [Table(headings=headings, rows=rows, caption=caption)]
 
 
@@ -198,11 +212,11 @@ def _phases(record: RunRecord) -> Section:
             (
                 "last" if phase is record else phase.name,
                 f"{len(phase.trials):,}",
-                "-" if best is None else percent(best.top1),
+                "-" if best is None else record.figure.text(best.score),
                 "-" if best is None else cost_text(best, "macs"),
             )
         )
-    headings = ("phase", "candidates", "best top-1", "MACs")
+    headings = ("phase", "candidates", f"best {record.figure.label}", "MACs")
     caption = "Each phase decides some choices; the next goes on from its best architecture."
     parts.append(Table(headings=headings, rows=rows, caption=caption))
     for phase in record.phases:

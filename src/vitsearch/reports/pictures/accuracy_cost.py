@@ -17,6 +17,7 @@ from vitsearch.reports.pictures.base import (
     dot_size,
     legend_outside,
 )
+from vitsearch.reports.words.figure import capital
 
 
 def accuracy_cost_pictures(record: RunRecord) -> list[Picture]:
@@ -35,8 +36,8 @@ def accuracy_cost_pictures(record: RunRecord) -> list[Picture]:
 def front_by(trials: Sequence[Trial], cost: str) -> list[Trial]:
     """What no other candidate betters in accuracy or in this one cost, the cheapest first."""
     found: list[Trial] = []
-    for trial in sorted(trials, key=lambda one: (one.costs[cost], -one.top1, one.digest)):
-        if not found or trial.top1 > found[-1].top1:
+    for trial in sorted(trials, key=lambda one: (one.costs[cost], -one.score, one.digest)):
+        if not found or trial.score > found[-1].score:
             found.append(trial)
     return found
 
@@ -44,21 +45,26 @@ def front_by(trials: Sequence[Trial], cost: str) -> list[Trial]:
 def _picture(record: RunRecord, cost: str) -> Picture:
     front = front_by(record.whole, cost)
     name, text = named(cost).label, named(cost).text
-    error = front[-1].standard_error
-    caption = (
-        f"The line joins the {len(front)} candidates that no other one betters in accuracy and "
-        f"{name} at once. One accuracy has a standard error of about {100 * error:.1f} points, so "
-        f"neighbours on the line may be equals."
-    )
     low, high = front[0], front[-1]
+    figure, what = record.figure, record.figure.noun
+    caption = (
+        f"The line joins the {len(front)} candidates that no other one betters in {what} and "
+        f"{name} at once."
+    )
+    error = figure.standard_error(high.score, high.total)
+    if error is not None:
+        caption += (
+            f" One {what} has a standard error of about {100 * error:.1f} points, so neighbours "
+            f"on the line may be equals."
+        )
     return Picture(
         name=f"accuracy_{cost}",
-        title=f"Accuracy against {name}",
+        title=f"{capital(what)} against {name}",
         caption=caption,
         label=(
-            f"Top-1 against {name} of {len(record.whole)} candidates; the front runs from "
-            f"{100 * low.top1:.1f} percent at {text(low.costs[cost])} to {100 * high.top1:.1f} "
-            f"percent at {text(high.costs[cost])}."
+            f"{capital(figure.label)} against {name} of {len(record.whole)} candidates; the front "
+            f"runs from {figure.spoken(low.score)} at {text(low.costs[cost])} to "
+            f"{figure.spoken(high.score)} at {text(high.costs[cost])}."
         ),
         draw=lambda: _draw(record, cost, front),
     )
@@ -69,12 +75,12 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
 
     figure = style.new_figure(3.7)
     axes = figure.subplots()
-    trials = record.whole
+    trials, scale = record.whole, record.figure.scale
     last = max(trial.generation for trial in trials)
     colours = style.STEPS[1:] if last else style.STEPS[3:4]
     dots = axes.scatter(
         [trial.costs[cost] for trial in trials],
-        [100 * trial.top1 for trial in trials],
+        [scale * trial.score for trial in trials],
         s=dot_size(len(trials)),
         c=[trial.generation for trial in trials],
         cmap=ListedColormap(colours),
@@ -86,7 +92,7 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
     if len(record.minimise) > 1:
         axes.scatter(
             [trial.costs[cost] for trial in record.front],
-            [100 * trial.top1 for trial in record.front],
+            [scale * trial.score for trial in record.front],
             s=22,
             facecolors="none",
             edgecolors=style.ORANGE,
@@ -96,7 +102,7 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
         )
     axes.step(
         [trial.costs[cost] for trial in front],
-        [100 * trial.top1 for trial in front],
+        [scale * trial.score for trial in front],
         where="post",
         color=style.ORANGE,
         marker="o",
@@ -107,7 +113,7 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
     if record.best is not None:
         axes.plot(
             record.best.costs[cost],
-            100 * record.best.top1,
+            scale * record.best.score,
             linestyle="none",
             marker="*",
             markersize=13,
@@ -120,7 +126,7 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
     if largest is not None and _is_near(largest.get(cost), [t.costs[cost] for t in trials]):
         axes.plot(
             largest[cost],
-            100 * largest["search_top1"],
+            scale * largest[f"search_{record.figure.name}"],
             linestyle="none",
             marker="D",
             markersize=6,
@@ -130,7 +136,7 @@ def _draw(record: RunRecord, cost: str, front: Sequence[Trial]) -> Any:
         )
     _budget(axes, record, cost)
     axes.set_xlabel(named(cost).heading)
-    axes.set_ylabel("top-1, search split (%)")
+    axes.set_ylabel(record.figure.axis(f"{record.figure.label}, search split"))
     cost_axis(axes.xaxis, named(cost))
     if last:
         bar = figure.colorbar(dots, ax=axes, location="bottom", aspect=40, pad=0.02, shrink=0.9)

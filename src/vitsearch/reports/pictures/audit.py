@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.reports.words.audit import interval
+from vitsearch.reports.words.figure import figure_of
 from vitsearch.runs.files import atomic_path
 
 
@@ -34,11 +35,12 @@ def write_plots(facts: dict[str, Any], folder: Path) -> list[Path]:
 
 def _draw_agreement(figure: Any, facts: dict[str, Any]) -> None:
     """Trained alone against inherited, and against MACs."""
-    rows = facts["architectures"]
-    alone = [100 * row["mean_alone_top1"] for row in rows]
+    rows, score = facts["architectures"], figure_of(facts)
+    alone = [score.scale * row[f"mean_alone_{score.name}"] for row in rows]
+    inherited = [score.scale * row[f"inherited_{score.name}"] for row in rows]
     macs = [row["macs"] / 1e6 for row in rows]
     panels = {
-        "supernet": ("inherited top-1 (%)", [100 * row["inherited_top1"] for row in rows]),
+        "supernet": (score.axis(f"inherited {score.label}"), inherited),
         "macs": ("MACs (millions)", macs),
     }
     axes = figure.subplots(1, 2, sharey=True)
@@ -48,20 +50,20 @@ def _draw_agreement(figure: Any, facts: dict[str, Any]) -> None:
         tau = interval(facts["agreement"][name]["kendall_tau_b"])
         axis.set_title(f"Kendall tau-b {tau}", fontsize="medium")
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("top-1 when trained alone (%)")
+    axes[0].set_ylabel(score.axis(f"{score.label} when trained alone"))
     figure.colorbar(points, ax=axes, label="MACs (millions)")
 
 
 def _draw_searches(figure: Any, facts: dict[str, Any]) -> None:
     """The best found so far, a line for each seed."""
-    axis = figure.subplots()
+    axis, score = figure.subplots(), figure_of(facts)
     for number, row in enumerate(facts["searches"]["seeds"]):
         for name, style in (("evolution", "-"), ("random", "--")):
-            best = [100 * top1 for top1 in row[name]]
+            best = [score.scale * value for value in row[name]]
             label = f"{name}, seed {row['seed']}"
             evaluations = range(1, len(best) + 1)
             axis.step(evaluations, best, style, where="post", color=f"C{number}", label=label)
     axis.set_xlabel("architectures scored")
-    axis.set_ylabel("best inherited top-1 so far (%)")
+    axis.set_ylabel(score.axis(f"best inherited {score.label} so far"))
     axis.grid(alpha=0.3)
     axis.legend()

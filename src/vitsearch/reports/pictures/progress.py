@@ -10,6 +10,7 @@ from typing import Any
 from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import MANY, Picture, dot_size, legend_outside
+from vitsearch.reports.words.figure import capital
 
 _ORIGINS = {
     "random": (style.AMBER, "o"),
@@ -23,7 +24,7 @@ def progress_picture(record: RunRecord) -> Picture | None:
     """The picture of one search; `None` without a history."""
     if not record.trials:
         return None
-    generations = generations_of(record.trials)
+    generations, figure = generations_of(record.trials), record.figure
     best = best_so_far(record)
     assert record.best is not None
     given_up = len(record.trials) - len(record.whole)
@@ -38,19 +39,20 @@ def progress_picture(record: RunRecord) -> Picture | None:
         title="Search progress",
         caption=caption,
         label=(
-            f"Top-1 of {len(record.trials)} candidates in {len(generations)} generations; the "
-            f"best rises from {100 * best[0][1]:.1f} to {100 * best[-1][1]:.1f} percent."
+            f"{capital(figure.label)} of {len(record.trials)} candidates in {len(generations)} "
+            f"generations; the best rises from {figure.number(best[0][1])} to "
+            f"{figure.spoken(best[-1][1])}."
         ),
         draw=lambda: _draw(record),
     )
 
 
 def best_so_far(record: RunRecord) -> list[tuple[int, float]]:
-    """Number of candidates and best top-1 until then, where it rises, and at the end."""
+    """Number of candidates and best score until then, where it rises, and at the end."""
     points: list[tuple[int, float]] = []
     for trial in record.whole:
-        if not points or trial.top1 > points[-1][1]:
-            points.append((trial.number, trial.top1))
+        if not points or trial.score > points[-1][1]:
+            points.append((trial.number, trial.score))
     if points:
         points.append((len(record.trials), points[-1][1]))
     return points
@@ -65,8 +67,9 @@ def _draw(record: RunRecord) -> Any:
     figure = style.new_figure(3.4)
     axes = figure.subplots()
     generations = generations_of(record.trials)
+    scale = record.figure.scale
     for generation in generations:
-        _spread(axes, [trial for trial in generation if trial.total == record.num_images])
+        _spread(axes, [trial for trial in generation if trial.total == record.num_images], scale)
     size = dot_size(len(record.trials))
     rasterized = len(record.trials) > MANY
     for origin, (colour, marker) in _ORIGINS.items():
@@ -74,7 +77,7 @@ def _draw(record: RunRecord) -> Any:
         if found:
             axes.scatter(
                 [trial.number for trial in found],
-                [100 * trial.top1 for trial in found],
+                [scale * trial.score for trial in found],
                 s=size,
                 c=colour,
                 marker=marker,
@@ -87,7 +90,7 @@ def _draw(record: RunRecord) -> Any:
     if early:
         axes.scatter(
             [trial.number for trial in early],
-            [100 * trial.top1 for trial in early],
+            [scale * trial.score for trial in early],
             s=size,
             c=style.MUTED,
             marker="x",
@@ -99,14 +102,14 @@ def _draw(record: RunRecord) -> Any:
     best = best_so_far(record)
     axes.step(
         [number for number, _ in best],
-        [100 * top1 for _, top1 in best],
+        [scale * score for _, score in best],
         where="post",
         color=style.GREEN,
         linewidth=2.2,
         label="best so far",
     )
     axes.set_xlabel("candidates, in the order of scoring")
-    axes.set_ylabel("top-1, search split (%)")
+    axes.set_ylabel(record.figure.axis(f"{record.figure.label}, search split"))
     axes.margins(x=0.02)
     axes.grid(visible=False, axis="x")
     _name_generations(axes, generations)
@@ -114,11 +117,11 @@ def _draw(record: RunRecord) -> Any:
     return figure
 
 
-def _spread(axes: Any, generation: Sequence[Trial]) -> None:
+def _spread(axes: Any, generation: Sequence[Trial], scale: int) -> None:
     """The middle half of a generation, and its median."""
     if len(generation) < 2:
         return
-    values = [100 * trial.top1 for trial in generation]
+    values = [scale * trial.score for trial in generation]
     low, _, high = quantiles(values, n=4, method="inclusive")
     first, last = generation[0].number - 0.5, generation[-1].number + 0.5
     axes.fill_between([first, last], low, high, color=style.RULE, alpha=0.7, linewidth=0)

@@ -12,6 +12,7 @@ from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.accuracy_cost import front_by
 from vitsearch.reports.pictures.base import MANY, Picture, cost_axis, dot_size
 from vitsearch.reports.pictures.progress import best_so_far
+from vitsearch.reports.words.figure import capital
 
 _MARKERS = "os^Dv*"
 
@@ -20,12 +21,14 @@ def best_picture(records: Sequence[RunRecord]) -> Picture | None:
     """The best so far of every run; `None` without any."""
     if not records:
         return None
-    ends = [f"{record.name} {100 * record.best.top1:.1f}" for record in records if record.best]
+    figure = records[0].figure
+    ends = [f"{r.name} {r.figure.number(r.best.score)}" for r in records if r.best]
+    unit = " percent" if figure.in_percent else ""
     return Picture(
         name="progress",
         title="Search progress",
-        caption="The best accuracy so far, over the candidates that each search has scored.",
-        label=f"The best so far of {len(records)} runs; they end at {', '.join(ends)} percent.",
+        caption=f"The best {figure.noun} so far, over the candidates that each search has scored.",
+        label=f"The best so far of {len(records)} runs; they end at {', '.join(ends)}{unit}.",
         draw=lambda: _draw_best(records),
     )
 
@@ -34,14 +37,18 @@ def accuracy_picture(records: Sequence[RunRecord]) -> Picture | None:
     """All candidates and fronts against MACs; `None` without any."""
     if not records:
         return None
+    figure = records[0].figure
     ends = [f"{r.name} at {human(r.best.costs['macs'])}" for r in records if r.best]
     return Picture(
         name="accuracy_macs",
-        title="Accuracy against MACs",
+        title=f"{capital(figure.noun)} against MACs",
         caption=(
             "Dots are candidates; each line joins those of a run that no other one of it betters."
         ),
-        label=f"Top-1 against MACs of {len(records)} runs; the best ones: {', '.join(ends)} MACs.",
+        label=(
+            f"{capital(figure.label)} against MACs of {len(records)} runs; the best ones: "
+            f"{', '.join(ends)} MACs."
+        ),
         draw=lambda: _draw_accuracy(records),
     )
 
@@ -53,13 +60,13 @@ def _draw_best(records: Sequence[RunRecord]) -> Any:
         best = best_so_far(record)
         axes.step(
             [place for place, _ in best],
-            [100 * top1 for _, top1 in best],
+            [record.figure.scale * score for _, score in best],
             where="post",
             label=record.name,
             **_line(number),
         )
     axes.set_xlabel("candidates, in the order of scoring")
-    axes.set_ylabel("best top-1 so far (%)")
+    axes.set_ylabel(records[0].figure.axis(f"best {records[0].figure.label} so far"))
     _name_runs(figure, axes)
     return figure
 
@@ -72,7 +79,7 @@ def _draw_accuracy(records: Sequence[RunRecord]) -> Any:
         line = _line(number)
         axes.scatter(
             [trial.costs["macs"] for trial in record.whole],
-            [100 * trial.top1 for trial in record.whole],
+            [record.figure.scale * trial.score for trial in record.whole],
             s=dot_size(count),
             c=line["color"],
             marker=_MARKERS[number % len(_MARKERS)],
@@ -83,7 +90,7 @@ def _draw_accuracy(records: Sequence[RunRecord]) -> Any:
         front = front_by(record.whole, "macs")
         axes.step(
             [trial.costs["macs"] for trial in front],
-            [100 * trial.top1 for trial in front],
+            [record.figure.scale * trial.score for trial in front],
             where="post",
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=4,
@@ -91,7 +98,7 @@ def _draw_accuracy(records: Sequence[RunRecord]) -> Any:
             **line,
         )
     axes.set_xlabel(MACS.heading)
-    axes.set_ylabel("top-1, search split (%)")
+    axes.set_ylabel(records[0].figure.axis(f"{records[0].figure.label}, search split"))
     cost_axis(axes.xaxis, MACS)
     _name_runs(figure, axes)
     return figure

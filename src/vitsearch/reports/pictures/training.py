@@ -1,4 +1,4 @@
-"""The curves of a training: losses and accuracies as metrics.csv has them."""
+"""The curves of a training: losses and scores as metrics.csv has them."""
 
 from __future__ import annotations
 
@@ -8,73 +8,73 @@ from typing import Any
 from vitsearch.reports.facts.run_record import RunRecord
 from vitsearch.reports.pictures import style
 from vitsearch.reports.pictures.base import Picture
+from vitsearch.reports.words.figure import TOP1, Figure
 
 Curve = tuple[list[float], list[float]]
 
 
 def training_picture(record: RunRecord) -> Picture | None:
     """The picture of one training; `None` without metrics of one."""
-    losses, accuracies = curves_of(record.metrics)
-    if not losses and not accuracies:
+    figure = record.figure
+    losses, scores = curves_of(record.metrics, figure)
+    if not losses and not scores:
         return None
-    main = losses.get("loss") or next(iter({**losses, **accuracies}.values()))
+    main = losses.get("loss") or next(iter({**losses, **scores}.values()))
     return Picture(
         name="training",
         title="Training",
         caption=(
-            "As logged in metrics.csv. Accuracies are of weights shared by all architectures, on "
-            "the search split; smallest, largest and random are three fixed architectures."
-            if any(name in accuracies for name in ("smallest", "largest", "random"))
+            f"As logged in metrics.csv. {'Accuracies' if figure == TOP1 else 'Scores'} are of "
+            f"weights shared by all architectures, on the search split; smallest, largest and "
+            f"random are three fixed architectures."
+            if any(name in scores for name in ("smallest", "largest", "random"))
             else "As logged in metrics.csv."
         ),
         label=(
-            f"Curves of {', '.join([*losses, *accuracies])} over "
+            f"Curves of {', '.join([*losses, *scores])} over "
             f"{len(main[0])} points; the first of them goes from {main[1][0]:.3g} to "
             f"{main[1][-1]:.3g}."
         ),
-        draw=lambda: _draw(losses, accuracies),
+        draw=lambda: _draw(losses, scores, figure),
     )
 
 
 def curves_of(
-    rows: Sequence[Mapping[str, float]],
+    rows: Sequence[Mapping[str, float]], figure: Figure = TOP1
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Losses and accuracies (in percent) over epochs, those finished, by short names."""
+    """Losses and scores (shares in percent) over epochs, those finished, by short names."""
     losses: dict[str, Curve] = {}
-    accuracies: dict[str, Curve] = {}
+    scores: dict[str, Curve] = {}
     columns = sorted({name for row in rows for name in row})
     for column in columns:
         split, slash, name = column.partition("/")
         if not slash or split not in ("train", "val"):
             continue
-        is_accuracy = "top1" in name or "acc" in name
+        is_score = figure.name in name or "acc" in name
         points = [
             (row.get("epoch", place) + 1, row[column])
             for place, row in enumerate(rows)
             if column in row
         ]
         x, y = [point[0] for point in points], [point[1] for point in points]
-        if is_accuracy:
-            short = name.removeprefix("top1").lstrip("_") or "top-1"
+        if is_score:
+            short = name.removeprefix(figure.name).lstrip("_") or figure.label
             short = short if split == "val" else f"{short} (training)"
-            accuracies[short] = (x, [100 * value for value in y])
+            scores[short] = (x, [figure.scale * value for value in y])
         elif "loss" in name or split == "train":
             losses[name if split == "train" else f"{name} (validation)"] = (x, y)
     if len(losses) == 2 and "loss" in losses:
         others = [name for name in losses if name != "loss"]
         if losses[others[0]] == losses["loss"]:  # one term is the whole loss
             del losses[others[0]]
-    return losses, accuracies
+    return losses, scores
 
 
-def _draw(losses: Mapping[str, Curve], accuracies: Mapping[str, Curve]) -> Any:
-    panels = [
-        (curves, label)
-        for curves, label in ((losses, "loss"), (accuracies, "top-1, search split (%)"))
-        if curves
-    ]
-    figure = style.new_figure(2.4 * len(panels))
-    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+def _draw(losses: Mapping[str, Curve], scores: Mapping[str, Curve], figure: Figure) -> Any:
+    shown = figure.axis(f"{figure.label}, search split")
+    panels = [(curves, label) for curves, label in ((losses, "loss"), (scores, shown)) if curves]
+    page = style.new_figure(2.4 * len(panels))
+    rows = page.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (curves, label) in zip(rows, panels, strict=True):
         for place, (name, (x, y)) in enumerate(curves.items()):
             axes.plot(
@@ -93,4 +93,4 @@ def _draw(losses: Mapping[str, Curve], accuracies: Mapping[str, Curve]) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure
+    return page

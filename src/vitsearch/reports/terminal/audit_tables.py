@@ -8,44 +8,44 @@ from typing import Any
 from rich.table import Table
 
 from vitsearch.costs import human
-from vitsearch.costs.metrics import percent
-from vitsearch.reports.words.audit import alarm, interval, points, verdict
-
-_NAMES = {"supernet": "supernet (inherited accuracy)", "macs": "MACs", "params": "parameters"}
+from vitsearch.reports.words.audit import alarm, interval, verdict
+from vitsearch.reports.words.figure import Figure, figure_of
 
 
 def audit_tables(facts: dict[str, Any]) -> Iterator[Table]:
     """The tables of an audit (see `audit_facts`), in the order in which they are read."""
+    figure = figure_of(facts)
     yield network_table(facts)
-    yield agreement_table(facts["agreement"], "agreement with accuracy when trained alone")
+    title = f"agreement with {figure.noun} when trained alone"
+    yield agreement_table(facts["agreement"], title, figure)
     if facts["agreement_on_test"] is not None:
         title = "the same, trained networks scored on the test split"
-        yield agreement_table(facts["agreement_on_test"], title)
+        yield agreement_table(facts["agreement_on_test"], title, figure)
     if facts["searches"] is not None:
-        yield search_table(facts["searches"])
+        yield search_table(facts["searches"], figure)
 
 
 def network_table(facts: dict[str, Any]) -> Table:
     """The networks, best first."""
-    seeds = facts["seeds"]
+    seeds, figure = facts["seeds"], figure_of(facts)
     mean = f" (mean of {len(seeds)})" if len(seeds) > 1 else ""
-    table = Table(title=f"top-1 on the search split ({facts['num_images']} images)")
+    table = Table(title=f"{figure.label} on the search split ({facts['num_images']} images)")
     table.add_column("architecture")
     for heading in ("MACs", "parameters", "inherited", f"trained alone{mean}", "gap"):
         table.add_column(heading, justify="right")
-    for row in sorted(facts["architectures"], key=lambda row: -row["mean_alone_top1"]):
+    for row in sorted(facts["architectures"], key=lambda row: -row[f"mean_alone_{figure.name}"]):
         table.add_row(
             row["digest"],
             human(row["macs"]),
             human(row["params"]),
-            percent(row["inherited_top1"]),
-            percent(row["mean_alone_top1"]),
-            points(row["gap"]),
+            figure.text(row[f"inherited_{figure.name}"]),
+            figure.text(row[f"mean_alone_{figure.name}"]),
+            figure.difference(row["gap"]),
         )
     return table
 
 
-def agreement_table(agreement: dict[str, Any], title: str) -> Table:
+def agreement_table(agreement: dict[str, Any], title: str, figure: Figure) -> Table:
     """How well each ranking agrees with the truth."""
     levels = list(agreement["chance"]["precision_at"])
     table = Table(title=title)
@@ -54,7 +54,8 @@ def agreement_table(agreement: dict[str, Any], title: str) -> Table:
         table.add_column(f"{heading} [95 %]", justify="right")
     for k in levels:
         table.add_column(f"of the best {k}", justify="right")
-    for name, shown in _NAMES.items():
+    supernet = f"supernet (inherited {figure.noun})"
+    for name, shown in {"supernet": supernet, "macs": "MACs", "params": "parameters"}.items():
         row = agreement[name]
         found = [f"{row['precision_at'][k] * int(k):.0f}" for k in levels]
         table.add_row(shown, interval(row["kendall_tau_b"]), interval(row["spearman_rho"]), *found)
@@ -70,35 +71,40 @@ def agreement_table(agreement: dict[str, Any], title: str) -> Table:
     return table
 
 
-def search_table(searches: dict[str, Any]) -> Table:
+def search_table(searches: dict[str, Any], figure: Figure) -> Table:
     """Evolution against random search, seed by seed."""
-    table = Table(title="best inherited accuracy found at equal evaluations")
+    table = Table(title=f"best inherited {figure.noun} found at equal evaluations")
     for heading in ("seed", "evaluations", "evolution", "random search", "difference"):
         table.add_column(heading, justify="right")
     for row in searches["seeds"]:
         table.add_row(
             str(row["seed"]),
             str(row["evaluations"]),
-            percent(row["evolution_top1"]),
-            percent(row["random_top1"]),
-            points(row["difference"]),
+            figure.text(row[f"evolution_{figure.name}"]),
+            figure.text(row[f"random_{figure.name}"]),
+            figure.difference(row["difference"]),
         )
     table.add_section()
-    table.add_row("mean", "", "", "", points(searches["mean_difference"]))
+    table.add_row("mean", "", "", "", figure.difference(searches["mean_difference"]))
     return table
 
 
 def audit_lines(facts: dict[str, Any]) -> list[str]:
     """What does not fit into tables: gap, noise, ends, verdict, alarm."""
-    gap, ends = facts["gap"], facts["ends"]
-    error = 100 * facts["standard_error"]
+    gap, ends, figure = facts["gap"], facts["ends"], figure_of(facts)
+    added = {name: figure.difference(gap[name]) for name in ("mean", "smallest", "largest")}
+    shown = {name: figure.text(ends[name]) for name in ("smallest", "median", "largest")}
     lines = [
-        f"training alone adds {points(gap['mean'])} on average "
-        f"({points(gap['smallest'])} to {points(gap['largest'])}); "
-        f"the standard error of one accuracy from {facts['num_images']} images is {error:.1f}",
-        f"inherited accuracy: smallest network {percent(ends['smallest'])}, median of the audited "
-        f"{percent(ends['median'])}, largest network {percent(ends['largest'])}",
+        f"training alone adds {added['mean']} on average "
+        f"({added['smallest']} to {added['largest']})",
+        f"inherited {figure.noun}: smallest network {shown['smallest']}, median of the audited "
+        f"{shown['median']}, largest network {shown['largest']}",
     ]
+    if facts["standard_error"] is not None:
+        lines[0] += (
+            f"; the standard error of one {figure.noun} from {facts['num_images']} images is "
+            f"{100 * facts['standard_error']:.1f}"
+        )
     ceiling = facts["noise_ceiling"]
     if ceiling is not None and ceiling["kendall_tau_b"] is not None:
         lines.append(

@@ -7,38 +7,43 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from vitsearch.costs.metrics import TOP1, costs_of, named
+from vitsearch.costs.metrics import costs_of, named
+from vitsearch.reports.words.figure import TOP1, Figure
 
 _MOST_ROWS = 20
 Record = TypeVar("Record")
 
 
 def front_table(
-    records: Sequence[Mapping[str, Any]], minimise: Sequence[str], num_images: int
+    records: Sequence[Mapping[str, Any]],
+    minimise: Sequence[str],
+    num_images: int,
+    figure: Figure = TOP1,
 ) -> Table:
-    """Costs and accuracy along a front; of a long one evenly spaced rows, both ends among them.
+    """Costs and scores along a front; of a long one evenly spaced rows, both ends among them.
 
     Args:
         records: Lines of the history, from cheap to accurate.
         minimise: The costs that were minimised.
-        num_images: How many images the accuracy rests on.
+        num_images: How many images the scores rest on.
+        figure: What is scored.
     """
     shown = evenly(records)
     hidden = len(records) - len(shown)
     table = Table(
-        title=f"front of {TOP1.label} and {', '.join(minimise)}: {len(records)} networks",
+        title=f"front of {figure.label} and {', '.join(minimise)}: {len(records)} networks",
         caption=f"{hidden} more between these in search/front.json" if hidden else None,
     )
     table.add_column("architecture")
     costs = [named(name) for name in costs_of(records[0])] if records else []
     for cost in costs:
         table.add_column(cost.heading, justify="right")
-    table.add_column(f"{TOP1.label}, search split ({num_images})", justify="right")
+    table.add_column(f"{figure.label}, search split ({num_images})", justify="right")
     for record in shown:
         table.add_row(
             record["digest"],
             *(cost.text(record[cost.name]) for cost in costs),
-            TOP1.text(record[TOP1.name]),
+            figure.text(record[figure.name]),
         )
     return table
 

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vitsearch.costs import Constraint, human, reachable_range
-from vitsearch.costs.metrics import TOP1, named
+from vitsearch.costs.metrics import named
 from vitsearch.reports.words.architecture import describe_architecture
+from vitsearch.reports.words.figure import TOP1, Figure
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 
 
@@ -61,42 +62,44 @@ def facts_panel(facts: Mapping[str, str], *, title: str = "vitsearch") -> Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One network of the end table; accuracies in [0, 1]."""
+    """One network of the end table, with its score on two splits."""
 
     name: str
     digest: str
     cost: Cost
-    search_top1: float
-    test_top1: float | None
+    search: float
+    test: float | None
 
 
-def end_table(rows: Sequence[ResultRow], num_images: int) -> Table:
-    """Networks side by side: cost, accuracy with inherited weights on both splits."""
-    table = Table(title="inherited accuracy (weights of the supernet, not retrained)")
+def end_table(rows: Sequence[ResultRow], num_images: int, figure: Figure = TOP1) -> Table:
+    """Networks side by side: cost, score with inherited weights on both splits."""
+    table = Table(title=f"inherited {figure.noun} (weights of the supernet, not retrained)")
     table.add_column("network")
     costs = [named(name) for name in rows[0].cost.to_dict()]
-    scores = [f"{TOP1.label}, search split ({num_images})", f"{TOP1.label}, test split"]
+    scores = [f"{figure.label}, search split ({num_images})", f"{figure.label}, test split"]
     for heading in (*(cost.heading for cost in costs), *scores):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             row.name,
             *(cost.text(row.cost[cost.name]) for cost in costs),
-            TOP1.text(row.search_top1),
-            "-" if row.test_top1 is None else TOP1.text(row.test_top1),
+            figure.text(row.search),
+            "-" if row.test is None else figure.text(row.test),
         )
     return table
 
 
-def result_record(rows: Sequence[ResultRow], num_images: int) -> dict[str, Any]:
+def result_record(
+    rows: Sequence[ResultRow], num_images: int, figure: Figure = TOP1
+) -> dict[str, Any]:
     """The same as plain data."""
     networks = [
         {
             "name": row.name,
             "digest": row.digest,
             **row.cost.to_dict(),
-            "search_top1": row.search_top1,
-            "test_top1": row.test_top1,
+            f"search_{figure.name}": row.search,
+            f"test_{figure.name}": row.test,
         }
         for row in rows
     ]

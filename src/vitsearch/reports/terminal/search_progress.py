@@ -16,18 +16,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vitsearch.reports.words.figure import TOP1, Figure
+
 
 class SearchProgress:
     """Told of every few candidates and of every generation; shows them on the first process."""
 
-    def __init__(self, total: int, console: Console | None) -> None:
+    def __init__(self, total: int, console: Console | None, figure: Figure = TOP1) -> None:
         """Start.
 
         Args:
             total: Candidates of the whole search.
             console: Where to show; `None` shows nothing.
+            figure: What is scored.
         """
         self._console = console
+        self._figure = figure
         self._bar: Progress | None = None
         if console is not None and console.is_terminal:
             self._bar = Progress(
@@ -67,22 +71,24 @@ class SearchProgress:
             self._bar.stop()
 
     def update(self, generation: int, done: int, best: float) -> None:
-        """Some more candidates are scored; `best` is the best top-1 so far, in [0, 1]."""
+        """Some more candidates are scored; `best` is the best score so far."""
         self._done = done
         if self._bar is not None:
-            status = f"generation {generation}, best {100 * best:.1f} %, {self._rate():.1f}/s"
+            status = (
+                f"generation {generation}, best {self._figure.text(best)}, {self._rate():.1f}/s"
+            )
             self._bar.update(self._task, completed=done, status=status)
         self._best = best
 
-    def generation_done(self, generation: int, top1: Sequence[float]) -> None:
-        """A generation is scored; `top1` are its accuracies."""
+    def generation_done(self, generation: int, scores: Sequence[float]) -> None:
+        """A generation is scored."""
         if self._console is None:
             return
-        rate = self._rate()
+        rate, shown = self._rate(), self._figure.text
         left = (self._total - self._done) / rate if rate else 0.0
         self._console.print(
-            f"generation {generation}: {len(top1)} candidates, median {100 * median(top1):.1f} %, "
-            f"best so far {100 * self._best:.1f} %, {rate:.1f} candidates/s, {left:.0f} s left",
+            f"generation {generation}: {len(scores)} candidates, median {shown(median(scores))}, "
+            f"best so far {shown(self._best)}, {rate:.1f} candidates/s, {left:.0f} s left",
             highlight=False,
         )
 

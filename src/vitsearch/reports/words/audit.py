@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vitsearch.costs.metrics import percent
+from vitsearch.reports.words.figure import figure_of
 
 ALARM = "ALARM:"
 
@@ -29,14 +29,15 @@ def alarm(facts: dict[str, Any]) -> str | None:
     or the largest network of the space below the smallest.
     """
     inherited, alone = (facts["size_and_accuracy"][kind] for kind in ("inherited", "alone"))
-    ends = facts["ends"]
+    ends, shown = facts["ends"], figure_of(facts).text
+    noun = figure_of(facts).noun
     seen = []
     if is_negative(inherited):
-        seen.append(f"the more MACs, the lower the inherited accuracy, tau {interval(inherited)}")
+        seen.append(f"the more MACs, the lower the inherited {noun}, tau {interval(inherited)}")
     if ends["largest"] < ends["smallest"]:
         seen.append(
-            f"the largest network of the space inherits {percent(ends['largest'])}, the smallest "
-            f"{percent(ends['smallest'])}"
+            f"the largest network of the space inherits {shown(ends['largest'])}, the smallest "
+            f"{shown(ends['smallest'])}"
         )
     if not seen:
         return None
@@ -66,8 +67,3 @@ def interval(estimate: dict[str, float | None]) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def points(difference: float) -> str:
-    """A difference of accuracies in percentage points, with its sign."""
-    return f"{100 * difference:+.1f} points"

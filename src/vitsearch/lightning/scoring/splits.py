@@ -1,0 +1,115 @@
+"""The images that a trainer's scores rest on: its data module's splits, or its plain loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor
+
+from vitsearch.errors import DataError
+from vitsearch.lightning.distributed import from_first
+from vitsearch.lightning.resuming.lightning_internals import given_loaders
+from vitsearch.lightning.tasks.batch import read_images
+
+_STATISTICS_IMAGES = 512  # as many as data modules take by default
+
+
+def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:
+    """Training images for BatchNorm statistics, on the CPU; the same on every process.
+
+    A data module says which (`statistics_dataloader`: a fixed, unaugmented subset). Without one,
+    the first batches of the training loader serve.
+    """
+    loader_of = getattr(trainer.datamodule, "statistics_dataloader", None)  # type: ignore[attr-defined]
+    if loader_of is not None:
+        return [read_images(batch) for batch in loader_of()]
+    batches = []
+    seen = 0
+    handed_over = training_loaders(trainer, hooks=False)  # not cut into parts for processes
+    for batch in handed_over[0] if handed_over else trainer.train_dataloader or []:
+        images = read_images(batch)
+        batches.append(images)
+        seen += len(images)
+        if seen >= _STATISTICS_IMAGES:
+            break
+    return from_first(batches)
+
+
+def search_batches(trainer: pl.Trainer) -> Iterable[Any]:
+    """The whole search split on every process: the data module's, else the validation loader's.
+
+    Raises:
+        DataError: There is neither, or there are several.
+    """
+    loader_of = getattr(trainer.datamodule, "search_dataloader", None)  # type: ignore[attr-defined]
+    if loader_of is not None:
+        return loader_of(shard=False)  # type: ignore[no-any-return]
+    check_search_split(trainer)
+    return validation_loaders(trainer)[0]
+
+
+def check_search_split(trainer: pl.Trainer) -> None:
+    """Refuse to train what cannot be searched then.
+
+    Raises:
+        DataError: There are no images held out of training, or in several loaders.
+    """
+    if hasattr(trainer.datamodule, "search_dataloader"):  # type: ignore[attr-defined]
+        return
+    count = len(validation_loaders(trainer))
+    if not count:
+        raise DataError(
+            "searching needs images held out of training: use a data module with a search split, "
+            "or give the trainer a validation loader"
+        )
+    if count > 1:
+        raise DataError(
+            f"the trainer was given {count} validation loaders; searching takes one: join the data "
+            f"sets with torch.utils.data.ConcatDataset"
+        )
+
+
+def test_batches(trainer: pl.Trainer) -> Iterable[Any] | None:
+    """The whole test split of the data module, if it has one."""
+    loader_of = getattr(trainer.datamodule, "test_dataloader", None)  # type: ignore[attr-defined]
+    if loader_of is None or not hasattr(trainer.datamodule, "search_dataloader"):  # type: ignore[attr-defined]
+        return None
+    return loader_of(shard=False)  # type: ignore[no-any-return]
+
+
+def validation_loaders(trainer: pl.Trainer, *, hooks: bool = True) -> list[Iterable[Any]]:
+    """The validation loaders as a user gave them: whole on every process, used or not.
+
+    `trainer.val_dataloaders` is empty until validation first runs, and holds a process's own part
+    where there are several processes.
+
+    Args:
+        trainer: In `fit`.
+        hooks: Whether to ask a module or data module, which may take its time, or to list loaders
+            that were handed over only.
+    """
+    return _listed(given_loaders(trainer, "validation", hooks))
+
+
+def training_loaders(trainer: pl.Trainer, *, hooks: bool = True) -> list[Iterable[Any]]:
+    """The training loaders as a user gave them, likewise."""
+    return _listed(given_loaders(trainer, "train", hooks))
+
+
+def _listed(loaders: Any) -> list[Iterable[Any]]:
+    """Loaders out of the lists and dictionaries that they may be in."""
+    found, left = [], [loaders]
+    while left:
+        one = left.pop(0)
+        if isinstance(one, list | tuple):
+            left = [*one, *left]
+        elif isinstance(one, CombinedLoader):
+            left = [*one.flattened, *left]
+        elif isinstance(one, dict):
+            left = [*one.values(), *left]
+        elif one is not None:
+            found.append(one)
+    return found
