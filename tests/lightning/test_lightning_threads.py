@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import pytest
 import torch
 
 from tests.commands.running import run_here
-from vitsearch import build_space
+from tests.every_space import drawn
+from vitsearch import SuperTransformer, build_space
 from vitsearch.errors import ConfigError
+from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.threads import (
     AUTO,
     computing_with,
     number_of_threads,
+    side_by_side,
+    spare_threads,
     usual_threads,
 )
 
@@ -79,3 +84,31 @@ def test_the_panel_and_the_report_say_it(tmp_path: Path) -> None:
     assert torch.get_num_threads() == 3
     again = run_here("train", f"resume={run}", "threads=2", folder=tmp_path).succeeded()
     assert "finished" in again.out
+
+
+def test_candidates_run_side_by_side_on_what_is_left() -> None:
+    assert spare_threads() == 1
+    with computing_with(1):
+        assert spare_threads() == 3
+        together = threading.Barrier(3, timeout=60)
+        assert side_by_side(lambda item: (together.wait(), 2 * item)[1], [1, 2, 3]) == [2, 4, 6]
+        with pytest.raises(ZeroDivisionError):
+            side_by_side(lambda item: 1 / item, [1, 0])
+
+
+@pytest.mark.parametrize("name", ["glit", "vit_resnas"])  # with BatchNorm in blocks, in the stem
+def test_scores_do_not_depend_on_what_runs_beside(name: str) -> None:
+    space, generator = build_space(name), torch.Generator().manual_seed(0)
+    shape = (20, space.in_chans, space.image_size, space.image_size)
+    batches = [
+        (torch.randn(shape, generator=generator), torch.randint(0, 4, (20,), generator=generator))
+        for _ in range(2)
+    ]
+    torch.manual_seed(0)
+    net = SuperTransformer(space, 4)
+    scorer = Scorer(net, batches, [batches[0][0]], device=CPU)
+    chosen = drawn(space, 10)
+    with computing_with(1):
+        expected = [scorer.score(architecture) for architecture in chosen]
+        for _ in range(3):
+            assert scorer.scores(chosen) == expected

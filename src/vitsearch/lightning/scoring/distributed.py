@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from vitsearch.lightning.distributed import from_first, gathered, rank_and_world
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Score
+from vitsearch.lightning.threads import spare_threads
 from vitsearch.spaces import Architecture
 
 _SECONDS = 5.0  # of work that a killed search may lose
@@ -23,8 +24,10 @@ def score_together(scorer: Scorer, architectures: Sequence[Architecture]) -> lis
     """The scores of architectures, each computed by one process, known to all."""
     rank, world = rank_and_world()
     macs = [scorer.net.cost(architecture).macs for architecture in architectures]
-    own = {index: scorer.score(architectures[index]) for index in even_shares(macs, world)[rank]}
-    scores = {index: score for share in gathered(own) for index, score in share.items()}
+    own = even_shares(macs, world)[rank]
+    found = scorer.scores([architectures[index] for index in own])
+    shares = gathered(dict(zip(own, found, strict=True)))
+    scores = {index: score for share in shares for index, score in share.items()}
     return [scores[index] for index in range(len(architectures))]
 
 
@@ -45,7 +48,8 @@ def even_shares(costs: Sequence[float], count: int) -> list[list[int]]:
 class TurnLength:
     """How many candidates are scored before the processes meet: some seconds of work.
 
-    One process meets nobody, and has a candidate a turn. The first process decides for all.
+    One process meets nobody, and has as many candidates a turn as it scores side by side. The first
+    process decides for all.
     """
 
     def __init__(self) -> None:
@@ -56,7 +60,7 @@ class TurnLength:
         """Of the turn that begins now, after the one before it."""
         world = rank_and_world()[1]
         if world == 1:
-            return 1
+            return spare_threads()
         now = time.monotonic()
         if self._started is not None:
             seconds = max((now - self._started) / self._each, 1e-6)

@@ -24,6 +24,7 @@ from vitsearch.errors import ConfigError, DataError
 from vitsearch.lightning.distributed import gathered, leave_if_wished, rank_and_world
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Batch, Score, Tally, Task
+from vitsearch.lightning.threads import spare_threads
 from vitsearch.searchers import FrontSearcher, Searcher
 from vitsearch.spaces import Architecture
 
@@ -81,13 +82,18 @@ class Halving:
         alive = set(range(len(architectures)))
         for rung, scorer in enumerate(self._rungs):
             own: dict[int, Tally] = {}
-            for turn in range(0, len(architectures), world):
+
+            def work(index: int, scorer: Scorer = scorer) -> Tally:
+                if index not in statistics:
+                    statistics[index] = scorer.statistics(architectures[index])
+                return scorer.tally(architectures[index], statistics[index]).cpu()
+
+            length = world * spare_threads()
+            for turn in range(0, len(architectures), length):
                 leave_if_wished(scorer.device)
-                index = turn + rank
-                if index in alive:
-                    if index not in statistics:
-                        statistics[index] = scorer.statistics(architectures[index])
-                    own[index] = scorer.tally(architectures[index], statistics[index]).cpu()
+                share = range(turn + rank, min(turn + length, len(architectures)), world)
+                mine = [index for index in share if index in alive]
+                own.update(zip(mine, scorer.side_by_side(work, mine), strict=True))
             for index, tally in (pair for share in gathered(own) for pair in share.items()):
                 counted[index] = counted[index] + tally if index in counted else tally
             if rung + 1 < len(self._rungs):

@@ -17,6 +17,7 @@ from vitsearch.elastic import NormStatistics
 from vitsearch.errors import DataError
 from vitsearch.lightning.scoring.answers import Autocast, count_answers
 from vitsearch.lightning.tasks import Batch, Classification, Score, Tally, Task
+from vitsearch.lightning.threads import ItemT, ResultT, side_by_side
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer, VisionTransformer
 
@@ -102,6 +103,21 @@ class Scorer:
     def score(self, architecture: Architecture, statistics: NormStatistics | None = None) -> Score:
         """Answer the whole split, with statistics of the architecture's own."""
         return self.task.score(self.tally(architecture, statistics))
+
+    def scores(self, architectures: Sequence[Architecture]) -> list[Score]:
+        """The same for several, side by side where threads are idle."""
+        return self.side_by_side(self.score, architectures)
+
+    def side_by_side(
+        self, work: Callable[[ItemT], ResultT], items: Sequence[ItemT]
+    ) -> list[ResultT]:
+        """Work with this scorer on spare threads.
+
+        Not in true half precision, whose context changes what the whole process computes in.
+        """
+        if next(self.net.parameters()).dtype not in (torch.float32, torch.float64):
+            return [work(item) for item in items]
+        return side_by_side(work, items)
 
     @torch.inference_mode()
     def tally(self, architecture: Architecture, statistics: NormStatistics | None = None) -> Tally:
