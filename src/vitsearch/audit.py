@@ -12,8 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vitsearch.commands import data_section
+from vitsearch.commands.architecture_source import task_of_run
 from vitsearch.commands.command import command
-from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer
+from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer, make_task
 from vitsearch.commands.recipe import make_recipe, notes, read_run, settings_of_run
 from vitsearch.commands.session import Session
 from vitsearch.commands.spec import RunSpec, with_settings
@@ -87,7 +88,7 @@ def main(config: DictConfig, session: Session) -> None:
         notes=[f"note: {note}" for note in notes(spec.config, run)],
     )
     run_audit(
-        make_scorer(fabric, net, datamodule),
+        make_scorer(fabric, net, datamodule, make_task(task_of_run(checkpoint.parent))),
         plan,
         recipe,
         datamodule,

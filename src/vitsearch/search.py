@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import RenderableType
 
 from vitsearch.commands import data_section
+from vitsearch.commands.architecture_source import task_of_run
 from vitsearch.commands.command import command
-from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer
+from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer, make_task
 from vitsearch.commands.session import Session
 from vitsearch.commands.spec import RunSpec, required_space, with_settings, without_phases
 from vitsearch.costs import Constraint
@@ -25,6 +26,7 @@ from vitsearch.lightning.scoring.halving import Halving
 from vitsearch.lightning.search.callback import make_report, search_and_report
 from vitsearch.lightning.search.factory import make_constraint, make_searcher
 from vitsearch.lightning.search.measurements import Measurements
+from vitsearch.lightning.tasks import Task
 from vitsearch.reports import start_panel
 from vitsearch.runs.layout import MEASURED_FILE
 from vitsearch.runs.resume import retrain_command
@@ -41,6 +43,7 @@ class SearchSpec(RunSpec):
         checkpoint: Where the supernet is from.
         net: The supernet.
         constraint: The budget.
+        task: What the supernet was trained for; `None` for classification.
         halving: Whether the worse half of a generation is scored on fewer images.
         report: Whether a report is made at the end.
     """
@@ -48,6 +51,7 @@ class SearchSpec(RunSpec):
     checkpoint: Path
     net: SuperTransformer
     constraint: Constraint
+    task: Task | None
     halving: bool
     report: bool
 
@@ -88,6 +92,7 @@ def resolve(config: DictConfig, folder: Path) -> SearchSpec:
         checkpoint=checkpoint,
         net=net,
         constraint=make_constraint(OmegaConf.to_container(config.constraint, resolve=True)),  # type: ignore[arg-type]
+        task=make_task(task_of_run(checkpoint.parent)),
         halving=check_flag("halving", config.get("halving", False)),
         report=check_flag("report", config.get("report", True)),
     )
@@ -118,7 +123,7 @@ def search(run: SearchSpec, session: Session) -> None:
     where = session.compute_on(fabric.device, net.space, config)
     session.begin(run, partial(_start, run, datamodule, f"{fabric.world_size} x {where}"))
     search_and_report(
-        make_scorer(fabric, net, datamodule),
+        make_scorer(fabric, net, datamodule, run.task),
         searcher,
         run.folder,
         constraint=run.constraint,

@@ -303,6 +303,19 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
+def task_of_run(run: Path | None) -> dict[str, Any] | None:
+    """The section `model.task` of a run's `config.yaml`; `None` for classification.
+
+    Args:
+        run: Its folder; `None` where there is none, and so nothing that says another task.
+    """
+    config = (None if run is None else read_config(run)) or {}
+    if "model" not in config and config.get("checkpoint") is not None:  # a search of another run
+        return task_of_run(Path(str(config["checkpoint"])).parent)
+    task = (config.get("model") or {}).get("task")
+    return task if isinstance(task, dict) else None
+
+
 def data_of_run(run: Path) -> Any:
     """The data section of a run's `config.yaml`.
 

@@ -20,6 +20,7 @@ from vitsearch.errors import CheckpointError, ConfigError, MissingExtraError
 from vitsearch.lightning import Classifier
 from vitsearch.lightning.resuming.checkpoints import TrainingCheckpoint
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.tasks import Task
 from vitsearch.lightning.tasks.batch import read_images
 from vitsearch.supernet import SuperTransformer, VisionTransformer
 from vitsearch.supernet.storage.checkpoint import check_checkpoint
@@ -151,12 +152,30 @@ def launch(fabric: Fabric, process_timeout: float, datamodule: Any) -> None:
     datamodule.setup("fit")
 
 
-def make_scorer(fabric: Fabric, net: SuperTransformer, datamodule: Any) -> Scorer:
+def make_task(section: Any) -> Task | None:
+    """The task of a section `model.task`; `None` stands for classification.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    task = None if section is None else instantiate(section)
+    if task is not None and not isinstance(task, Task):
+        raise ConfigError(
+            f"model.task._target_={section.get('_target_')} is no subclass of "
+            f"vitsearch.lightning.tasks.Task"
+        )
+    return task
+
+
+def make_scorer(
+    fabric: Fabric, net: SuperTransformer, datamodule: Any, task: Task | None
+) -> Scorer:
     """Scores on the search split, with statistics from training images."""
     return Scorer(
         net,
         datamodule.search_dataloader(shard=False),
         [read_images(batch) for batch in datamodule.statistics_dataloader()],
         device=fabric.device,
+        task=task,
         autocast=fabric.autocast,
     )

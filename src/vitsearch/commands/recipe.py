@@ -18,7 +18,7 @@ from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.runs.layout import CONFIG_FILE
 
-_SUPERVISION = ("optimizer", "scheduler", "label_smoothing", "mixup", "cutmix")
+_SUPERVISION = ("task", "optimizer", "scheduler", "label_smoothing", "mixup", "cutmix")
 _LOSS_OF_THE_LIBRARY = "vitsearch.lightning.SearchableClassifier"
 _CLASSIFIER = "vitsearch.lightning.Classifier"
 _NO_PART_OF_THE_RESULT = (

@@ -14,7 +14,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from vitsearch.commands.architecture_source import ArchitectureSource, find_source
+from vitsearch.commands.architecture_source import ArchitectureSource, find_source, task_of_run
 from vitsearch.commands.data_section import SHAPE, of_architecture
 from vitsearch.commands.spec import RunSpec, check_training, required_space, with_settings
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
@@ -83,8 +83,10 @@ def resolve(config: DictConfig, folder: Path) -> RetrainSpec:
     _check_source(config, source, given)
     data = of_architecture(config, source)
     space = _fitted(source.space, data, source.architecture, config.distillation_token)
+    task = config.model.get("task") or task_of_run(source.run)
     complete = {
         "data": data,
+        **({} if task is None else {"model": with_settings(config.model, {"task": task})}),
         "architecture": source.given,
         "run": None,
         "digest": source.architecture.digest,

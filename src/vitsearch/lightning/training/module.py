@@ -83,6 +83,10 @@ class TrainingModule(pl.LightningModule):
         check_mixing(**mixing)
         if task is None:
             task = Classification(num_classes=num_classes, label_smoothing=label_smoothing)
+        if not isinstance(task, Task):
+            raise ConfigError(
+                f"model.task of type {type(task).__name__} is no vitsearch.lightning.tasks.Task"
+            )
         self.num_classes = num_classes
         self.task = task
         for name, value in mixing.items():
