@@ -179,19 +179,19 @@ def main(given: Sequence[str] | None = None) -> None:
         device="cpu", batch_size=arguments.batch_size, repeats=arguments.repeats, warmup=3
     )
     measured = folder / "measured.json"
-    with Measurements(
+    measurements = Measurements(
         net.space, net.num_classes, how, search_device=torch.device("cpu"), file=measured
-    ) as measurements:
-        searched = compare(
-            net.space,
-            KeptScores(scorer, folder / "scores.json"),
-            undisturbed(measurements.measures()["latency_ms"], arguments.nice),
-            seeds=arguments.seeds,
-            population=arguments.population,
-            generations=arguments.generations,
-            num_classes=net.num_classes,
-        )
-        circumstances = measurements.circumstances()
+    )
+    searched = compare(
+        net.space,
+        KeptScores(scorer, folder / "scores.json"),
+        undisturbed(measurements.measures()["latency_ms"], arguments.nice),
+        seeds=arguments.seeds,
+        population=arguments.population,
+        generations=arguments.generations,
+        num_classes=net.num_classes,
+    )
+    circumstances = measurements.circumstances()
     found = facts(searched)
     console.print(f"{platform.machine()}, {circumstances}", highlight=False)
     console.print(table_of(found))

@@ -35,7 +35,7 @@ def timm_twin(space: SearchSpace, architecture: Architecture) -> TimmTransformer
     plan = space.plan(architecture)
     (stage,), stem = plan.stages, plan.stem
     assert isinstance(stem, PatchStemPlan)
-    norm = partial(nn.LayerNorm, eps=plan.head.norm_eps)
+    norm = partial(nn.LayerNorm, eps=plan.nodes[-1].plan.norm_eps)
     net = TimmTransformer(
         img_size=space.image_size,
         patch_size=stem.patch_size,

@@ -67,7 +67,8 @@ def test_the_configuration_of_a_run(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     for first in ("", "format: 1\n"):
         file.write_text(f"# python -m vitsearch.train\n{first}run_dir: {tmp_path}\nseed: 3\n")
-        assert read_config(tmp_path) == {"run_dir": str(tmp_path), "seed": 3}
+        found = read_config(tmp_path)
+        assert found == {"run_dir": str(tmp_path), "seed": 3, "command": "search"}
     file.write_text(f"format: 2\nrun_dir: {tmp_path}\n")
     with pytest.raises(FormatError, match=r"config\.yaml has format 2"):
         read_config(tmp_path)

@@ -215,11 +215,11 @@ def test_budget_counts_the_classifier():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"population": 0}, "searcher.population=0 must be 1 or more"),
-        ({"generations": 0}, "searcher.generations=0 must be 1 or more"),
-        ({"parents": 0}, "searcher.parents=0 must be 1 or more"),
-        ({"mutations": -1}, "searcher.mutations=-1 must be 0 or more"),
-        ({"crossovers": -2}, "searcher.crossovers=-2 must be 0 or more"),
+        ({"population": 0}, "searcher.population=0 must be a whole number, 1 or more"),
+        ({"generations": 0}, "searcher.generations=0 must be a whole number, 1 or more"),
+        ({"parents": 0}, "searcher.parents=0 must be a whole number, 1 or more"),
+        ({"mutations": -1}, "searcher.mutations=-1 must be a whole number, 0 or more"),
+        ({"crossovers": -2}, "searcher.crossovers=-2 must be a whole number, 0 or more"),
         ({"mutation_prob": 1.5}, "searcher.mutation_prob=1.5 must lie in [0, 1]"),
         ({"mutation_prob": -0.1}, "searcher.mutation_prob=-0.1 must lie in [0, 1]"),
         ({"mutations": 0, "crossovers": 0}, "searcher.mutations and searcher.crossovers"),

@@ -170,7 +170,7 @@ def test_candidates_given_up_early_are_no_parents():
         ({"minimise": []}, "searcher.minimise=[] must name different costs"),
         ({"minimise": ["macs", "macs"]}, "must name different costs"),
         ({"minimise": ["latency_ms"]}, "latency_ms is measured, not computed"),
-        ({"population": 0}, "searcher.population=0 must be 1 or more"),
+        ({"population": 0}, "searcher.population=0 must be a whole number, 1 or more"),
         ({"mutation_prob": 2}, "searcher.mutation_prob=2 must lie in [0, 1]"),
     ],
 )

@@ -168,7 +168,7 @@ def make_task(section: Any) -> Task | None:
 
 
 def make_scorer(
-    fabric: Fabric, net: SuperTransformer, datamodule: Any, task: Task | None
+    fabric: Fabric, net: SuperTransformer, datamodule: Any, task: Task | None = None
 ) -> Scorer:
     """Scores on the search split, with statistics from training images."""
     return Scorer(

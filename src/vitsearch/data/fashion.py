@@ -59,7 +59,7 @@ class _Fashion(SearchDataModule):
     ) -> None:
         super().__init__(**options)
         if self.in_chans not in (1, 3):
-            raise DataError(f"in_chans={self.in_chans} is not legal for Fashion-MNIST: 1 or 3")
+            raise DataError(f"in_chans={self.in_chans} must be 1 or 3 for Fashion-MNIST")
         self.augmentation = TensorAugmentation(
             crop_padding=crop_padding, horizontal_flip=horizontal_flip, erase_prob=erase_prob
         )

@@ -103,7 +103,7 @@ class ImageFolder(SearchDataModule):
     ) -> None:
         super().__init__(**options)
         if self.in_chans not in _MEAN:
-            raise DataError(f"in_chans={self.in_chans} is not legal for an image folder: 1 or 3")
+            raise DataError(f"in_chans={self.in_chans} must be 1 or 3 for an image folder")
         check_one_of("corrupt", corrupt, get_args(CorruptPolicy), error=DataError)
         check_one_of("interpolation", interpolation, _INTERPOLATIONS, error=DataError)
         check_one_of(
@@ -218,14 +218,14 @@ class ImageFolder(SearchDataModule):
                 f"or one for each of in_chans={self.in_chans}"
             )
         if name == "std" and min(values) <= 0:
-            raise DataError(f"std={list(values)} is not legal: above 0")
+            raise DataError(f"std={list(values)} must be above 0")
         return tuple(float(number) for number in values)
 
 
 def _pair(name: str, value: Iterable[float]) -> tuple[float, float]:
     numbers = tuple(float(number) for number in value)
     if len(numbers) != 2 or not 0 < numbers[0] <= numbers[1]:
-        raise DataError(f"{name}={list(numbers)} is not legal: two numbers, 0 < first <= second")
+        raise DataError(f"{name}={list(numbers)} must be two numbers, 0 < first <= second")
     return numbers[0], numbers[1]
 
 

@@ -17,7 +17,7 @@ that holds them, and the catalogue of every plan that a supernet serves.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -119,6 +119,7 @@ class Plan:
         stage_shapes: What flows in each stage.
         head: Features to answers.
         head_reads: The names of the nodes whose outputs the head takes.
+        last_reads: For each node, what nothing reads after it: outputs that can be forgotten.
     """
 
     image_size: int
@@ -127,6 +128,7 @@ class Plan:
     stage_shapes: tuple[Shape, ...]
     head: HeadPlan
     head_reads: tuple[str, ...]
+    last_reads: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
 
     @property
     def stem(self) -> PiecePlan:
@@ -148,15 +150,14 @@ class Plan:
             slots=tuple(slot for _, slot in blocks),
         )
 
-    @cached_property
-    def last_reads(self) -> tuple[tuple[str, ...], ...]:
-        """For each node, what nothing reads after it: outputs that can be forgotten."""
+    def __post_init__(self) -> None:
+        """Find out when outputs can be forgotten; compilers see a plain tuple."""
         left = set(self.head_reads)
         found = []
         for node in reversed(self.nodes):
             found.append(tuple(name for name in node.reads if name not in left))
             left.update(node.reads)
-        return tuple(found[::-1])
+        object.__setattr__(self, "last_reads", tuple(found[::-1]))
 
     def until(self, count: int) -> Plan:
         """The first nodes alone: what the head would read is the output of the last of them."""

@@ -101,7 +101,8 @@ def check_numbers(given: Mapping[str, Tensor], source: str) -> None:
             ]
         },
     )
-    bad = [name for name, tensor in given.items() if not tensor.isfinite().all()]
+    real = {name: tensor for name, tensor in given.items() if not tensor.is_meta}
+    bad = [name for name, tensor in real.items() if not tensor.isfinite().all()]
     refuse_misfits(source, **{"NaN or infinite": bad})
 
 
