@@ -112,3 +112,15 @@ def test_scores_do_not_depend_on_what_runs_beside(name: str) -> None:
         expected = [scorer.score(architecture) for architecture in chosen]
         for _ in range(3):
             assert scorer.scores(chosen) == expected
+
+
+def test_work_beside_is_in_the_modes_of_this_thread() -> None:
+    def modes(_: int) -> tuple[bool, bool, torch.dtype]:
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+        return torch.is_inference_mode_enabled(), torch.is_grad_enabled(), product.dtype
+
+    with computing_with(1):
+        for guard in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+            for casts in (False, True):
+                with guard(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=casts):
+                    assert side_by_side(modes, [1, 2, 3]) == [modes(0)] * 3

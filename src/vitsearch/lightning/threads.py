@@ -77,13 +77,25 @@ def side_by_side(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> li
     """Do independent work on spare threads; results are in the order of the items.
 
     PyTorch lets go of Python's lock while it computes. Sub-networks keep no state in their layers,
-    so several may run at once.
+    so several may run at once. Whether gradients are recorded, and in what number format PyTorch
+    computes by itself, belongs to a thread, so the others are told.
     """
     count = min(spare_threads(), len(items))
     if count < 2:
         return [work(item) for item in items]
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    casts, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def work_as_here(item: ItemT) -> ResultT:
+        with (
+            torch.inference_mode(inference),
+            torch.set_grad_enabled(grad),
+            torch.autocast("cpu", dtype=dtype, enabled=casts),
+        ):
+            return work(item)
+
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, items))
+        return list(pool.map(work_as_here, items))
 
 
 def threads_on(device: torch.device) -> int | None:

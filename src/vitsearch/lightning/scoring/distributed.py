@@ -46,10 +46,10 @@ def even_shares(costs: Sequence[float], count: int) -> list[list[int]]:
 
 
 class TurnLength:
-    """How many candidates are scored before the processes meet: some seconds of work.
+    """How many candidates are scored before whoever scores them meets: some seconds of work.
 
-    One process meets nobody, and has as many candidates a turn as it scores side by side. The first
-    process decides for all.
+    One process without spare threads meets nobody, and has a candidate a turn. The first process
+    decides for all.
     """
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class TurnLength:
 
     def next(self) -> int:
         """Of the turn that begins now, after the one before it."""
-        world = rank_and_world()[1]
-        if world == 1:
-            return spare_threads()
+        at_once = rank_and_world()[1] * spare_threads()
+        if at_once == 1:
+            return 1
         now = time.monotonic()
         if self._started is not None:
             seconds = max((now - self._started) / self._each, 1e-6)
             wanted = min(int(_SECONDS / seconds), 2 * self._each, _LARGEST_SHARE)
             self._each = max(from_first(wanted), 1)
         self._started = time.monotonic()
-        return world * self._each
+        return at_once * self._each

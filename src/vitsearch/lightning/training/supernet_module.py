@@ -24,6 +24,7 @@ from vitsearch.lightning.resuming.lightning_internals import ddp_settings
 from vitsearch.lightning.scoring.splits import statistics_batches
 from vitsearch.lightning.settings import plain
 from vitsearch.lightning.tasks import Task
+from vitsearch.lightning.threads import side_by_side
 from vitsearch.lightning.training.module import NetworkRun, TrainingModule
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
@@ -194,14 +195,22 @@ class SearchableClassifier(TrainingModule):
         if self.net.has_batch_norm:
             like = next(self.parameters())
             batches = [images.to(like) for images in statistics_batches(self.trainer)]
-            for name, architecture in self.references.items():
-                self._statistics[name] = self.net.estimate_statistics(architecture, batches)
+            found = side_by_side(
+                lambda architecture: self.net.estimate_statistics(architecture, batches),
+                list(self.references.values()),
+            )
+            self._statistics = dict(zip(self.references, found, strict=True))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count the answers of each reference architecture."""
         images, targets = self.task.prepare(batch, self.space)
-        for name, architecture in self.references.items():
-            logits = self.net(images, architecture, statistics=[self._statistics.get(name)])
+        answers = side_by_side(
+            lambda name: self.net(
+                images, self.references[name], statistics=[self._statistics.get(name)]
+            ),
+            list(self.references),
+        )
+        for name, logits in zip(self.references, answers, strict=True):
             self.count(name, self.task, logits, targets)
 
     def on_validation_epoch_end(self) -> None:
