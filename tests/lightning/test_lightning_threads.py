@@ -13,6 +13,7 @@ from tests.commands.running import run_here
 from tests.every_space import drawn
 from vitsearch import SuperTransformer, build_space
 from vitsearch.errors import ConfigError
+from vitsearch.lightning import threads
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.threads import (
     AUTO,
@@ -94,6 +95,12 @@ def test_candidates_run_side_by_side_on_what_is_left() -> None:
         assert side_by_side(lambda item: (together.wait(), 2 * item)[1], [1, 2, 3]) == [2, 4, 6]
         with pytest.raises(ZeroDivisionError):
             side_by_side(lambda item: 1 / item, [1, 0])
+
+
+def test_processes_share_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "rank_and_world", lambda: (0, 2))
+    with computing_with(1):
+        assert spare_threads() == 1
 
 
 @pytest.mark.parametrize("name", ["glit", "vit_resnas"])  # with BatchNorm in blocks, in the stem

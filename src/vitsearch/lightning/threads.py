@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from vitsearch.errors.checks import check_whole
+from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.spaces import SearchSpace
 
 AUTO = "auto"
@@ -69,8 +70,12 @@ def usual_threads() -> int:
 
 
 def spare_threads() -> int:
-    """How many pieces of independent work can run side by side on what a choice has left idle."""
-    return max(min(usual_threads() // torch.get_num_threads(), _MOST_AT_ONCE), 1)
+    """How many pieces of independent work can run side by side on what a choice has left idle.
+
+    Processes that train or search together share what is left.
+    """
+    taken = torch.get_num_threads() * rank_and_world()[1]
+    return max(min(usual_threads() // taken, _MOST_AT_ONCE), 1)
 
 
 def side_by_side(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
