@@ -25,6 +25,7 @@ from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.scoring.halving import Halving
 from vitsearch.lightning.search.callback import make_report, search_and_report
 from vitsearch.lightning.search.factory import make_constraint, make_searcher
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.tasks import Task
 from vitsearch.reports import start_panel
@@ -122,19 +123,18 @@ def search(run: SearchSpec, session: Session) -> None:
     launch(fabric, config.get("process_timeout", 1800), datamodule)
     where = session.compute_on(fabric.device, net.space, config)
     session.begin(run, partial(_start, run, datamodule, f"{fabric.world_size} x {where}"))
-    search_and_report(
-        make_scorer(fabric, net, datamodule, run.task),
-        searcher,
-        run.folder,
+    job = SearchJob(
+        scorer=make_scorer(fabric, net, datamodule, run.task),
+        searcher=searcher,
+        folder=run.folder,
         constraint=run.constraint,
         class_names=getattr(datamodule, "class_names", None) or None,
         preprocessing=preprocessing_of(datamodule),
-        test=(lambda: list(datamodule.test_dataloader(shard=False)))
-        if config.use_test_split
-        else None,
         halving=run.halving,
         measurements=measurements,
     )
+    test = partial(datamodule.test_dataloader, shard=False) if config.use_test_split else None
+    search_and_report(job, test=test)
     if run.report:
         make_report(run.folder)
     session.finish(run, partial(next_steps, run))

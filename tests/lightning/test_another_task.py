@@ -31,6 +31,7 @@ from vitsearch.lightning.audit.plan import AuditPlan, make_plan
 from vitsearch.lightning.audit.run import run_audit
 from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.training.progress_bar import EpochLines
 from vitsearch.reports import SearchProgress
@@ -162,14 +163,14 @@ def test_a_search_goes_on_from_such_a_history(run: Any, space: SearchSpace, tmp_
         if kept:
             lines = file.read_text().splitlines(keepends=True)[:kept]
             file.write_text("".join(lines))
-        result = run_search(
-            scorer_of(module),
-            EvolutionSearcher(space, Constraint(), num_classes=CLASSES, **FEW),
-            tmp_path,
+        job = SearchJob(
+            scorer=scorer_of(module),
+            searcher=EvolutionSearcher(space, Constraint(), num_classes=CLASSES, **FEW),
+            folder=tmp_path,
             constraint=Constraint(),
-            progress=SearchProgress(6, None, module.task.figure),
             halving=search.halving,
         )
+        result = run_search(job, SearchProgress(6, None, module.task.figure))
         assert result.num_recalled == kept
         results.append(result.history)
     assert results[0] == results[1] == results[2]

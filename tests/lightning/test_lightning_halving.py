@@ -23,6 +23,7 @@ from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
 from vitsearch.lightning.scoring import halving
 from vitsearch.lightning.scoring.halving import Halving, cut, is_balanced
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.tasks import Classification
 from vitsearch.reports import SearchProgress
@@ -140,7 +141,7 @@ def test_whole_scores_are_those_without_halving(
     whole = [i for i, score in enumerate(scores) if score.total == scorer.num_images]
     for index in whole:
         assert scores[index] == scorer.score(drawn[index])
-    assert [score is not None for score in halving_of(scorer).told(scores)] == [
+    assert [scorer.is_whole(score) for score in scores] == [
         index in whole for index in range(len(drawn))
     ]
 
@@ -209,7 +210,10 @@ def search(folder: Path, scorer: Scorer, *, halved: bool = True) -> None:
     settings = {**TINY, "population": 7}
     searcher = EvolutionSearcher(scorer.net.space, constraint, num_classes=10, **settings)
     progress = SearchProgress(searcher.num_candidates, None)
-    run_search(scorer, searcher, folder, constraint=constraint, progress=progress, halving=halved)
+    job = SearchJob(
+        scorer=scorer, searcher=searcher, folder=folder, constraint=constraint, halving=halved
+    )
+    run_search(job, progress)
 
 
 @pytest.mark.parametrize("lines", [0, 3, 7, 9, 15])

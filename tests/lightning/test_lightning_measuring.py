@@ -26,6 +26,7 @@ from vitsearch.errors import (
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search import measurements as module
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.reports import SearchProgress
@@ -203,14 +204,14 @@ def measured_search(
     searcher = EvolutionSearcher(
         module.space, constraint, num_classes=10, measure=measured.measures(), **TINY
     )
-    run_search(
-        scorer,
-        searcher,
-        folder,
+    job = SearchJob(
+        scorer=scorer,
+        searcher=searcher,
+        folder=folder,
         constraint=constraint,
-        progress=SearchProgress(searcher.num_candidates, None),
         measurements=measured,
     )
+    run_search(job, SearchProgress(searcher.num_candidates, None))
 
 
 def test_a_measured_search_goes_on_with_the_numbers_that_it_had(

@@ -20,6 +20,7 @@ from vitsearch.data import FashionMini
 from vitsearch.errors import FormatError, HistoryError
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
 from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.tasks import Score
 from vitsearch.reports import SearchProgress
@@ -64,13 +65,8 @@ def search(
     scorer.each = each
     constraint = constraint or Constraint()
     searcher = EvolutionSearcher(space, constraint, num_classes=10, **{**TINY, **settings})
-    run_search(
-        scorer,
-        searcher,
-        folder,
-        constraint=constraint,
-        progress=SearchProgress(searcher.num_candidates, None),
-    )
+    job = SearchJob(scorer=scorer, searcher=searcher, folder=folder, constraint=constraint)
+    run_search(job, SearchProgress(searcher.num_candidates, None))
     return scorer
 
 

@@ -1,4 +1,4 @@
-"""Successive halving: the worse half of a generation is given up on a part of the search split.
+"""Successive halving: the worse half of a generation is dropped after a part of the search split.
 
 Source: Non-stochastic Best Arm Identification and Hyperparameter Optimization (AISTATS 2016),
 section 3. All candidates of a generation are scored on the first quarter of the images, the better
@@ -70,7 +70,7 @@ class Halving:
             )
 
     def score(self, architectures: Sequence[Architecture]) -> list[Score]:
-        """Scores of a generation, in its order; those given up early rest on fewer images.
+        """Scores of a generation, in its order; those dropped early rest on fewer images.
 
         Raises:
             Interrupted: An end was wished; the generation is lost.
@@ -102,14 +102,6 @@ class Halving:
                 ranked = sorted(sorted(alive), key=lambda index: -values[index])
                 alive = set(ranked[: (len(alive) + 1) // 2])
         return [task.score(counted[index]) for index in range(len(architectures))]
-
-    def is_whole(self, score: Score) -> bool:
-        """Whether a score rests on all images."""
-        return score.total == self._scorer.num_images
-
-    def told(self, scores: Sequence[Score]) -> list[float | None]:
-        """What a searcher is told: `None` of a candidate that was given up early."""
-        return [score.value if self.is_whole(score) else None for score in scores]
 
 
 def cut(batches: Sequence[Batch], task: Task, *, seed: int) -> list[list[Batch]]:

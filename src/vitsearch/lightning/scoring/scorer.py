@@ -95,6 +95,10 @@ class Scorer:
             extracted=extracted,
         )
 
+    def is_whole(self, score: Score) -> bool:
+        """Whether a score rests on all images: its candidate was not dropped early."""
+        return score.total == self.num_images
+
     def statistics(self, architecture: Architecture) -> NormStatistics:
         """BatchNorm statistics of an architecture over the training images."""
         with self._autocast():

@@ -33,6 +33,7 @@ from vitsearch.lightning.search.factory import (
     make_searcher,
 )
 from vitsearch.lightning.search.history import refuse_old_history
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.search.loop import run_search
 from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.search.result import SearchResult
@@ -83,7 +84,7 @@ class EvolutionarySearch(pl.Callback):
             dirpath: The run folder; the trainer's `default_root_dir` by default.
             use_test_split: Whether to score the best and the largest network on the test split,
                 once and at the very end.
-            halving: Whether the worse half of each generation is given up on a part of the search
+            halving: Whether the worse half of each generation is dropped after a part of the search
                 split, see `vitsearch.lightning.scoring.halving`.
             report: Whether `report.html` is made at the end.
 
@@ -193,17 +194,18 @@ class EvolutionarySearch(pl.Callback):
         (_, searcher), self._made = self._made, None  # the next search gets a fresh one
         measurements = self._measure_on(scorer.device, pl_module, folder / MEASURED_FILE)
         self._measurements = measurements
-        self.result = search_and_report(
-            scorer,
-            searcher,
-            folder,
+        job = SearchJob(
+            scorer=scorer,
+            searcher=searcher,
+            folder=folder,
             constraint=self.constraint,
             class_names=getattr(data, "class_names", None) or None,
             preprocessing=preprocessing_of(data),
-            test=(lambda: test_batches(trainer)) if self.use_test_split else None,
             halving=self.halving,
             measurements=measurements,
         )
+        test = partial(test_batches, trainer) if self.use_test_split else None
+        self.result = search_and_report(job, test=test)
         best = {f"search/best_{scorer.task.figure.name}": self.result.best.score.value}
         for logger in trainer.loggers:
             logger.log_metrics(best, step=trainer.global_step)
@@ -217,44 +219,19 @@ class EvolutionarySearch(pl.Callback):
 
 
 def search_and_report(
-    scorer: Scorer,
-    searcher: Searcher,
-    folder: Path,
-    *,
-    constraint: Constraint,
-    class_names: Sequence[str] | None,
-    preprocessing: Mapping[str, Any],
-    test: Callable[[], Iterable[Any] | None] | None,
-    halving: bool = False,
-    measurements: Measurements | None = None,
+    job: SearchJob, *, test: Callable[[], Iterable[Any] | None] | None
 ) -> SearchResult:
     """Run a search, score its best and the largest network on the test split, note and print both.
 
     Args:
-        scorer: Says how good an architecture is.
-        searcher: Says what to try.
-        folder: The run folder.
-        constraint: The budget, for the record.
-        class_names: Written beside the network.
-        preprocessing: What the network expects of images, written beside it.
+        job: The search.
         test: Reads the test split; called once, after the search.
-        halving: Whether the worse half of a generation is given up on a part of the images.
-        measurements: What measures for the searcher, if anything does.
     """
+    scorer = job.scorer
     console = make_console() if rank_and_world()[0] == 0 else None
     figure = scorer.task.figure
-    progress = SearchProgress(searcher.num_candidates, console, figure)
-    result = run_search(
-        scorer,
-        searcher,
-        folder,
-        constraint=constraint,
-        progress=progress,
-        class_names=class_names,
-        preprocessing=preprocessing,
-        halving=halving,
-        measurements=measurements,
-    )
+    progress = SearchProgress(job.searcher.num_candidates, console, figure)
+    result = run_search(job, progress)
     networks = {"best": result.best.candidate.architecture, "largest": scorer.net.space.largest()}
     search_scores = score_together(scorer, list(networks.values()))
     batches = None if test is None else test()
@@ -276,14 +253,14 @@ def search_and_report(
             )
         ]
         record = with_format(result_record(rows, scorer.num_images, figure))
-        write_json(folder / RESULT_FILE, record)
+        write_json(job.folder / RESULT_FILE, record)
         if result.minimise:
             records = [scored.record() for scored in result.front]
             console.print(front_table(records, result.minimise, scorer.num_images, figure))
         print_result(console, scorer, result, rows)
         measured = result.best.candidate.measured
         if measured:
-            console.print(f"measured on the best: {measured_in_words(measured, constraint)}")
+            console.print(f"measured on the best: {measured_in_words(measured, job.constraint)}")
     return result
 
 

@@ -11,12 +11,11 @@ scores that the history holds, and only the others are computed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from vitsearch.costs import Constraint, Cost, CostModel
+from vitsearch.costs import Cost, CostModel
 from vitsearch.lightning.distributed import leave_if_wished, rank_and_world
 from vitsearch.lightning.resuming.timing import Stopwatch
 from vitsearch.lightning.scoring.distributed import TurnLength, score_together
@@ -24,7 +23,8 @@ from vitsearch.lightning.scoring.halving import Halving
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.search.fingerprint import search_settings
 from vitsearch.lightning.search.history import History
-from vitsearch.lightning.search.measurements import Measurements, is_measured
+from vitsearch.lightning.search.job import SearchJob
+from vitsearch.lightning.search.measurements import is_measured
 from vitsearch.lightning.search.result import (
     Scored,
     SearchResult,
@@ -32,66 +32,35 @@ from vitsearch.lightning.search.result import (
     front_of,
     write_result,
 )
-from vitsearch.lightning.tasks import Task
+from vitsearch.lightning.tasks import Score, Task
 from vitsearch.reports.terminal.search_progress import SearchProgress
 from vitsearch.runs import signals
 from vitsearch.runs.history import first_difference, parse_record
-from vitsearch.searchers import Candidate, FrontSearcher, Searcher
-from vitsearch.supernet.storage.model_folder import checked_class_names
-from vitsearch.supernet.timm.preprocessing import checked_preprocessing
+from vitsearch.searchers import Candidate, FrontSearcher
 
 
-def run_search(
-    scorer: Scorer,
-    searcher: Searcher,
-    folder: Path,
-    *,
-    constraint: Constraint,
-    progress: SearchProgress,
-    class_names: Sequence[str] | None = None,
-    preprocessing: Mapping[str, Any] | None = None,
-    halving: bool = False,
-    measurements: Measurements | None = None,
-) -> SearchResult:
-    """Search, and write the history, the best architecture and its network into a run folder.
+def run_search(job: SearchJob, progress: SearchProgress) -> SearchResult:
+    """Search, and write the history, the best architecture and its network into the run folder.
 
     Args:
-        scorer: Says how good an architecture is.
-        searcher: Says what to try.
-        folder: The run folder.
-        constraint: The budget, for the record.
-        progress: Told of every generation.
-        class_names: Written beside the network.
-        preprocessing: What the network expects of images, written beside it; see
-            `vitsearch.data.preprocessing_of`.
-        halving: Whether the worse half of a generation is given up on a part of the images.
-        measurements: What measures for the searcher, if anything does.
+        job: The search.
+        progress: Shows every generation.
 
     Raises:
-        ConfigError: Halving does not go with the searcher; or names or preprocessing do not fit
-            the network.
+        ConfigError: Halving does not go with the searcher.
         HistoryError: The folder has the history of another search, or a damaged one.
         Interrupted: An end was wished; all scores so far are in the history.
     """
-    net = scorer.net
-    if class_names is not None:
-        class_names = checked_class_names(class_names, net.num_classes)
-    preprocessing = checked_preprocessing(preprocessing or {}, net.space.in_chans)
-    model = CostModel(net.space, net.num_classes)
-    turns = TurnLength()
-    rungs = Halving(scorer, searcher) if halving else None
-    settings = search_settings(scorer, searcher)
-    if rungs is not None:
-        settings["halving"] = True
-    if measurements is not None and is_measured(searcher, constraint):
-        found = measurements.circumstances().items()
-        settings |= {f"measured.{name}": value for name, value in found}
-    file = History.open(folder, settings)
+    scorer, searcher = job.scorer, job.searcher
+    model = CostModel(scorer.net.space, scorer.net.num_classes)
+    rungs = Halving(scorer, searcher) if job.halving else None
+    file = History.open(job.folder, _settings(job))
     known = file.known
     progress.skip(len(known))
     watch = Stopwatch(
-        folder, "search", scorer.device, goes_on=bool(known), first_candidate=len(known)
+        job.folder, "search", scorer.device, goes_on=bool(known), first_candidate=len(known)
     )
+    score = _InTurns(scorer, watch) if rungs is None else _ByHalving(rungs, file)
     history: list[Scored] = []
     started = time.monotonic()
     with progress, signals.deferred():
@@ -99,40 +68,28 @@ def run_search(
             done = len(history)
             for candidate in candidates[: max(len(known) - done, 0)]:
                 cost = model.cost(candidate.architecture)
-                total = None if halving else scorer.num_images
+                total = None if job.halving else scorer.num_images
                 place = len(history)
                 history.append(_recall(scorer.task, candidate, cost, place, total, file))
             todo = candidates[len(history) - done :]
-            if rungs is not None and todo:
-                history[done:] = _halved(rungs, candidates, history[done:], model, file)
-                best = max(one.score.value for one in history if rungs.is_whole(one.score))
-                progress.update(candidates[0].generation, len(history), best)
-            left = list(todo) if rungs is None else []
-            while left:
-                watch.lap_at_times(last_candidate=len(history))
-                leave_if_wished(scorer.device)
-                length = turns.next()
-                turn, left = left[:length], left[length:]
-                scores = score_together(scorer, [candidate.architecture for candidate in turn])
+            for scores in score(candidates, history[done:], done) if todo else ():
                 scored = [
                     Scored(candidate=c, score=s, cost=model.cost(c.architecture))
-                    for c, s in zip(turn, scores, strict=True)
+                    for c, s in zip(candidates[len(history) - done :], scores, strict=False)
                 ]
                 file.append([one.line() for one in scored])
                 history += scored
-                best = max(one.score.value for one in history)
+                best = max(one.score.value for one in history if scorer.is_whole(one.score))
                 progress.update(candidates[0].generation, len(history), best)
-            values = [one.score.value for one in history[done:]]
-            searcher.tell(
-                values if rungs is None else rungs.told([s.score for s in history[done:]])
-            )
+            found = [one.score for one in history[done:]]
+            searcher.tell([s.value if scorer.is_whole(s) else None for s in found])
             if todo:
-                progress.generation_done(candidates[0].generation, values)
+                progress.generation_done(candidates[0].generation, [s.value for s in found])
                 watch.lap(last_candidate=len(history))
     if len(known) > len(history):
         raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
     first = [one.score.value for one in history if one.candidate.generation == 0]
-    whole = [one for one in history if one.score.total == scorer.num_images]  # not given up early
+    whole = [one for one in history if scorer.is_whole(one.score)]
     front = front_of(history, searcher)
     result = SearchResult(
         history=tuple(history),
@@ -144,35 +101,63 @@ def run_search(
         minimise=searcher.minimise if isinstance(searcher, FrontSearcher) else (),
     )
     if rank_and_world()[0] == 0:
-        write_result(
-            scorer,
-            result,
-            folder,
-            constraint,
-            class_names=class_names,
-            preprocessing=preprocessing,
-        )
+        write_result(job, result)
     return result
 
 
-def _halved(
-    rungs: Halving,
-    candidates: Sequence[Candidate],
-    before: Sequence[Scored],
-    model: CostModel,
-    file: History,
-) -> list[Scored]:
-    """A generation scored by halving; what an earlier start has left of it must agree."""
-    scores = rungs.score([candidate.architecture for candidate in candidates])
-    scored = [
-        Scored(candidate=c, score=s, cost=model.cost(c.architecture))
-        for c, s in zip(candidates, scores, strict=True)
-    ]
-    for old, new in zip(before, scored, strict=False):
-        if old != new:
-            raise file.foreign(f"{new.candidate.architecture.digest} has another score")
-    file.append([one.line() for one in scored[len(before) :]])
-    return scored
+def _settings(job: SearchJob) -> dict[str, Any]:
+    """All that the history depends on, by name."""
+    settings = search_settings(job.scorer, job.searcher)
+    if job.halving:
+        settings["halving"] = True
+    if job.measurements is not None and is_measured(job.searcher, job.constraint):
+        found = job.measurements.circumstances().items()
+        settings |= {f"measured.{name}": value for name, value in found}
+    return settings
+
+
+class _InTurns:
+    """Scores the rest of a generation a few candidates at a time."""
+
+    def __init__(self, scorer: Scorer, watch: Stopwatch) -> None:
+        self._scorer, self._watch = scorer, watch
+        self._turns = TurnLength()
+
+    def __call__(
+        self, candidates: Sequence[Candidate], before: Sequence[Scored], done: int
+    ) -> Iterator[list[Score]]:
+        """Scores of the candidates behind those that an earlier start has scored.
+
+        Args:
+            candidates: The generation.
+            before: What an earlier start has left of it.
+            done: How many candidates the generations before it had.
+        """
+        start = len(before)
+        while start < len(candidates):
+            self._watch.lap_at_times(last_candidate=done + start)
+            leave_if_wished(self._scorer.device)
+            turn = candidates[start : start + self._turns.next()]
+            yield score_together(self._scorer, [candidate.architecture for candidate in turn])
+            start += len(turn)
+
+
+class _ByHalving:
+    """Scores a generation as a whole; what an earlier start has left of it must agree."""
+
+    def __init__(self, rungs: Halving, file: History) -> None:
+        self._rungs, self._file = rungs, file
+
+    def __call__(
+        self, candidates: Sequence[Candidate], before: Sequence[Scored], done: int
+    ) -> Iterator[list[Score]]:
+        """See `_InTurns`."""
+        scores = self._rungs.score([candidate.architecture for candidate in candidates])
+        for old, new in zip(before, scores, strict=False):
+            if old.score != new:
+                digest = old.candidate.architecture.digest
+                raise self._file.foreign(f"{digest} has another score")
+        yield scores[len(before) :]
 
 
 def _recall(

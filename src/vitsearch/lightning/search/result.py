@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vitsearch.costs import Constraint, Cost
-from vitsearch.lightning.scoring.scorer import Scorer
+from vitsearch.costs import Cost
+from vitsearch.lightning.search.job import SearchJob
 from vitsearch.lightning.tasks import Score
 from vitsearch.reports.words.figure import figure_entry
 from vitsearch.runs.files import write_json
@@ -90,29 +89,13 @@ def front_of(history: Sequence[Scored], searcher: Searcher) -> tuple[Scored, ...
     return tuple(scored[architecture] for architecture in searcher.front())
 
 
-def write_result(
-    scorer: Scorer,
-    result: SearchResult,
-    folder: Path,
-    constraint: Constraint,
-    *,
-    class_names: Sequence[str] | None,
-    preprocessing: Mapping[str, Any],
-) -> None:
-    """Write the best architecture, its network, and the front if there is one.
-
-    Args:
-        scorer: Of the supernet.
-        result: What was found.
-        folder: The run folder.
-        constraint: The budget, for the record.
-        class_names: Written beside the network.
-        preprocessing: What the network expects of images, see `vitsearch.data.preprocessing_of`.
-    """
+def write_result(job: SearchJob, result: SearchResult) -> None:
+    """Write the best architecture, its network, and the front if there is one."""
+    scorer, folder, constraint = job.scorer, job.folder, job.constraint
     architecture = result.best.candidate.architecture
     network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
-    network.set_preprocessing(preprocessing)
-    save_model(network.cpu(), folder / BEST_FOLDER, class_names=class_names)
+    network.set_preprocessing(job.preprocessing)
+    save_model(network.cpu(), folder / BEST_FOLDER, class_names=job.class_names)
     windows = constraint.all_windows().items()
     budget: dict[str, Any] = {metric: list(window) for metric, window in windows}
     if result.best.candidate.measured:
