@@ -11,8 +11,7 @@ from vitsearch.commands.command import command
 from vitsearch.commands.session import Session
 from vitsearch.commands.spec import check_seed, required_space
 from vitsearch.costs.metrics import load_offered
-from vitsearch.errors import ConfigError
-from vitsearch.errors.checks import check_whole
+from vitsearch.errors.checks import check_one_of, check_whole
 from vitsearch.reports import make_console
 from vitsearch.reports.facts.choice_groups import group_choices
 from vitsearch.reports.facts.space import list_facts, space_facts
@@ -47,11 +46,9 @@ def check_settings(config: DictConfig) -> None:
     Raises:
         ConfigError: A setting is out of range.
     """
-    if config.format not in FORMATS:
-        raise ConfigError(f"format={config.format} is unknown; legal: {', '.join(FORMATS)}")
+    check_one_of("format", config.format, FORMATS)
     for name, least in (("num_samples", 1), ("num_classes", 0)):
-        value = config[name]
-        check_whole(name, value, least)
+        check_whole(name, config[name], least)
     check_seed(config.seed)
 
 

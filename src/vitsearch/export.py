@@ -12,7 +12,7 @@ from vitsearch.commands.command import command
 from vitsearch.commands.finished_model import given_model
 from vitsearch.commands.session import Session
 from vitsearch.errors import ConfigError
-from vitsearch.errors.checks import check_flag
+from vitsearch.errors.checks import check_flag, check_one_of
 from vitsearch.exporting import FORMATS, Exported, export_model
 from vitsearch.reports.terminal.panels import facts_panel
 
@@ -20,8 +20,7 @@ from vitsearch.reports.terminal.panels import facts_panel
 @command("export", no_sweep="is not for exports; export one network at a time", takes_model=True)
 def main(config: DictConfig, session: Session) -> None:
     """Load a network, write it in another format, compare, say how to load it."""
-    if config.format not in FORMATS:
-        raise ConfigError(f"format={config.format} is unknown; legal: {', '.join(FORMATS)}")
+    check_one_of("format", config.format, list(FORMATS))
     from_pixels = check_flag("from_pixels", config.from_pixels)
     given = given_model(config)
     try:

@@ -72,7 +72,7 @@ def test_it_composes(name: str, composed: Callable[..., DictConfig]) -> None:  #
     read_phases(with_phases or [])
     with open_dict(config):
         del config.searcher["phases"]
-    make_searcher(instantiate(config.searcher), space, constraint, 1000)
+    make_searcher(instantiate(config.searcher), space, constraint, 1000, measure={})
     assert (plain["trainer"]["strategy"], plain["trainer"]["precision"]) == ("ddp", "bf16-mixed")
 
 

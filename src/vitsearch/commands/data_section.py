@@ -122,8 +122,7 @@ def _takes_train_on(made_by: Any) -> bool:
 
 def _fitting(section: DictConfig, network: VisionTransformer) -> dict[str, Any]:
     """Settings of a data section that the network decides."""
-    own: dict[str, Any] = {"image_size": network.plan.image_size, "in_chans": network.plan.in_chans}
-    found = {name: value for name, value in own.items() if name in section}
+    found = {name: getattr(network.plan, name) for name in SHAPE if name in section}
     if network.has_stated_preprocessing:
         taken = inspect.signature(get_object(section._target_)).parameters
         found |= {

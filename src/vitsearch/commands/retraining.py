@@ -18,6 +18,7 @@ from vitsearch.commands.architecture_source import ArchitectureSource, find_sour
 from vitsearch.commands.data_section import SHAPE, of_architecture
 from vitsearch.commands.spec import RunSpec, check_training, required_space, with_settings
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
+from vitsearch.errors.checks import check_one_of
 from vitsearch.lightning.objectives import WeightedObjectives
 from vitsearch.lightning.objectives.base import PATCHES
 from vitsearch.lightning.retraining.train_alone import with_order
@@ -48,7 +49,9 @@ class RetrainSpec(RunSpec):
     @property
     def words(self) -> str:
         """Where the architecture is from."""
-        return "as the run began with" if self.source is None else self.source.words
+        if self.source is None:
+            return "the architecture saved when this run began (its source is gone)"
+        return self.source.words
 
     @property
     def origin(self) -> str:
@@ -73,8 +76,7 @@ def resolve(config: DictConfig, folder: Path) -> RetrainSpec:
     """
     check_training(config)
     for name, legal in (("init", INITS), ("train_on", TRAIN_ON)):
-        if config[name] not in legal:
-            raise ConfigError(f"{name}={config[name]} is unknown; legal: {', '.join(legal)}")
+        check_one_of(name, config[name], legal)
     given = None if config.get("space") is None else SearchSpace(required_space(config))
     goes_on = config.digest is not None and (folder / NETWORK_FILE).is_file()
     if goes_on and given is not None:

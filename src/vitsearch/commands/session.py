@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -71,13 +70,8 @@ class Session:
             self._held = held.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._held.__exit__(kind, error, trace)
+    def __exit__(self, *exception: Any) -> None:
+        self._held.__exit__(*exception)
 
     @functools.cached_property
     def console(self) -> Console:

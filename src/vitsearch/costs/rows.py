@@ -46,7 +46,7 @@ class RowFormat:
         return self._index[name]
 
     def values(self, name: str) -> tuple[Value | None, ...]:
-        """What the codes of a choice stand for; the last for what stands where it is inactive."""
+        """The option of each code of a choice; the last code means inactive: `choice.otherwise`."""
         choice = self.space.choices[self._index[name]]
         return (*choice.options, choice.otherwise)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError, ExportError
+from vitsearch.errors.checks import check_one_of
 from vitsearch.exporting.base import Exported, Format, Job
 from vitsearch.exporting.checks import BATCH_SIZES, example_images, largest_difference
 from vitsearch.exporting.description import export_facts
@@ -69,8 +70,7 @@ def export_model(
         ExportError: Weights are NaN or infinite, or the file differs from the network by more than
             `TOLERANCE`.
     """
-    if format not in FORMATS:
-        raise ConfigError(f"format={format} is unknown; legal: {', '.join(FORMATS)}")
+    check_one_of("format", format, list(FORMATS))
     chosen = FORMATS[format]
     job = _make_job(network, chosen, from_pixels=from_pixels, opset=opset)
     chosen.check(job)

@@ -63,8 +63,8 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
     saved = read_config(folder)
     if saved is None:
         raise ConfigError(
-            f"run_dir={folder} holds results but no {CONFIG_FILE}, so whose they are is unknown; "
-            f"choose a fresh run_dir"
+            f"run_dir={folder} contains results but no {CONFIG_FILE}, so this run cannot tell "
+            f"whether they are its own; choose an empty run_dir"
         )
     kind = saved["command"]
     if kind != now["command"]:

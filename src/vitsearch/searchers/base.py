@@ -45,7 +45,7 @@ class Searcher(Protocol):
     def tell(self, scores: Sequence[float | None]) -> None:
         """Scores of the generation last asked for, in its order; larger is better.
 
-        `None` is the score of a candidate that was given up early: it is no parent, never the best,
+        `None` is the score of a candidate that was dropped early: it is no parent, never the best,
         and not proposed again.
         """
 

@@ -42,7 +42,7 @@ class Budget:
             constraint: The windows; none by default.
             num_classes: Of the classifier, whose cost counts.
             measure: What measures an architecture, for each measured cost; called once for each.
-            also: Costs that are looked at without a window.
+            also: Metrics to measure although no window limits them, such as those of a front.
 
         Raises:
             ConfigError: A measured cost has nothing that measures it.

@@ -84,7 +84,7 @@ def pareto_front(
 ) -> list[Mapping[str, Any]]:
     """The records of a history that no other one betters, by the first of the costs.
 
-    Candidates that were given up early (scored on fewer images than others) do not count. `score`
+    Candidates that were dropped early (scored on fewer images than others) do not count. `score`
     is what the task calls its figure.
     """
     listed = list(records)

@@ -84,7 +84,7 @@ class GenerationalSearcher(ABC):
         return list(self._asked)
 
     def tell(self, scores: Sequence[float | None]) -> None:
-        """Scores of the generation last asked for; larger is better, `None` was given up early."""
+        """Scores of the generation last asked for; larger is better, `None` was dropped early."""
         asked = self._asked
         assert asked is not None, "ask first"
         assert len(scores) == len(asked), (len(scores), len(asked))
@@ -105,7 +105,7 @@ class GenerationalSearcher(ABC):
         return sorted(scored, key=rank)[:n]
 
     def scored(self) -> dict[Architecture, float]:
-        """The history without what was given up early."""
+        """The history without what was dropped early."""
         return {a: score for a, score in self._scores.items() if score is not None}
 
     def state_dict(self) -> dict[str, Any]:

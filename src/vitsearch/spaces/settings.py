@@ -6,13 +6,12 @@ gives one for each stage.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeGuard
+from typing import Any
 
 from vitsearch.errors import SpaceError
-from vitsearch.errors.checks import check_flag, check_one_of, check_whole
+from vitsearch.errors.checks import check_flag, check_one_of, check_whole, is_number
 from vitsearch.spaces.choice import Value
 
 SECTIONS = ("body", "stem", "transition", "block", "mixer", "mlp", "head")
@@ -38,12 +37,6 @@ LARGEST = 2**20
 MOST_STAGES = 64
 MOST_BLOCKS = 1024
 """Of a stage."""
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class Settings:
@@ -79,11 +72,11 @@ class Settings:
         value = self._value(key, default)
         return self._of_stage(key, value) if isinstance(value, list | tuple) else value
 
-    def number(self, key: str, default: Any = _REQUIRED, *, above: float = 0) -> float:
-        """A number above a bound."""
+    def number(self, key: str, default: Any = _REQUIRED) -> float:
+        """A number above 0."""
         value = self._scalar(key, default)
-        if not _is_number(value) or value <= above:
-            raise SpaceError(f"{self._path}.{key}={value} must be a number above {above:g}")
+        if not is_number(value) or value <= 0:
+            raise SpaceError(f"{self._path}.{key}={value} must be a number above 0")
         if value > LARGEST:
             raise SpaceError(f"{self._path}.{key}={value} must be at most {LARGEST}")
         return value
@@ -98,11 +91,11 @@ class Settings:
             raise SpaceError(f"{name}={found} must be at most {maximum}")
         return found
 
-    def optional_integer(self, key: str, *, minimum: int = 1) -> int | None:
-        """A whole number, or `None` where the key is absent or null."""
+    def optional_integer(self, key: str) -> int | None:
+        """A whole number, 1 or more, or `None` where the key is absent or null."""
         if self._scalar(key, None) is None:
             return None
-        return self.integer(key, minimum=minimum)
+        return self.integer(key)
 
     def word(self, key: str, legal: Sequence[str], default: Any = _REQUIRED) -> str:
         """One of a few words."""
@@ -135,7 +128,7 @@ class Settings:
         if not options:
             raise SpaceError(f"{self._path}.{key} is an empty list; give at least one option")
         for option in options:
-            if not _is_number(option) or option <= above:
+            if not is_number(option) or option <= above:
                 raise SpaceError(
                     f"{self._path}.{key}={options}: {option!r} must be a number above {above:g}"
                 )

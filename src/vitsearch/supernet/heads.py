@@ -18,7 +18,6 @@ from vitsearch.spaces.plan import HeadPlan, Plan
 Features = tuple[Tensor, ...]
 """What a head sees: the outputs of the nodes that it reads."""
 
-Classify = Callable[[ElasticLinear, Tensor], Tensor]
 HeadMaker = Callable[[Sequence[Any], int], ElasticModule[Any]]
 _MAKERS: dict[type, HeadMaker] = {}
 
@@ -105,7 +104,6 @@ class NetworkWithHead(nn.Module):
         context: Context = PLAIN,
         *,
         patches: bool = False,
-        classify: Classify | None = None,
     ) -> HeadOutputs:
         """What the head says.
 
@@ -114,7 +112,6 @@ class NetworkWithHead(nn.Module):
             plan: The sizes of the network.
             context: What the call carries besides sizes.
             patches: Whether to ask the patch head, too.
-            classify: Calls a classifier; by default at the sizes of the plan.
         """
         head = plan.head
         if not isinstance(head, ClassifierPlan):
@@ -124,7 +121,7 @@ class NetworkWithHead(nn.Module):
         prefix = head.num_prefix_tokens
 
         def said(by: ElasticModule[Any] | None, seen: Tensor) -> Tensor:
-            return self.classify(by, seen, head, context, classify)
+            return self.classify(by, seen, head, context)
 
         distilled = None if self.head_dist is None else said(self.head_dist, tokens[:, 1])
         asked = patches and self.head_patch is not None
@@ -144,15 +141,11 @@ class NetworkWithHead(nn.Module):
         features: Tensor,
         plan: ClassifierPlan,
         context: Context = PLAIN,
-        classify: Classify | None = None,
     ) -> Tensor:
         """Features (..., C) to logits (..., num_classes); as they are without a classifier."""
         features = self.head_drop(features)
         if head is None:
             return features
-        if classify is not None:
-            assert isinstance(head, ElasticLinear)
-            return classify(head, features)
         return head(features, self.head_sizes(plan), context)  # type: ignore[no-any-return]
 
     def heads(self) -> Iterator[tuple[str, ElasticModule[Any]]]:

@@ -10,7 +10,6 @@ import contextlib
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 
 _BEAT_SECONDS = 2.0
 _PATIENCE_SECONDS = 60.0
@@ -35,7 +34,7 @@ class Presence:
             rank: Of this process.
             world: How many there are.
             beat: Seconds between two counts.
-            patience: Seconds without a count after which a process is given up.
+            patience: Seconds without a count after which a process is taken for dead.
         """
         self._folder, self._rank, self._world = folder, rank, world
         self._beat, self._patience = beat, patience
@@ -51,12 +50,7 @@ class Presence:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._world > 1:
             self._ended.set()
             self._thread.join()
@@ -67,7 +61,8 @@ class Presence:
         """Ask from time to time while waiting for the others.
 
         Raises:
-            RuntimeError: One is gone, in the words in which a collective says so.
+            RuntimeError: A process died; worded like torch's timeout, by which lost processes are
+                recognised.
         """
         now = time.monotonic()
         for rank in range(self._world):

@@ -20,7 +20,7 @@ from rich.progress import track
 from vitsearch.costs import MeasureSettings
 from vitsearch.data import SearchDataModule
 from vitsearch.data.base import Split
-from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_one_of, check_whole
 from vitsearch.lightning.evaluation.facts import (
     accuracy_facts,
     calibration_facts,
@@ -70,11 +70,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        if self.split not in SPLITS:
-            raise ConfigError(f"split={self.split} is unknown; legal: {', '.join(SPLITS)}")
-        bins = self.calibration_bins
-        if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-            raise ConfigError(f"calibration_bins={bins} must be a whole number, 1 or more")
+        check_one_of("split", self.split, list(SPLITS))
+        check_whole("calibration_bins", self.calibration_bins, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

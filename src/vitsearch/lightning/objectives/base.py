@@ -62,7 +62,7 @@ class StepOutputs:
         return torch.cat([h.logits for h in self.heads]) if self.token_taught else self.logits
 
     def part(self, indices: Sequence[int]) -> float:
-        """The part of all rows that some architectures have; their losses count that much."""
+        """Share of the step's rows that belong to these architectures: their loss's weight."""
         rows = [len(share) for share in self.shares]
         return sum(rows[index] for index in indices) / sum(rows)
 
@@ -122,7 +122,7 @@ class Objective(ABC):
         """
 
     def check(self, net: ElasticTransformer) -> None:
-        """Refuse a network that cannot learn so; called when the module is built.
+        """Refuse a network that this objective cannot train; called when the module is built.
 
         Raises:
             ConfigError: Says what is missing.
@@ -136,7 +136,7 @@ class Objective(ABC):
     def check_sampling(  # noqa: B027
         self, largest: Architecture, steps: Sequence[Sequence[Architecture]]
     ) -> None:
-        """Refuse architectures that cannot be trained so; called before training.
+        """Refuse architectures that this objective cannot train; called before training.
 
         Args:
             largest: Of the space.

@@ -39,13 +39,12 @@ class Halving:
     A candidate stays with its process, so that its BatchNorm statistics are estimated once.
     """
 
-    def __init__(self, scorer: Scorer, searcher: Searcher, *, seed: int = 0) -> None:
+    def __init__(self, scorer: Scorer, searcher: Searcher) -> None:
         """Cut the split into parts.
 
         Args:
             scorer: Scores on the whole split.
             searcher: Whose candidates are scored.
-            seed: Orders the images if their own order does not mix the classes.
 
         Raises:
             ConfigError: It does not go with the searcher.
@@ -53,7 +52,7 @@ class Halving:
         """
         self.check(searcher)
         self._scorer = scorer
-        parts = cut(scorer.batches, scorer.task, seed=seed)
+        parts = cut(scorer.batches, scorer.task, seed=0)
         self._rungs = [scorer.restricted_to(part) for part in parts]
 
     @staticmethod
@@ -106,6 +105,11 @@ class Halving:
 
 def cut(batches: Sequence[Batch], task: Task, *, seed: int) -> list[list[Batch]]:
     """The parts of a split as batches, the earlier ones balanced over the groups of the task.
+
+    Args:
+        batches: Of the split.
+        task: Names the groups.
+        seed: Orders the images if their own order does not mix the groups.
 
     Raises:
         DataError: There are fewer images than parts.

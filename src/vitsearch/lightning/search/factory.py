@@ -9,10 +9,9 @@ from typing import Any
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
-from vitsearch.costs.metrics import MEASURED, metrics
 from vitsearch.errors import ConfigError
 from vitsearch.searchers import EvolutionSearcher, Searcher
-from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces import SearchSpace
 
 SearcherFactory = Callable[..., Searcher]
 Settings = Mapping[str, Any]
@@ -35,7 +34,7 @@ def make_searcher(
     constraint: Constraint,
     num_classes: int,
     *,
-    measure: Measures | None = None,
+    measure: Measures,
 ) -> Searcher:
     """The searcher for one supernet.
 
@@ -44,8 +43,7 @@ def make_searcher(
         space: Where to search.
         constraint: The budget.
         num_classes: Of the classifier.
-        measure: What measures costs; without it the searcher can be made, which
-            checks its settings, but not asked.
+        measure: For each measured cost, what measures an architecture.
 
     Raises:
         ConfigError: A setting is out of range, or the searcher cannot keep a measured window.
@@ -54,8 +52,7 @@ def make_searcher(
     make = searcher if callable(searcher) else partial(EvolutionSearcher, **dict(searcher or {}))
     more: dict[str, Any] = {}
     if _takes(make, "measure"):
-        names = [metric.name for metric in metrics(MEASURED)]
-        more["measure"] = measure or dict.fromkeys(names, _unmeasured)
+        more["measure"] = measure
     else:
         for metric in constraint.measured_windows():
             raise ConfigError(
@@ -73,7 +70,3 @@ def _takes(make: SearcherFactory, name: str) -> bool:
     parameters = inspect.signature(make).parameters
     several = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     return several or name in parameters
-
-
-def _unmeasured(architecture: Architecture) -> float:
-    raise AssertionError("this searcher was made to be checked, not asked")

@@ -29,13 +29,11 @@ class History:
         names: What its lines call a score.
     """
 
-    def __init__(
-        self, folder: Path, known: Sequence[HistoryRecord], names: ScoreNames | None = None
-    ) -> None:
+    def __init__(self, folder: Path, known: Sequence[HistoryRecord], names: ScoreNames) -> None:
         """See `open`."""
         self.folder = folder
         self.known = tuple(known)
-        self.names = names or ScoreNames()
+        self.names = names
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any]) -> History:

@@ -122,7 +122,7 @@ class RunRecord:
 
     @property
     def whole(self) -> tuple[Trial, ...]:
-        """The candidates that were not given up early."""
+        """The candidates that were scored on all images."""
         return tuple(trial for trial in self.trials if trial.total == self.num_images)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from vitsearch.reports.page.time_section import duration, total_seconds
 from vitsearch.reports.pictures.architecture import architecture_picture
 from vitsearch.reports.pictures.together import accuracy_picture, best_picture
 from vitsearch.runs.layout import REPORT_FILE
+from vitsearch.runs.resume import leaves
 
 _MOST = 40
 # Where a run lies, and what is written out again wherever it is used.
@@ -101,11 +102,11 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[
     Settings of a place are left out, and those that repeat another one. Of different spaces only
     the name is given.
     """
-    leaves = [dict(_leaves(config)) for config in configs]
-    names = list(dict.fromkeys(name for config in leaves for name in config))
+    flat = [dict(leaves(config)) for config in configs]
+    names = list(dict.fromkeys(name for config in flat for name in config))
     found = {}
     for name in names:
-        values = tuple(config.get(name) for config in leaves)
+        values = tuple(config.get(name) for config in flat)
         is_place = any(part in _OF_A_PLACE for part in name.split("."))
         if not is_place and any(value != values[0] for value in values):
             found[name] = values
@@ -119,14 +120,6 @@ def _repeats(name: str, values: tuple[Any, ...], found: Mapping[str, tuple[Any, 
     parts = name.split(".")
     ends = (".".join(parts[start:]) for start in range(1, len(parts) - 1))
     return any(found.get(end) == values for end in ends)
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _shown(value: Any) -> str:

@@ -93,11 +93,11 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, width: float = WIDTH) -> Any:
-    """An empty figure, `width` x `height` inches, without pyplot's global state."""
+def new_figure(height: float) -> Any:
+    """An empty figure, `WIDTH` x `height` inches, without pyplot's global state."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def save_png(figure: Any, path: Path) -> None:

@@ -6,7 +6,6 @@ its model folder holds it, and timm's `resolve_data_config` reads it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from timm.data.constants import (
 )
 
 from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import is_number
 
 PREPROCESSING = ("mean", "std", "interpolation", "crop_pct")
 """The keys that belong to the images that a network has seen, not to its architecture."""
@@ -75,7 +75,7 @@ def checked_preprocessing(given: Mapping[str, Any], in_chans: int) -> dict[str, 
                 raise ConfigError(f"interpolation={value!r} is none of {', '.join(INTERPOLATIONS)}")
             checked[name] = value
         elif name == "crop_pct":
-            if not _is_number(value) or not 0 < value <= 1:
+            if not is_number(value) or not 0 < value <= 1:
                 raise ConfigError(f"crop_pct={value!r} must be above 0, at most 1")
             checked[name] = float(value)
         else:
@@ -84,8 +84,8 @@ def checked_preprocessing(given: Mapping[str, Any], in_chans: int) -> dict[str, 
 
 
 def _per_channel(name: str, value: Any, in_chans: int) -> tuple[float, ...]:
-    values = [value] if _is_number(value) else value
-    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
+    values = [value] if is_number(value) else value
+    if not isinstance(values, Sequence) or not values or not all(map(is_number, values)):
         raise ConfigError(f"{name}={value!r} must be a number for each channel")
     if len(values) not in (1, in_chans):
         raise ConfigError(f"{name}={value!r} has {len(values)} numbers for {in_chans} channel(s)")
@@ -93,7 +93,3 @@ def _per_channel(name: str, value: Any, in_chans: int) -> tuple[float, ...]:
         raise ConfigError(f"std={value!r} must be above 0")
     numbers = tuple(float(number) for number in values)
     return numbers * in_chans if len(numbers) == 1 else numbers
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -17,7 +17,7 @@ from timm.models import (
     register_model,
     resolve_pretrained_cfg,
 )
-from torch import Tensor, nn
+from torch import nn
 
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace, build_space
@@ -112,7 +112,7 @@ def build(
         timm_name,
         pretrained,
         pretrained_cfg=cfg.to_dict(),
-        pretrained_filter_fn=_fitting,
+        pretrained_filter_fn=resample_positions,
         feature_cfg={
             "feature_cls": "getter",
             "out_indices": tuple(range(stages)) if stages > 1 else PLAIN_FEATURES,
@@ -181,11 +181,6 @@ def _settle(network: VisionTransformer, timm_name: str, *, stated: bool) -> None
     names = network.pretrained_cfg.pop("label_names", None)
     if names is not None and len(names) == network.num_classes:
         network.class_names = tuple(names)
-
-
-def _fitting(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Weights for a network of another image size."""
-    return resample_positions(state, network)
 
 
 def vitsearch(
