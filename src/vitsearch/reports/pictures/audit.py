@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitsearch.reports.pictures import style
 from vitsearch.reports.words.audit import interval
 from vitsearch.reports.words.figure import figure_of
-from vitsearch.runs.files import atomic_path
 
 
 def write_plots(facts: dict[str, Any], folder: Path) -> list[Path]:
@@ -17,20 +16,10 @@ def write_plots(facts: dict[str, Any], folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    from matplotlib.figure import Figure  # takes time: only where something is drawn
-
-    plots: dict[str, Callable[[Any, dict[str, Any]], None]] = {"agreement": _draw_agreement}
+    plots: dict[str, style.Drawing] = {"agreement": (_draw_agreement, (9, 4))}
     if facts["searches"] is not None:
-        plots["searches"] = _draw_searches
-    files = []
-    for name, draw in plots.items():
-        figure = Figure(figsize=(9, 4), dpi=150, layout="constrained")
-        draw(figure, facts)
-        file = folder / f"{name}.png"
-        with atomic_path(file) as temporary:
-            figure.savefig(temporary, format="png")
-        files.append(file)
-    return files
+        plots["searches"] = (_draw_searches, (9, 4))
+    return style.write_plots(plots, facts, folder)
 
 
 def _draw_agreement(figure: Any, facts: dict[str, Any]) -> None:
@@ -58,11 +47,11 @@ def _draw_searches(figure: Any, facts: dict[str, Any]) -> None:
     """The best found so far, a line for each seed."""
     axis, score = figure.subplots(), figure_of(facts)
     for number, row in enumerate(facts["searches"]["seeds"]):
-        for name, style in (("evolution", "-"), ("random", "--")):
+        for name, dashes in (("evolution", "-"), ("random", "--")):
             best = [score.scale * value for value in row[name]]
             label = f"{name}, seed {row['seed']}"
             evaluations = range(1, len(best) + 1)
-            axis.step(evaluations, best, style, where="post", color=f"C{number}", label=label)
+            axis.step(evaluations, best, dashes, where="post", color=f"C{number}", label=label)
     axis.set_xlabel("architectures scored")
     axis.set_ylabel(score.axis(f"best inherited {score.label} so far"))
     axis.grid(alpha=0.3)

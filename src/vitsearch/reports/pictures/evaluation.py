@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vitsearch.runs.files import atomic_path
+from vitsearch.reports.pictures import style
 
 MOST_NAMES = 40
 """With more classes only the pairs that are most often confused have names."""
@@ -27,23 +27,13 @@ def write_evaluation_plots(facts: Mapping[str, Any], folder: Path) -> list[Path]
     Returns:
         The files.
     """
-    from matplotlib.figure import Figure  # takes time: only where something is drawn
-
     few = len(facts["classes"]) <= MOST_NAMES
     side = 4.5 + 0.26 * len(facts["classes"])
-    drawings = {
+    plots: dict[str, style.Drawing] = {
         "confusion": (_draw_matrix, (side + 1, side)) if few else (_draw_pairs, (12, 6)),
         "calibration": (_draw_calibration, (5.5, 6.5)),
     }
-    files = []
-    for name, (draw, size) in drawings.items():
-        figure = Figure(figsize=size, dpi=150, layout="constrained")
-        draw(figure, facts)
-        file = folder / f"{name}.png"
-        with atomic_path(file) as temporary:
-            figure.savefig(temporary, format="png")
-        files.append(file)
-    return files
+    return style.write_plots(plots, facts, folder)
 
 
 def _shares(facts: Mapping[str, Any]) -> np.ndarray[Any, Any]:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vitsearch.runs.files import atomic_path
+
+Drawing = tuple[Callable[[Any, Any], None], tuple[float, float]]
+"""What draws facts on a figure, and the figure's size in inches."""
 
 WIDTH = 4.2  # inches: as wide as a phone holds it up, so that its text stays legible there
 _DOTS_PER_INCH = 220
@@ -104,6 +107,24 @@ def save_png(figure: Any, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+
+
+def write_plots(plots: Mapping[str, Drawing], facts: Any, folder: Path) -> list[Path]:
+    """Draw facts in matplotlib's own style, each plot into a PNG file of its name.
+
+    Returns:
+        The files.
+    """
+    from matplotlib.figure import Figure
+
+    files = []
+    for name, (draw, size) in plots.items():
+        figure = Figure(figsize=size, dpi=150, layout="constrained")
+        draw(figure, facts)
+        files.append(folder / f"{name}.png")
+        with atomic_path(files[-1]) as temporary:
+            figure.savefig(temporary, format="png")
+    return files
 
 
 def to_svg(figure: Any, label: str) -> str:

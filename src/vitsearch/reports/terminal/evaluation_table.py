@@ -121,7 +121,3 @@ def speed_table(speed: Mapping[str, Any]) -> Table:
             "-" if memory is None else f"{memory:.1f}",
         )
     return table
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else percent(share)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost, attention_cost, linear_cost
-from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
+from vitsearch.spaces.flow import Tokens
+from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -72,7 +73,7 @@ class Attention:
         """`num_heads`."""
         return (Choice(name="num_heads", options=self.num_heads),)
 
-    def plan(self, values: Values, tokens: TokenContext) -> AttentionPlan:
+    def plan(self, values: Values, tokens: Tokens) -> AttentionPlan:
         """The sizes for one architecture."""
         return AttentionPlan(
             embed_dim=tokens.embed_dim,

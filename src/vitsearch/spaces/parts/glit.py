@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Condition, Value
 from vitsearch.spaces.cost import Cost, linear_cost
+from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.attention import attention_cost_of
-from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
+from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -145,7 +146,7 @@ class GlitMixer:
             ),
         )
 
-    def plan(self, values: Values, tokens: TokenContext) -> GlitMixerPlan:
+    def plan(self, values: Values, tokens: Tokens) -> GlitMixerPlan:
         """The sizes for one architecture."""
         thirds = int(values["global_heads"] or 0)
         global_dim = tokens.embed_dim * thirds // THIRDS

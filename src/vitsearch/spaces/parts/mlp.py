@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Condition, Value
 from vitsearch.spaces.cost import Cost, linear_cost
-from vitsearch.spaces.parts.base import MLPS, StageContext, TokenContext, Values
+from vitsearch.spaces.flow import Tokens
+from vitsearch.spaces.parts.base import MLPS, StageContext, Values
 from vitsearch.spaces.settings import Settings
 
 
@@ -58,7 +59,7 @@ class Mlp:
             ),
         )
 
-    def plan(self, values: Values, tokens: TokenContext) -> MlpPlan:
+    def plan(self, values: Values, tokens: Tokens) -> MlpPlan:
         """The sizes for one architecture; a ratio is rounded to whole channels."""
         value = values[self.name]
         assert isinstance(value, int | float)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost, linear_cost
-from vitsearch.spaces.parts.base import TRANSITIONS, StageContext, TokenContext, Values
+from vitsearch.spaces.flow import Tokens
+from vitsearch.spaces.parts.base import TRANSITIONS, StageContext, Values
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import grid_in_words
 
@@ -82,7 +83,7 @@ class Reduction:
             )
         return -(-grid[0] // 2), -(-grid[1] // 2)
 
-    def plan(self, values: Values, before: TokenContext, after: TokenContext) -> ReductionPlan:
+    def plan(self, values: Values, before: Tokens, after: Tokens) -> ReductionPlan:
         """The sizes for one architecture."""
         return ReductionPlan(
             in_dim=before.embed_dim,

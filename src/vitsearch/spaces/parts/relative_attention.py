@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.attention import Attention, attention_cost_of
-from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
+from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -81,7 +82,7 @@ class RelativeAttention:
         """`num_heads`."""
         return self.plain.choices()
 
-    def plan(self, values: Values, tokens: TokenContext) -> RelativeAttentionPlan:
+    def plan(self, values: Values, tokens: Tokens) -> RelativeAttentionPlan:
         """The sizes for one architecture."""
         plain = self.plain.plan(values, tokens)
         return RelativeAttentionPlan(

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.attention import attention_cost_of
-from vitsearch.spaces.parts.base import MIXERS, StageContext, TokenContext, Values
+from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -75,7 +76,7 @@ class VitasAttention:
             Choice(name="qkv_width", options=self.qkv_widths),
         )
 
-    def plan(self, values: Values, tokens: TokenContext) -> VitasAttentionPlan:
+    def plan(self, values: Values, tokens: Tokens) -> VitasAttentionPlan:
         """The sizes for one architecture."""
         return VitasAttentionPlan(
             embed_dim=tokens.embed_dim,

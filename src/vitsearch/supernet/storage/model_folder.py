@@ -166,16 +166,13 @@ def load_model(folder: str | Path) -> VisionTransformer:
     network.load_state_dict(state)
     try:
         network.set_preprocessing(_known_keys(described.get("pretrained_cfg") or {}))
+        names = described.get("class_names")
+        if names is not None:
+            network.class_names = checked_class_names(names, network.num_classes)
     except DAMAGE as error:
         raise CheckpointError(
             f"model folder {source} is damaged: {describe_damage(error)}"
         ) from error
-    names = described.get("class_names")
-    if names is not None:
-        try:
-            network.class_names = checked_class_names(names, network.num_classes)
-        except (ConfigError, TypeError) as error:
-            raise CheckpointError(f"model folder {source} is damaged: {error}") from error
     return network.eval()
 
 
