@@ -267,3 +267,11 @@ def test_a_searcher_of_ones_own_may_not_know_of_measuring(module: SearchableClas
     search = EvolutionarySearch({"latency_ms": [1, 2]}, own)
     with pytest.raises(ConfigError, match=r"no parameter `measure`.*constraint\.latency_ms"):
         search.check(module)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_what_is_no_measurement_is_refused(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = build_space("glit", num_blocks=1)
+    monkeypatch.setitem(module._OWN, "latency_ms", lambda subject: value)
+    with pytest.raises(ConstraintError, match=r"latency_ms of architecture .* must be a number, 0"):
+        measurements(space).value("latency_ms", space.smallest())

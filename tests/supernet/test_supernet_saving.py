@@ -285,3 +285,12 @@ def test_errors_are_the_librarys(folder):
     shutil.rmtree(folder)
     with pytest.raises(VitSearchError):
         load_model(folder)
+
+
+def test_a_part_that_is_not_installed_is_no_damage(extracted, tmp_path):
+    folder = save_model(extracted, tmp_path / "model")
+    described = json.loads((folder / "architecture.json").read_text())
+    described["space"]["mlp"]["kind"] = "gated"
+    (folder / "architecture.json").write_text(json.dumps(described))
+    with pytest.raises(VitSearchError, match=r"needs a part that is not installed here.*gated"):
+        load_model(folder)

@@ -28,9 +28,7 @@ def result_folder(model: str | None, name: str) -> str:
         SpaceError: It is no folder and no published name.
     """
     if model is None:
-        raise CheckpointError(
-            f"no model: add model=<run folder, model folder or published name> to {name}"
-        )
+        raise CheckpointError("no model: add model=<run folder, model folder or published name>")
     if is_published(model):
         return str(Path("outputs") / name / model)
     folder = model_folder(model)

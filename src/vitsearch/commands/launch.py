@@ -37,6 +37,11 @@ def choose_run_folder() -> None:
         ConfigError: There is nothing to resume, or the processes have no way to agree.
     """
     arguments = sys.argv[1:]
+    if is_sweep(arguments) and value_of("run_dir", arguments) is not None:
+        raise ConfigError(
+            f"run_dir={value_of('run_dir', arguments)} is one folder, and each run of a sweep has "
+            f"its own; say where the sweep goes with hydra.sweep.dir="
+        )
     resumed = value_of("resume", arguments)
     if resumed in ("", None):
         agree_on_run_folder()

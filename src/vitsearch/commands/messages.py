@@ -40,7 +40,8 @@ def user_line(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     if isinstance(error, MissingMandatoryValue):
-        return f"{_one_line(str(error))}; give it on the command line"
+        missing = str(error).partition("value: ")[2].split()
+        return f"{missing[0]} is missing; add {missing[0]}=... to the command line"
     if isinstance(error, InstantiationException):
         return _instantiation(error)
     if isinstance(error, OverrideParseException):
@@ -134,4 +135,9 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
     close = get_close_matches(key, legal, 1)
     hint = f"did you mean {section}{dot}{close[0]}? " if close else ""
     given = next((a for a in sys.argv[1:] if a.startswith(wrong)), found[1])
+    if section == "constraint":
+        return (
+            f"{given}: {key} is no metric; {hint}legal: {', '.join(legal)}; a metric of one's own "
+            f"needs an entry point of the group vitsearch.metrics"
+        )
     return f"{given} is no setting; {hint}legal: {', '.join(legal)}; +{given} adds a new one"

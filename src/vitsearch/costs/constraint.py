@@ -87,7 +87,8 @@ class Constraint:
             if find_cost(name) is None:
                 legal = ", ".join([*(one.name for one in cost_metrics()), "measure"])
                 raise ConstraintError(
-                    f"constraint.{name} is no metric with a window; legal: {legal}"
+                    f"constraint.{name}: {name} is no metric; legal: {legal}; a metric of one's "
+                    f"own is registered first (vitsearch.costs.register_metric)"
                 )
         read = {name: _window(name, window) for name, window in windows.items()}
         object.__setattr__(self, "_closed", _of_kind(CLOSED_FORM, read))

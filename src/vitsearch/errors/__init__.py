@@ -14,6 +14,10 @@ class SpaceError(VitSearchError):
     """A search space, a choice or an architecture that is not legal."""
 
 
+class UnknownPartError(SpaceError):
+    """A kind of part that is not installed here."""
+
+
 class ConstraintError(VitSearchError):
     """A budget that is malformed, or that no architecture of the space meets."""
 

@@ -24,6 +24,7 @@ AUTO = "auto"
 MACS_OF_A_BLOCK = 8_000_000
 """Of one image, in a block of the largest network, from which on more threads repay themselves."""
 _OF_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_MOST_THREADS = 1024  # more than any machine computes with; systems refuse to start many more
 _MOST_AT_ONCE = 8  # more wait for Python's lock
 _before: list[int] = []
 ItemT = TypeVar("ItemT")
@@ -42,7 +43,7 @@ def number_of_threads(given: object, space: SearchSpace, device: torch.device) -
         ConfigError: The setting is neither.
     """
     if given != AUTO:
-        return check_whole("threads", given, 1, otherwise=AUTO)
+        return check_whole("threads", given, 1, _MOST_THREADS, otherwise=AUTO)
     usual = torch.get_num_threads()
     if device.type != "cpu" or any(os.environ.get(name) for name in _OF_THE_USER):
         return usual

@@ -164,7 +164,7 @@ class Settings:
         if unknown:
             raise SpaceError(
                 f"{self._path}.{unknown[0]} is no setting of this part; legal: "
-                f"{', '.join(sorted(self._read))}"
+                f"{', '.join(sorted(self._read)) or 'none'}"
             )
 
 

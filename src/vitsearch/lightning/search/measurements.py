@@ -22,6 +22,7 @@ from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures, MeasureSettings
 from vitsearch.costs.metrics import LATENCY, MEASURED, MEMORY, metrics, named
 from vitsearch.errors import CheckpointError, ConstraintError, FormatError
+from vitsearch.errors.checks import is_number
 from vitsearch.lightning.distributed import leave_if_wished, made_by_first, rank_and_world
 from vitsearch.lightning.threads import computing_with, usual_threads
 from vitsearch.runs.files import write_json
@@ -172,7 +173,13 @@ class Measurements:
         measure = _OWN.get(metric) or named(metric).measure
         assert measure is not None, f"{metric} is not measured"
         with computing_with(usual_threads()):
-            return float(measure(subject))
+            value = float(measure(subject))
+        if not is_number(value) or value < 0:
+            raise ConstraintError(
+                f"{metric} of architecture {architecture.digest} was measured as {value}; it must "
+                f"be a number, 0 or more"
+            )
+        return value
 
     def _read(self) -> dict[str, dict[str, float]]:
         for entry in self._entries():

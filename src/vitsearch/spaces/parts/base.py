@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from vitsearch.errors import SpaceError
+from vitsearch.errors import SpaceError, UnknownPartError
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.flow import Shape, Tokens
@@ -236,7 +236,7 @@ class PartRegistry:
         if isinstance(kind, str) and kind not in self._factories:
             _import_offered(kind)
         if not isinstance(kind, str) or kind not in self._factories:
-            raise SpaceError(
+            raise UnknownPartError(
                 f"space.{self.role}.kind={kind} is unknown; legal: {', '.join(self._factories)}"
             )
         settings = Settings(

@@ -18,7 +18,7 @@ from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.storage.weights import (
     DAMAGE,
     check_state,
-    describe_damage,
+    damaged,
     read_torch_file,
 )
 from vitsearch.supernet.super_transformer import SuperTransformer
@@ -145,7 +145,7 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
         with torch.device("meta"):  # sizes first: weights that do not fit take no memory
             expected = SuperTransformer(found, **settings).state_dict()
     except DAMAGE as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: {describe_damage(error)}") from error
+        raise damaged(f"checkpoint {path}", error) from error
     if space is not None and found != space:
         raise CheckpointError(
             f"checkpoint {path} is of another space: it holds {describe_space(found)}, "

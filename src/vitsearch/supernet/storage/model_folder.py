@@ -14,7 +14,7 @@ from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.runs.files import atomic_folder, write_json
 from vitsearch.runs.formats import read_json, with_format
 from vitsearch.spaces import Architecture, SearchSpace
-from vitsearch.supernet.storage.weights import DAMAGE, check_state, describe_damage
+from vitsearch.supernet.storage.weights import DAMAGE, check_state, damaged
 from vitsearch.supernet.timm.preprocessing import PREPROCESSING, default_preprocessing
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -158,9 +158,7 @@ def load_model(folder: str | Path) -> VisionTransformer:
             expected = VisionTransformer(space, architecture, num_classes).state_dict()
         state = load_file(source / WEIGHTS_FILE)
     except (*DAMAGE, SafetensorError) as error:
-        raise CheckpointError(
-            f"model folder {source} is damaged: {describe_damage(error)}"
-        ) from error
+        raise damaged(f"model folder {source}", error) from error
     check_state(expected, state, f"model folder {source}")
     network = VisionTransformer(space, architecture, num_classes)
     network.load_state_dict(state)
@@ -170,9 +168,7 @@ def load_model(folder: str | Path) -> VisionTransformer:
         if names is not None:
             network.class_names = checked_class_names(names, network.num_classes)
     except DAMAGE as error:
-        raise CheckpointError(
-            f"model folder {source} is damaged: {describe_damage(error)}"
-        ) from error
+        raise damaged(f"model folder {source}", error) from error
     return network.eval()
 
 

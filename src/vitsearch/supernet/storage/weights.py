@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitsearch.errors import CheckpointError
+from vitsearch.errors import CheckpointError, UnknownPartError
 
 _SHOWN = 5
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -51,11 +51,21 @@ def _reason(error: Exception) -> str:
     return "it is damaged, or torch.save did not write it"
 
 
-def describe_damage(error: Exception) -> str:
-    """What is wrong with a description that could not be built from, in one line."""
+def damaged(source: str, error: Exception) -> CheckpointError:
+    """What to raise where nothing can be built from a description: damaged, or a part is missing.
+
+    Args:
+        source: What was read, and from where.
+        error: What building raised.
+    """
+    if isinstance(error, UnknownPartError):
+        return CheckpointError(
+            f"{source} needs a part that is not installed here (vitsearch.parts): {error}"
+        )
+    words = next(iter(str(error).splitlines()), type(error).__name__)
     if isinstance(error, KeyError):
-        return f"it has no {error.args[0]}"
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        words = f"it has no {error.args[0]}"
+    return CheckpointError(f"{source} is damaged: {words}")
 
 
 def check_state(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
