@@ -33,7 +33,7 @@ from vitsearch.reports import SearchProgress
 from vitsearch.runs import signals
 from vitsearch.runs.layout import MEASURED_FILE
 from vitsearch.searchers import EvolutionSearcher
-from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces import Architecture, SearchSpace, build_space
 
 CPU = torch.device("cpu")
 
