@@ -120,7 +120,7 @@ def test_what_a_space_reaches(tmp_path: Path) -> None:
             ("constraint.activation_bytes=[1,2]",),
             "constraint.activation_bytes=[1, 2] cannot be met",
         ),
-        (("constraint.flops=[1,2]",), "constraint.flops=[1,2] is no setting"),
+        (("constraint.flops=[1,2]",), "constraint.flops=[1,2]: flops is no metric"),
     ],
 )
 def test_windows_that_cannot_be(
