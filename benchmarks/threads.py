@@ -1,4 +1,4 @@
-"""A training step with one thread and with all, on an idle machine and beside busy processes.
+"""A step with one thread and with all, idle and beside busy processes; candidates side by side.
 
 The busy processes multiply matrices, one for each core, as somebody else's work does on a machine
 that people share. `auto` is what the commands choose.
@@ -7,6 +7,7 @@ that people share. `auto` is what the commands choose.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import torch
 
 import vitsearch
+from benchmarks.search import make_scorer
 from benchmarks.steps import usual_architectures
 from benchmarks.tables import Section, rows_of
 from benchmarks.timing import Settings, side_by_side
@@ -22,6 +24,7 @@ from vitsearch import SuperTransformer
 from vitsearch.lightning.threads import AUTO, computing_with, number_of_threads
 
 ONE = "1 thread"
+BESIDE = "1 thread each, side by side"
 _BUSY = "import numpy as np\nx = np.ones((300, 300))\nwhile True:\n    x @ x"
 
 
@@ -33,6 +36,34 @@ def measure(settings: Settings) -> Iterator[Section]:
     for name in names:
         yield measure_space(name, settings, busy=0)
         yield measure_space(name, settings, busy=os.cpu_count() or 1)
+    for name in settings.spaces or ("glit", "vit_resnas"):
+        yield measure_candidates(name, settings)
+
+
+def measure_candidates(
+    name: str, settings: Settings, *, images: int = 1000, count: int = 8
+) -> Section:
+    """Candidates of a search one after the other, and side by side on spare threads."""
+    scorer = make_scorer(name, settings, images=images, batch=200)
+    rng = random.Random(0)
+    chosen = [scorer.net.space.sample(rng) for _ in range(count)]
+
+    def score(threads: int) -> Callable[[], None]:
+        def run() -> None:
+            with computing_with(threads):
+                scorer.scores(chosen)
+
+        return run
+
+    def in_turn() -> None:
+        with computing_with(1):
+            for architecture in chosen:
+                scorer.score(architecture)
+
+    usual = torch.get_num_threads()
+    candidates = {ONE: in_turn, f"{usual} threads": score(usual), BESIDE: score(1)}
+    rows = rows_of(side_by_side(candidates, settings), (ONE,))
+    return Section(f"threads: {count} candidates of {name}, {images} images each", rows)
 
 
 def measure_space(name: str, settings: Settings, *, busy: int) -> Section:

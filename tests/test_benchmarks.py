@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import extracted, processes, sampling, search, steps
+from benchmarks import extracted, processes, sampling, search, steps, threads
 from benchmarks.tables import Section
 from benchmarks.timing import Settings
 from benchmarks.timm_blocks import timm_twin
@@ -78,3 +78,11 @@ def test_an_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         command.parse(["steps", "speed"])
     assert "speed is no part; there are startup" in capsys.readouterr().err
+
+
+def test_threads_and_what_runs_side_by_side():
+    section = threads.measure_space("glit", TINY, busy=0)
+    assert len(section.rows) == 2
+    section = threads.measure_candidates("glit", TINY, images=200, count=2)
+    assert section.rows[-1].label == threads.BESIDE
+    assert section.rows[-1].ratios
