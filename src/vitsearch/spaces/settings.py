@@ -40,7 +40,11 @@ MOST_BLOCKS = 1024
 
 
 class Settings:
-    """The settings of one part, as seen by one stage. Every key must be read before `finish`."""
+    """The settings of one part, as seen by one stage. Every key must be read before `finish`.
+
+    Attributes:
+        path: What its keys are named below in messages.
+    """
 
     def __init__(
         self, section: Mapping[str, Any], path: str, *, stage: int = 0, num_stages: int = 1
@@ -48,7 +52,7 @@ class Settings:
         if not isinstance(section, Mapping):
             raise SpaceError(f"{path} must be a section of settings, not {section!r}")
         self._section = section
-        self._path = path
+        self.path = path
         self._stage = stage
         self._num_stages = num_stages
         self._read: set[str] = set()
@@ -57,13 +61,13 @@ class Settings:
         self._read.add(key)
         value = self._section.get(key, default)
         if value is _REQUIRED:
-            raise SpaceError(f"{self._path}.{key} is missing")
+            raise SpaceError(f"{self.path}.{key} is missing")
         return value
 
     def _of_stage(self, key: str, values: Sequence[Any]) -> Any:
         if len(values) != self._num_stages:
             raise SpaceError(
-                f"{self._path}.{key} lists {len(values)} values for {self._num_stages} stages: "
+                f"{self.path}.{key} lists {len(values)} values for {self._num_stages} stages: "
                 f"{list(values)}"
             )
         return values[self._stage]
@@ -76,16 +80,16 @@ class Settings:
         """A number above 0."""
         value = self._scalar(key, default)
         if not is_number(value) or value <= 0:
-            raise SpaceError(f"{self._path}.{key}={value} must be a number above 0")
+            raise SpaceError(f"{self.path}.{key}={value} must be a number above 0")
         if value > LARGEST:
-            raise SpaceError(f"{self._path}.{key}={value} must be at most {LARGEST}")
+            raise SpaceError(f"{self.path}.{key}={value} must be at most {LARGEST}")
         return value
 
     def integer(
         self, key: str, default: Any = _REQUIRED, *, minimum: int = 1, maximum: int = LARGEST
     ) -> int:
         """A whole number from `minimum` to `maximum`."""
-        name, value = f"{self._path}.{key}", self._scalar(key, default)
+        name, value = f"{self.path}.{key}", self._scalar(key, default)
         found = check_whole(name, value, minimum, error=SpaceError)
         if found > maximum:
             raise SpaceError(f"{name}={found} must be at most {maximum}")
@@ -100,12 +104,24 @@ class Settings:
     def word(self, key: str, legal: Sequence[str], default: Any = _REQUIRED) -> str:
         """One of a few words."""
         value = self._scalar(key, default)
-        return check_one_of(f"{self._path}.{key}", value, legal, error=SpaceError)
+        return check_one_of(f"{self.path}.{key}", value, legal, error=SpaceError)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self._scalar(key, default)
-        return check_flag(f"{self._path}.{key}", value, error=SpaceError)
+        return check_flag(f"{self.path}.{key}", value, error=SpaceError)
+
+    def words(self, key: str, legal: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+        """Some of a few words, in the order in which `legal` has them."""
+        value = self._value(key, default)
+        given = [value] if isinstance(value, str) else value
+        for word in [given] if not isinstance(given, list | tuple) else given:
+            check_one_of(f"{self.path}.{key}", word, legal, error=SpaceError)
+        return tuple(word for word in legal if word in given)
+
+    def section(self, key: str) -> Any:
+        """What stands under a key that is a section of its own; `None` where it is absent."""
+        return self._value(key, None)
 
     def has(self, key: str) -> bool:
         """Whether the key is given and not null."""
@@ -116,7 +132,7 @@ class Settings:
         """An ascending list of whole numbers; one number stands for a list of one."""
         options = self.numbers(key, default, above=minimum - 1)
         if any(isinstance(option, float) for option in options):
-            raise SpaceError(f"{self._path}.{key}={list(options)} must be whole numbers")
+            raise SpaceError(f"{self.path}.{key}={list(options)} must be whole numbers")
         return tuple(int(option) for option in options)
 
     def numbers(self, key: str, default: Any = _REQUIRED, *, above: float = 0) -> tuple[Value, ...]:
@@ -126,18 +142,18 @@ class Settings:
             value = self._of_stage(key, value)
         options = list(value) if isinstance(value, list | tuple) else [value]
         if not options:
-            raise SpaceError(f"{self._path}.{key} is an empty list; give at least one option")
+            raise SpaceError(f"{self.path}.{key} is an empty list; give at least one option")
         for option in options:
             if not is_number(option) or option <= above:
                 raise SpaceError(
-                    f"{self._path}.{key}={options}: {option!r} must be a number above {above:g}"
+                    f"{self.path}.{key}={options}: {option!r} must be a number above {above:g}"
                 )
             if option > LARGEST:
                 raise SpaceError(
-                    f"{self._path}.{key}={options}: {option!r} must be at most {LARGEST}"
+                    f"{self.path}.{key}={options}: {option!r} must be at most {LARGEST}"
                 )
         if len(set(options)) != len(options):
-            raise SpaceError(f"{self._path}.{key}={options} lists an option twice")
+            raise SpaceError(f"{self.path}.{key}={options} lists an option twice")
         return tuple(sorted(options))
 
     def positions(self, key: str, count: int) -> tuple[int, ...]:
@@ -150,7 +166,7 @@ class Settings:
         places = self.integers(key, minimum=0)
         if places[-1] >= count:
             raise SpaceError(
-                f"{self._path}.{key}={list(places)}: there are {count} slots, counted from 0"
+                f"{self.path}.{key}={list(places)}: there are {count} slots, counted from 0"
             )
         return places
 
@@ -163,7 +179,7 @@ class Settings:
         unknown = [key for key in self._section if key not in self._read and key != "kind"]
         if unknown:
             raise SpaceError(
-                f"{self._path}.{unknown[0]} is no setting of this part; legal: "
+                f"{self.path}.{unknown[0]} is no setting of this part; legal: "
                 f"{', '.join(sorted(self._read)) or 'none'}"
             )
 

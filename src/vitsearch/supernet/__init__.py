@@ -3,7 +3,9 @@
 Importing it makes our networks known to timm: `timm.create_model("vitsearch_glit_tiny")`.
 """
 
+from vitsearch.supernet import build_vit  # noqa: F401  (registers the layers of its plans)
 from vitsearch.supernet.build import layer_for, make_layer
+from vitsearch.supernet.converting.from_timm import from_timm
 from vitsearch.supernet.create import create_model
 from vitsearch.supernet.heads import head_for
 from vitsearch.supernet.storage.checkpoint import load_supernet
@@ -21,6 +23,7 @@ __all__ = [
     "create_model",
     "find_model",
     "from_pretrained",
+    "from_timm",
     "head_for",
     "layer_for",
     "load_model",

@@ -107,7 +107,8 @@ def _block(plans: Sequence[BlockPlan]) -> ElasticBlock:
 
 @layer_for(NormPlan)
 def _final_norm(plans: Sequence[NormPlan]) -> ElasticFinalNorm:
-    return ElasticFinalNorm(axis(plans, "embed_dim"), plans[0].norm_eps)
+    first = plans[0]
+    return ElasticFinalNorm(axis(plans, "embed_dim"), first.norm_eps, kind=first.kind)
 
 
 @layer_for(ReductionPlan)

@@ -10,13 +10,27 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from vitsearch.elastic import Axis, Context, ElasticLinear, ElasticModule, LinearSizes
+from vitsearch.elastic import (
+    Axis,
+    Context,
+    ElasticFinalNorm,
+    ElasticLinear,
+    ElasticModule,
+    LinearSizes,
+)
 from vitsearch.elastic.base import PLAIN
+from vitsearch.elastic.layers.attention_pool import ElasticAttentionPool
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import HeadPlan, Plan
 
 Features = tuple[Tensor, ...]
 """What a head sees: the outputs of the nodes that it reads."""
+
+_POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "avg": lambda seen: seen.mean(dim=1),
+    "max": lambda seen: seen.amax(dim=1),
+    "avgmax": lambda seen: 0.5 * (seen.amax(dim=1) + seen.mean(dim=1)),
+}
 
 HeadMaker = Callable[[Sequence[Any], int], ElasticModule[Any]]
 _MAKERS: dict[type, HeadMaker] = {}
@@ -72,6 +86,8 @@ class NetworkWithHead(nn.Module):
         head: Of the pooled tokens, or the head of another kind.
         head_dist: Of the distillation token (DeiT, section 4).
         head_patch: Of every patch token, for training.
+        fc_norm: Of what is pooled, before it is classified; `None` where the norm stands before.
+        attn_pool: A pool by attention; `None` for another.
     """
 
     num_classes: int
@@ -84,11 +100,25 @@ class NetworkWithHead(nn.Module):
         self.head: ElasticModule[Any] | None
         self.head_dist: ElasticLinear | None = None
         self.head_patch: ElasticLinear | None = None
+        self.fc_norm: ElasticFinalNorm | None = None
+        self.attn_pool: ElasticAttentionPool | None = None
         first = heads[0]
         if not isinstance(first, ClassifierPlan):
             assert type(first) in _MAKERS, f"no head is registered for {type(first).__name__}"
             self.head = _MAKERS[type(first)](heads, self.num_classes)
             return
+        if first.pool_norm is not None:
+            norm = first.pool_norm
+            self.fc_norm = ElasticFinalNorm(self._features, norm.norm_eps, kind=norm.kind)
+        if first.attention_pool is not None:
+            pool = first.attention_pool
+            self.attn_pool = ElasticAttentionPool(
+                pool.embed_dim,
+                pool.num_heads,
+                pool.hidden_dim,
+                activation=pool.activation,
+                norm=(pool.norm.kind, pool.norm.eps),
+            )
         self.head = self.make_classifier()
         self.head_dist = self.make_classifier() if first.distillation else None
         self.head_patch = self.make_classifier() if patch_head else None
@@ -126,14 +156,21 @@ class NetworkWithHead(nn.Module):
         distilled = None if self.head_dist is None else said(self.head_dist, tokens[:, 1])
         asked = patches and self.head_patch is not None
         each = said(self.head_patch, tokens[:, prefix:]) if asked else None
-        logits = said(self.head, self.run_pool(tokens, head))
+        logits = said(self.head, self.run_pool(tokens, head, context))
         return HeadOutputs(logits, distilled, each, head.grid)
 
-    def run_pool(self, tokens: Tensor, plan: ClassifierPlan) -> Tensor:
-        """(B, N, C) to (B, C)."""
-        if plan.pool == "avg":
-            return tokens[:, plan.num_prefix_tokens :].mean(dim=1)
-        return tokens[:, 0]
+    def run_pool(self, tokens: Tensor, plan: ClassifierPlan, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to (B, C), normalised where the norm stands behind the pool."""
+        seen = tokens if plan.pool_prefix else tokens[:, plan.num_prefix_tokens :]
+        if self.attn_pool is not None:
+            pooled = self.attn_pool(seen, plan.attention_pool, context)
+        elif plan.pool == "token":
+            pooled = tokens[:, 0]
+        else:
+            pooled = _POOLS[plan.pool](seen)
+        if self.fc_norm is None:
+            return pooled
+        return self.fc_norm(pooled, plan.pool_norm, context)  # type: ignore[no-any-return]
 
     def classify(
         self,
@@ -147,6 +184,13 @@ class NetworkWithHead(nn.Module):
         if head is None:
             return features
         return head(features, self.head_sizes(plan), context)  # type: ignore[no-any-return]
+
+    def pooling(self, plan: HeadPlan) -> Iterator[tuple[str, ElasticModule[Any], Any]]:
+        """What has weights between the features and the classifiers: name, layer, sizes."""
+        for name, sizes in (("fc_norm", "pool_norm"), ("attn_pool", "attention_pool")):
+            layer = getattr(self, name, None)
+            if layer is not None:
+                yield name, layer, getattr(plan, sizes)
 
     def heads(self) -> Iterator[tuple[str, ElasticModule[Any]]]:
         """Every classifier there is, those for training included, by its name."""

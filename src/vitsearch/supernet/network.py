@@ -31,7 +31,15 @@ from vitsearch.supernet.checks import check_images, check_num_classes
 from vitsearch.supernet.heads import Features, HeadOutputs, NetworkWithHead
 
 Note = Callable[[Node, Tensor], None]
-_DECAY_FREE = ("cls_token", "dist_token", "pos_embed", "relative_keys", "relative_values")
+_DECAY_FREE = (
+    "cls_token",
+    "dist_token",
+    "reg_token",
+    "pos_embed",
+    "relative_keys",
+    "relative_values",
+    "latent",
+)
 
 
 class ElasticStage(nn.Module):
@@ -210,6 +218,8 @@ class ElasticTransformer(NetworkWithHead):
         """The weights that a plan uses, named as in the network extracted for it."""
         state: dict[str, Tensor] = {}
         for layer, sizes, _, name in self._parts(plan):
+            state |= active_state(layer, sizes, f"{name}.", alignment)
+        for name, layer, sizes in self.pooling(plan.head):
             state |= active_state(layer, sizes, f"{name}.", alignment)
         for name, head in self.heads():
             if name != "head_patch":

@@ -43,7 +43,13 @@ class SuperTransformer(ElasticTransformer):
             both ways, logits added in training and averaged in eval mode (bilaterally coupled:
             BCNet, section 3; ViTAS, section 3). `cyclic`: those that follow on the next smaller
             width's, so that all are trained equally often (ViTAS).
+        preprocessing: How the images are prepared that it was trained on (`mean`, `std`,
+            `interpolation`, `crop_pct`), if that is known; networks taken out keep it.
+        class_names: Of the classifier's outputs, if they are known.
     """
+
+    preprocessing: dict[str, Any] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -243,6 +249,9 @@ class SuperTransformer(ElasticTransformer):
         network = VisionTransformer(self.space, architecture, num_classes=self.num_classes)
         network.to(device=reference.device, dtype=reference.dtype)
         network.load_state_dict(state)
+        if self.preprocessing is not None:
+            network.set_preprocessing(self.preprocessing)
+        network.class_names = self.class_names
         return network.eval()
 
     def cost(self, architecture: Architecture) -> Cost:

@@ -1,4 +1,4 @@
-"""LayerNorm and BatchNorm over the channels of a width."""
+"""LayerNorm, RMSNorm and BatchNorm over the channels of a width."""
 
 from __future__ import annotations
 
@@ -21,24 +21,37 @@ class FinalNormSizes(Protocol):
         """C."""
 
 
-class _LayerNorm(ElasticModule[SizesT]):
-    """LayerNorm over the C channels that come in."""
+class _ChannelNorm(ElasticModule[SizesT]):
+    """LayerNorm or RMSNorm over the C channels that come in.
 
-    def __init__(self, dim: AxisLike, eps: float = 1e-6) -> None:
+    Attributes:
+        kind: `layer` or `rms`.
+        eps: Added to the variance.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, dim: AxisLike, eps: float = 1e-6, *, kind: str = "layer") -> None:
         super().__init__()
+        self.kind = kind
         self.eps = eps
         self._axis = as_axis(dim)
         self.weight = nn.Parameter(torch.ones(self._axis.size))
-        self.bias = nn.Parameter(torch.zeros(self._axis.size))
+        if kind == "layer":
+            self.bias = nn.Parameter(torch.zeros(self._axis.size))
+        else:
+            self.register_parameter("bias", None)
 
     def regions(self, sizes: SizesT, alignment: Alignment = "prefix") -> dict[str, Region]:
         """C entries."""
         own = Region((self._axis.range(0, self._width(sizes), alignment),))
-        return dict.fromkeys(("weight", "bias"), own)
+        return dict.fromkeys(("weight",) if self.bias is None else ("weight", "bias"), own)
 
     def forward(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
-        """(B, N, C) to the same shape."""
+        """(..., C) to the same shape."""
         tensors, width = self.tensors(sizes, context), self._width(sizes)
+        if self.kind == "rms":
+            return F.rms_norm(x, (width,), tensors["weight"], self.eps)
         return F.layer_norm(x, (width,), tensors["weight"], tensors["bias"], self.eps)
 
     def _width(self, sizes: SizesT) -> int:
@@ -49,15 +62,15 @@ class _LayerNorm(ElasticModule[SizesT]):
         return f"{self.weight.numel()}, eps={self.eps}"
 
 
-class ElasticLayerNorm(_LayerNorm[int]):
-    """LayerNorm inside a layer; `sizes` is C."""
+class ElasticLayerNorm(_ChannelNorm[int]):
+    """LayerNorm (or RMSNorm) inside a layer; `sizes` is C."""
 
     def _width(self, sizes: int) -> int:
         return sizes
 
 
-class ElasticFinalNorm(_LayerNorm[FinalNormSizes]):
-    """LayerNorm as a node of a network; `sizes` is its plan."""
+class ElasticFinalNorm(_ChannelNorm[FinalNormSizes]):
+    """LayerNorm (or RMSNorm) as a node of a network; `sizes` is its plan."""
 
     def _width(self, sizes: FinalNormSizes) -> int:
         return sizes.embed_dim

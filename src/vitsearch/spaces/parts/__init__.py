@@ -22,9 +22,22 @@ from vitsearch.spaces.parts.conv_stem import ConvStem, ConvStemPlan
 from vitsearch.spaces.parts.glit import GlitMixer, GlitMixerPlan
 from vitsearch.spaces.parts.head import ClassifierPlan, Head, NormPlan
 from vitsearch.spaces.parts.mlp import Mlp, MlpPlan
+from vitsearch.spaces.parts.norms import NormKind
+from vitsearch.spaces.parts.pooling import AttentionPoolPlan
 from vitsearch.spaces.parts.reduction import Reduction, ReductionPlan
 from vitsearch.spaces.parts.relative_attention import RelativeAttention, RelativeAttentionPlan
 from vitsearch.spaces.parts.stem import PatchStem, PatchStemPlan
+from vitsearch.spaces.parts.vit import (
+    BranchPlan,
+    VitAttention,
+    VitAttentionPlan,
+    VitBlock,
+    VitBlockPlan,
+    VitMlp,
+    VitMlpPlan,
+    VitStem,
+    VitStemPlan,
+)
 from vitsearch.spaces.parts.vitas import VitasAttention, VitasAttentionPlan
 
 __all__ = [
@@ -36,9 +49,11 @@ __all__ = [
     "TRANSITIONS",
     "Attention",
     "AttentionPlan",
+    "AttentionPoolPlan",
     "BlockKind",
     "BlockPart",
     "BlockPlan",
+    "BranchPlan",
     "ClassifierPlan",
     "ConvStem",
     "ConvStemPlan",
@@ -48,6 +63,7 @@ __all__ = [
     "HeadPart",
     "Mlp",
     "MlpPlan",
+    "NormKind",
     "NormPlan",
     "PartRegistry",
     "PatchStem",
@@ -61,6 +77,14 @@ __all__ = [
     "TokenContext",
     "TransformerBlock",
     "TransitionPart",
+    "VitAttention",
+    "VitAttentionPlan",
+    "VitBlock",
+    "VitBlockPlan",
+    "VitMlp",
+    "VitMlpPlan",
+    "VitStem",
+    "VitStemPlan",
     "VitasAttention",
     "VitasAttentionPlan",
 ]

@@ -60,6 +60,8 @@ def run(
     """Images to what the head says, for each sub-network; `patches` asks the patch head, too."""
     features = run_features(network, runs)
     contexts = [run.context for run in runs]
+    for calls in zip(*(network.pooling(run.plan.head) for run in runs), strict=True):
+        contexts = _taken(calls[0][1], [sizes for _, _, sizes in calls], contexts)
     for _, head in network.heads():
         contexts = _taken(head, [network.head_sizes(run.plan.head) for run in runs], contexts)
     return [

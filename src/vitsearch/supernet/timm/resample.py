@@ -33,7 +33,7 @@ def resample_positions(state: Mapping[str, Tensor], network: nn.Module) -> dict[
     wanted = network.state_dict()
     new_names = _new_names(state, wanted)
     return {
-        new_names.get(name, name): _resampled(name, tensor, new_names[name], wanted)
+        new_names.get(name, name): _resampled(name, tensor, new_names[name], wanted, network)
         if name in new_names
         else tensor
         for name, tensor in state.items()
@@ -62,14 +62,17 @@ def _by_module(names: Iterable[str]) -> dict[str, list[str]]:
     return {module: [name for _, name in sorted(several)] for module, several in found.items()}
 
 
-def _resampled(name: str, positions: Tensor, new_name: str, wanted: Mapping[str, Tensor]) -> Tensor:
+def _resampled(
+    name: str,
+    positions: Tensor,
+    new_name: str,
+    wanted: Mapping[str, Tensor],
+    network: nn.Module,
+) -> Tensor:
     target = wanted[new_name]
     if name == new_name and positions.shape == target.shape:
         return positions
-    # Prefix tokens lie beside the embedding that counts them; transitions have none.
-    module = new_name.partition("pos_embed")[0]
-    tokens = (wanted.get(module + token) for token in PREFIX_TOKENS)
-    num_prefix_tokens = sum(token is not None for token in tokens)
+    num_prefix_tokens = _prefix_positions(new_name.partition("pos_embed")[0], wanted, network)
     resampled: Tensor = resample_abs_pos_embed(
         positions,
         _grid(new_name, target, num_prefix_tokens),
@@ -77,6 +80,15 @@ def _resampled(name: str, positions: Tensor, new_name: str, wanted: Mapping[str,
         num_prefix_tokens=num_prefix_tokens,
     )
     return resampled
+
+
+def _prefix_positions(module: str, wanted: Mapping[str, Tensor], network: nn.Module) -> int:
+    """How many of a module's positions belong to tokens in front of the patches."""
+    stated = getattr(network.get_submodule(module.rstrip(".")), "num_position_prefix", None)
+    if stated is not None:
+        return int(stated)
+    # Prefix tokens lie beside the embedding that counts them; transitions have none.
+    return sum(module + token in wanted for token in PREFIX_TOKENS)
 
 
 def _grid(name: str, positions: Tensor, num_prefix_tokens: int) -> list[int]:

@@ -1,0 +1,1 @@
+"""The elastic layers of timm's plain vision transformers."""

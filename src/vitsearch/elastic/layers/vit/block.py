@@ -1,0 +1,161 @@
+"""A block of two residual branches with norms and LayerScale; either branch may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.layers.norm import ElasticLayerNorm
+from vitsearch.elastic.region import Region
+
+
+class BranchSizes(Protocol):
+    """What is inside a branch; see `vitsearch.spaces.parts.BranchPlan`."""
+
+    @property
+    def inner(self) -> Any:
+        """Sizes of the attention or the MLP; `None` where the branch is absent."""
+
+
+class VitBlockSizes(Protocol):
+    """C and the two branches; see `vitsearch.spaces.parts.VitBlockPlan`."""
+
+    @property
+    def embed_dim(self) -> int:
+        """C."""
+
+    @property
+    def mixer(self) -> BranchSizes:
+        """The branch that mixes tokens."""
+
+    @property
+    def mlp(self) -> BranchSizes:
+        """The branch that mixes channels."""
+
+
+class ElasticLayerScale(ElasticModule[int]):
+    """x * gamma, a number for each channel; `sizes` is C (CaiT, 2021, section 2.1)."""
+
+    def __init__(self, dim: AxisLike) -> None:
+        super().__init__()
+        self._axis = as_axis(dim)
+        self.gamma = nn.Parameter(torch.ones(self._axis.size))
+
+    def regions(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Region]:
+        """C entries."""
+        return {"gamma": Region((self._axis.range(0, sizes, alignment),))}
+
+    def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to the same shape."""
+        return x * self.tensors(sizes, context)["gamma"]
+
+
+class Branch(NamedTuple):
+    """One branch of a block, by the names of its modules in the block.
+
+    Attributes:
+        role: `mixer` or `mlp`, as the sizes of a block name it.
+        norm: In front.
+        inner: The attention or the MLP.
+        scale: LayerScale, if there is one.
+    """
+
+    role: str
+    norm: str
+    inner: str
+    scale: str
+
+
+BRANCHES = (Branch("mixer", "norm1", "attn", "ls1"), Branch("mlp", "norm2", "mlp", "ls2"))
+
+
+class ElasticVitBlock(ElasticModule[VitBlockSizes]):
+    """x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))), under timm's names."""
+
+    def __init__(
+        self,
+        dim: AxisLike,
+        inner: dict[str, ElasticModule[Any]],
+        *,
+        norm: tuple[str, float] = ("layer", 1e-6),
+        layer_scale: bool = False,
+    ) -> None:
+        """Build the block.
+
+        Args:
+            dim: C.
+            inner: Attention and MLP by role (`mixer`, `mlp`); a role that nothing uses is left out.
+            norm: Kind and epsilon of the norms.
+            layer_scale: Whether branches are scaled.
+        """
+        super().__init__()
+        dim = as_axis(dim)
+        kind, eps = norm
+        self._branches = tuple(branch for branch in BRANCHES if branch.role in inner)
+        self._scaled = layer_scale
+        for branch in self._branches:
+            self.add_module(branch.norm, ElasticLayerNorm(dim, eps, kind=kind))
+            self.add_module(branch.inner, inner[branch.role])
+            if layer_scale:
+                self.add_module(branch.scale, ElasticLayerScale(dim))
+        self.set_drop_path(0.0)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Leave out a branch with this probability, for each image, in training."""
+        self.drop_path: nn.Module = DropPath(rate) if rate else nn.Identity()
+
+    @torch.no_grad()
+    def zero_init_residual(self) -> None:
+        """Let the block begin as the identity; see `ElasticBlock.zero_init_residual`."""
+        for branch in self._branches:
+            for layer in self.module(branch.inner).last_layers():
+                layer.weight.zero_()
+
+    def module(self, name: str) -> ElasticModule[Any]:
+        """A module of the block by its name."""
+        found = self.get_submodule(name)
+        assert isinstance(found, ElasticModule), name
+        return found
+
+    def branches(self, sizes: VitBlockSizes) -> Iterator[tuple[Branch, Any]]:
+        """The branches that are there, with the sizes of what is inside."""
+        for branch in self._branches:
+            inner = getattr(sizes, branch.role).inner
+            if inner is not None:
+                yield branch, inner
+
+    def children_sizes(self, sizes: VitBlockSizes) -> dict[str, Any]:
+        """Norms and scales see C, what is inside its own sizes."""
+        own: dict[str, Any] = {}
+        for branch, inner in self.branches(sizes):
+            own |= {branch.norm: sizes.embed_dim, branch.inner: inner}
+            if self._scaled:
+                own[branch.scale] = sizes.embed_dim
+        return own
+
+    def forward(self, x: Tensor, sizes: VitBlockSizes, context: Context = PLAIN) -> Tensor:
+        """(B, N, C) to the same shape."""
+        for branch, inner in self.branches(sizes):
+            made = self.module(branch.inner)(self.normed(x, branch, sizes, context), inner, context)
+            x = x + self.drop_path(self.scaled(made, branch, sizes, context))
+        return x
+
+    def normed(
+        self, x: Tensor, branch: Branch, sizes: VitBlockSizes, context: Context = PLAIN
+    ) -> Tensor:
+        """The tokens (B, N, C) that a branch sees."""
+        return self.module(branch.norm)(x, sizes.embed_dim, context)  # type: ignore[no-any-return]
+
+    def scaled(
+        self, x: Tensor, branch: Branch, sizes: VitBlockSizes, context: Context = PLAIN
+    ) -> Tensor:
+        """What a branch adds to the tokens, from what its last layer gives."""
+        if not self._scaled:
+            return x
+        return self.module(branch.scale)(x, sizes.embed_dim, context)  # type: ignore[no-any-return]

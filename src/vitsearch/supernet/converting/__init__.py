@@ -1,0 +1,1 @@
+"""From timm's vision transformers to elastic ones, and back."""

@@ -1,0 +1,211 @@
+"""A network of timm as a super-transformer whose largest sub-network is that very network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from vitsearch.errors import CheckpointError, ConfigError, SpaceError
+from vitsearch.spaces import SearchSpace
+from vitsearch.supernet.converting import vision_transformer  # noqa: F401  (registers readers)
+from vitsearch.supernet.converting.options import Options, read_options, space_config
+from vitsearch.supernet.converting.reading import Reading, read_network
+from vitsearch.supernet.converting.weights import state_from_timm
+from vitsearch.supernet.storage.weights import check_state
+from vitsearch.supernet.super_transformer import SuperTransformer
+from vitsearch.supernet.timm.preprocessing import PREPROCESSING
+from vitsearch.supernet.timm.resample import resample_positions
+
+LOCAL, HUB = "local-dir:", "hf-hub:"
+
+
+def from_timm(
+    network: str | Path | nn.Module,
+    *,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    img_size: int | None = None,
+    in_chans: int | None = None,
+    num_classes: int | None = None,
+    options: Mapping[str, Any] | Options | None = None,
+) -> SuperTransformer:
+    """Make a vision transformer of timm elastic: its largest sub-network is that network, exactly.
+
+    Args:
+        network: timm's name of it, `hf-hub:<repository>`, a folder as timm writes it, or the
+            network itself.
+        pretrained: Whether to load its weights, where timm has them: from the Hub or a folder.
+        weights: A `.safetensors` or `.pth` file with its weights instead; no code from it runs.
+        img_size: Side of the square images, pixels; positions are resampled bicubically. The
+            network's own by default.
+        in_chans: Channels of the images; the network's own by default. Of a network that is made
+            by its name, as timm adapts its first convolution.
+        num_classes: Outputs of the classifier, which is fresh where it is another number than the
+            network's own; 0 for none.
+        options: What sub-networks may have, as shares of its sizes; see `Options`.
+
+    Raises:
+        SpaceError: A part of the network cannot be converted (the message names it), an option is
+            not legal, or the image size does not fit the patches.
+        CheckpointError: There are no weights, or they do not fit.
+        ConfigError: An argument does not go with another.
+    """
+    chosen = read_options(options)
+    if isinstance(network, nn.Module):
+        if pretrained or weights is not None or in_chans is not None:
+            raise ConfigError(
+                "pretrained, weights and in_chans go with the name of a network, not with a "
+                "network in memory"
+            )
+        reading = read_network(network, type(network).__name__)
+        made = network
+    else:
+        reading, made = _created(
+            str(network),
+            pretrained=pretrained,
+            weights=weights,
+            img_size=img_size,
+            in_chans=in_chans,
+            num_classes=num_classes,
+        )
+    config = space_config(reading, chosen)
+    if img_size is not None and img_size != reading.image_size:
+        config |= {"image_size": img_size, "stem": {**config["stem"], "crop": False}}
+    supernet = SuperTransformer(
+        SearchSpace(config), reading.num_classes if num_classes is None else num_classes
+    )
+    reference = next(made.parameters())
+    supernet.to(device=reference.device, dtype=reference.dtype)
+    _load(supernet, made.state_dict(), reading)
+    _take_preprocessing(supernet, getattr(made, "pretrained_cfg", None) or {})
+    return supernet.eval()
+
+
+def timm_space_config(
+    network: str | Path,
+    *,
+    img_size: int | None = None,
+    in_chans: int | None = None,
+    options: Mapping[str, Any] | Options | None = None,
+) -> dict[str, Any]:
+    """The configuration of the space that `from_timm` makes of a named network, without weights.
+
+    Args:
+        network: As in `from_timm`.
+        img_size: As in `from_timm`.
+        in_chans: As in `from_timm`.
+        options: As in `from_timm`.
+
+    Raises:
+        SpaceError: As in `from_timm`.
+    """
+    with torch.device("meta"):
+        made = _make(str(network), in_chans=in_chans)
+    config = space_config(read_network(made, _short(str(network))), read_options(options))
+    if img_size is not None and img_size != config["image_size"]:
+        config |= {"image_size": img_size, "stem": {**config["stem"], "crop": False}}
+    SearchSpace(config)
+    return config
+
+
+def _created(
+    name: str,
+    *,
+    pretrained: bool,
+    weights: str | Path | None,
+    img_size: int | None,
+    in_chans: int | None,
+    num_classes: int | None,
+) -> tuple[Reading, nn.Module]:
+    with torch.device("meta"):  # what cannot be converted is refused before weights are fetched
+        own = _make(name, in_chans=in_chans)
+    reading = read_network(own, _short(name))
+    if img_size is not None and img_size % reading.patch_size:
+        config = space_config(reading, Options())
+        SearchSpace({**config, "image_size": img_size, "stem": {**config["stem"], "crop": False}})
+    settings: dict[str, Any] = {"in_chans": in_chans}
+    if img_size is not None:
+        settings["img_size"] = img_size
+    if num_classes is not None:
+        settings["num_classes"] = num_classes
+    if weights is not None:
+        if not Path(weights).expanduser().is_file():
+            raise CheckpointError(f"weights={weights} is no file")
+        settings["pretrained_cfg_overlay"] = {"file": str(Path(weights).expanduser())}
+    loads = pretrained or weights is not None
+    with _timm_errors(name, weights):
+        made = _make(name, pretrained=loads, **settings)
+    return read_network(made, _short(name)), made
+
+
+def _make(name: str, **settings: Any) -> nn.Module:
+    """The network of a name, by timm's own function.
+
+    Raises:
+        SpaceError: timm knows no such network.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not name.startswith((LOCAL, HUB)):
+        if not (folder / "config.json").is_file():
+            raise SpaceError(
+                f"space.model={name} is no folder of a timm model: config.json is missing in it"
+            )
+        name = f"{LOCAL}{folder}"
+    plain = name.partition(":")[0] if ":" in name else name.partition(".")[0]
+    if ":" not in name and not timm.is_model(plain):
+        close = get_close_matches(plain, timm.list_models(), 3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise SpaceError(
+            f"space.model={name} is no network of timm, no hf-hub: repository and no folder{hint}"
+        )
+    return timm.create_model(name, **given)
+
+
+@contextlib.contextmanager
+def _timm_errors(name: str, weights: str | Path | None) -> Iterator[None]:
+    """Say in one line what timm, or the Hub, has against loading weights."""
+    source = f"weights={weights}" if weights is not None else f"the pretrained weights of {name}"
+    try:
+        yield
+    except (SpaceError, CheckpointError):
+        raise
+    except Exception as error:  # the Hub, safetensors and pickles each have errors of their own
+        words = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        words = words or type(error).__name__
+        raise CheckpointError(f"{source} cannot be loaded: {words}") from error
+
+
+def _short(name: str) -> str:
+    """A name for the space: of a repository or a folder the last part."""
+    return name.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+
+
+def _load(supernet: SuperTransformer, state: Mapping[str, Tensor], reading: Reading) -> None:
+    """Load weights under timm's names; a classifier of another number of classes stays fresh."""
+    own = supernet.state_dict()
+    found = resample_positions(state_from_timm(state, reading), supernet)
+    for name in [n for n in own if n.startswith(("head.", "head_dist."))]:
+        if name not in found or found[name].shape != own[name].shape:
+            found[name] = own[name]
+    if not supernet.num_classes:
+        found = {n: t for n, t in found.items() if not n.startswith(("head.", "head_dist."))}
+    check_state(own, found, reading.name)
+    supernet.load_state_dict(found)
+
+
+def _take_preprocessing(supernet: SuperTransformer, cfg: Mapping[str, Any]) -> None:
+    """Keep how images are prepared, and the names of the classes, where timm knows them."""
+    mean = cfg.get("mean")
+    if mean is not None and len(mean) == supernet.space.in_chans:
+        supernet.preprocessing = {key: cfg[key] for key in PREPROCESSING if key in cfg}
+    names = cfg.get("label_names")
+    if names is not None and len(names) == supernet.num_classes:
+        supernet.class_names = tuple(names)

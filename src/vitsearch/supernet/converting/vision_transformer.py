@@ -1,0 +1,207 @@
+"""Reads timm's `vision_transformer.py` and `deit.py`: networks whose blocks are `Block`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.layers import (
+    Attention,
+    AttentionPoolLatent,
+    GluMlp,
+    LayerScale,
+    Mlp,
+    PatchEmbed,
+    SwiGLU,
+)
+from timm.models.vision_transformer import Block
+from torch import nn
+
+from vitsearch.supernet.converting.reading import (
+    BlockReading,
+    ModuleReader,
+    Reading,
+    reader_for,
+)
+
+_POOLS = ("token", "avg", "max", "avgmax", "map")
+
+
+@reader_for("VisionTransformer", "VisionTransformerDistilled")
+def read_vision_transformer(network: Any, name: str) -> Reading:
+    """A plain vision transformer, or DeiT's with a distillation token."""
+    reader = ModuleReader(network, name)
+    patch_size, image_size, crop = read_patches(reader, network.patch_embed)
+    blocks = [reader.expect(f"blocks.{i}", block, Block) for i, block in enumerate(network.blocks)]
+    mixer, attention_sizes = _attention(reader, [block.attn for block in blocks])
+    mlp, hidden = read_mlps(reader, [block.mlp for block in blocks])
+    return Reading(
+        name=name,
+        image_size=image_size,
+        in_chans=network.patch_embed.proj.in_channels,
+        patch_size=patch_size,
+        embed_dim=network.embed_dim,
+        num_classes=network.num_classes,
+        blocks=tuple(
+            BlockReading(num_heads=heads, head_dim=head_dim, hidden_dim=width)
+            for (heads, head_dim), width in zip(attention_sizes, hidden, strict=True)
+        ),
+        sections={
+            "stem": _stem(reader, network, crop=crop),
+            "block": _block(reader, blocks),
+            "mixer": mixer,
+            "mlp": mlp,
+            "head": _head(reader, network),
+        },
+        fixed={"qk_dim": "queries and keys are normalised"} if "qk_norm" in mixer else {},
+    )
+
+
+def read_patches(reader: ModuleReader, embed: Any) -> tuple[int, int, bool]:
+    """Patch size, image size, and whether pixels at the edge fill no patch.
+
+    Raises:
+        SpaceError: Patches or images are not square, or patches overlap.
+    """
+    reader.expect("patch_embed", embed, PatchEmbed)
+    proj = reader.expect("patch_embed.proj", embed.proj, nn.Conv2d)
+    if proj.kernel_size != proj.stride or len(set(proj.kernel_size)) > 1:
+        raise reader.refuse("patch_embed.proj", "its patches are not square or overlap")
+    if embed.img_size is None or len(set(embed.img_size)) > 1:
+        raise reader.refuse("patch_embed", f"img_size={embed.img_size} is not square")
+    patch, image = proj.kernel_size[0], embed.img_size[0]
+    return patch, image, bool(image % patch)
+
+
+def _stem(reader: ModuleReader, network: Any, *, crop: bool) -> dict[str, Any]:
+    if network.pos_embed is None:
+        positions = "none"
+    else:
+        positions = "patches" if network.no_embed_class else "all"
+    own = {
+        "kind": "vit",
+        "crop": crop,
+        "class_token": network.cls_token is not None,
+        "registers": network.num_reg_tokens,
+        "positions": positions,
+        "bias": network.patch_embed.proj.bias is not None,
+        "embed_norm": reader.norm("patch_embed.norm", network.patch_embed.norm),
+        "pre_norm": reader.norm("norm_pre", network.norm_pre),
+    }
+    return {key: value for key, value in own.items() if value is not None}
+
+
+def _block(reader: ModuleReader, blocks: list[Any]) -> dict[str, Any]:
+    norms = [
+        reader.norm(f"blocks.{i}.{name}", getattr(block, name))
+        for i, block in enumerate(blocks)
+        for name in ("norm1", "norm2")
+    ]
+    for i, block in enumerate(blocks):
+        for name in ("ls1", "ls2"):
+            reader.expect(f"blocks.{i}.{name}", getattr(block, name), LayerScale, nn.Identity)
+    scaled = [isinstance(block.ls1, LayerScale) for block in blocks]
+    scaled += [isinstance(block.ls2, LayerScale) for block in blocks]
+    return {
+        "kind": "vit",
+        "norm": reader.same("norm1", norms, "norm"),
+        "layer_scale": reader.same("ls1", scaled, "use of LayerScale"),
+    }
+
+
+def _attention(
+    reader: ModuleReader, layers: list[Any]
+) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+    for i, layer in enumerate(layers):
+        path = f"blocks.{i}.attn"
+        reader.expect(path, layer, Attention)
+        if layer.gate is not None:
+            raise reader.refuse(f"{path}.gate", "attention with a gate is not supported")
+    settings = [
+        {
+            "qkv_bias": "all" if layer.qkv.bias is not None else "none",
+            "proj_bias": layer.proj.bias is not None,
+            "qk_norm": reader.norm(f"blocks.{i}.attn.q_norm", layer.q_norm),
+            "inner_norm": reader.norm(f"blocks.{i}.attn.norm", layer.norm),
+        }
+        for i, layer in enumerate(layers)
+    ]
+    own = reader.same("attn", settings, "kind of attention")
+    section = {"kind": "vit_attention", **{k: v for k, v in own.items() if v is not None}}
+    return section, [(layer.num_heads, layer.head_dim) for layer in layers]
+
+
+def read_mlps(reader: ModuleReader, layers: list[Any]) -> tuple[dict[str, Any], list[int]]:
+    """The settings that all MLPs have in common, and their hidden widths.
+
+    Raises:
+        SpaceError: One is of another class, or they differ in more than their width.
+    """
+    settings = [_mlp(reader, f"blocks.{i}.mlp", layer) for i, layer in enumerate(layers)]
+    own = reader.same("mlp", settings, "kind of MLP")
+    section = {"kind": "vit_mlp", **{k: v for k, v in own.items() if v is not None}}
+    return section, [layer.fc2.in_features for layer in layers]
+
+
+def _mlp(reader: ModuleReader, path: str, layer: Any) -> dict[str, Any]:
+    reader.expect(path, layer, Mlp, GluMlp, SwiGLU)
+    if type(layer) is SwiGLU:
+        gate, first = "split", layer.fc1_g
+    elif type(layer) is GluMlp:
+        gate, first = "last" if layer.gate_last else "first", layer.fc1
+    else:
+        gate, first = "none", layer.fc1
+    return {
+        "activation": reader.activation(f"{path}.act", layer.act),
+        "gate": gate,
+        "bias": first.bias is not None,
+        "proj_bias": layer.fc2.bias is not None,
+        "inner_norm": reader.norm(f"{path}.norm", layer.norm),
+    }
+
+
+def _head(reader: ModuleReader, network: Any) -> dict[str, Any]:
+    distilled = type(network).__name__ == "VisionTransformerDistilled"
+    pool = network.global_pool
+    if pool not in _POOLS:
+        raise reader.refuse(
+            "global_pool", f"{pool!r} gives no pooled features; legal: {', '.join(_POOLS)}"
+        )
+    before, after = reader.norm("norm", network.norm), reader.norm("fc_norm", network.fc_norm)
+    if before is not None and after is not None:
+        raise reader.refuse("fc_norm", "there is a norm before the pool, too")
+    own = {
+        "kind": "classifier",
+        "pool": pool,
+        "norm": before or after,
+        "norm_place": "before" if before else "after" if after else "none",
+        "distillation": distilled,
+        "pool_prefix": network.pool_include_prefix,
+        "attention_pool": read_attention_pool(reader, network.attn_pool),
+    }
+    return {key: value for key, value in own.items() if value is not None}
+
+
+def read_attention_pool(reader: ModuleReader, pool: Any) -> dict[str, Any] | None:
+    """The settings of a pool by attention; `None` without one.
+
+    Raises:
+        SpaceError: It is another kind of pool.
+    """
+    if pool is None:
+        return None
+    reader.expect("attn_pool", pool, AttentionPoolLatent)
+    reader.expect("attn_pool.q", pool.q, nn.Linear)
+    reader.expect("attn_pool.q_norm", pool.q_norm, nn.Identity)
+    reader.expect("attn_pool.mlp", pool.mlp, Mlp)
+    plain = pool.latent_len == 1 and pool.pool == "token" and pool.pos_embed is None
+    if not plain or pool.q.bias is None or pool.proj.bias is None:
+        raise reader.refuse("attn_pool", "only a pool with one query and biases is supported")
+    norm = reader.norm("attn_pool.norm", pool.norm)
+    if norm is None:
+        raise reader.refuse("attn_pool.norm", "a pool without a norm is not supported")
+    return {
+        "num_heads": pool.num_heads,
+        "hidden": pool.mlp.fc1.out_features,
+        "activation": reader.activation("attn_pool.mlp.act", pool.mlp.act),
+        "norm": norm,
+    }

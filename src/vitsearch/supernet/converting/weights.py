@@ -1,0 +1,100 @@
+"""A network's weights under timm's names and under ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vitsearch.supernet.converting.reading import Reading
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+_STEM = {
+    "patch_embed.proj.": "stem.",
+    "patch_embed.norm.": "stem.embed_norm.",
+    "norm_pre.": "stem.pre_norm.",
+    "cls_token": "stem.cls_token",
+    "dist_token": "stem.dist_token",
+    "reg_token": "stem.reg_token",
+    "pos_embed": "stem.pos_embed",
+    "attn_pool.": "attn_pool.layer.",
+}
+_GATED = ("fc1_g", "fc1_x")
+BLOCKS = "stages.0."
+"""What our names of blocks have in front of timm's."""
+
+
+def state_from_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
+    """A state dict of timm under our names.
+
+    Queries, keys and values are matrices of their own here, and so are both halves of a packed
+    gate. Scores of every block are scaled by the largest head dimension, so blocks with narrower
+    heads get their own scale as a factor of their queries.
+    """
+    found: dict[str, Tensor] = {}
+    gate = reading.sections["mlp"]["gate"]
+    for name, tensor in state.items():
+        match = _BLOCK.fullmatch(name)
+        if match is None:
+            found[_outside(name)] = tensor
+            continue
+        path, inside = f"{BLOCKS}blocks.{match[1]}.", match[2]
+        leaf = inside.rpartition(".")[2]
+        if inside.startswith("attn.qkv."):
+            parts = tensor.chunk(3)
+            found |= {f"{path}attn.{n}.{leaf}": t for n, t in zip("qkv", parts, strict=True)}
+        elif inside.startswith("mlp.fc1.") and gate in ("first", "last"):
+            halves = tensor.chunk(2) if gate == "first" else tensor.chunk(2)[::-1]
+            found |= {f"{path}mlp.{n}.{leaf}": t for n, t in zip(_GATED, halves, strict=True)}
+        else:
+            found[path + inside] = tensor
+    scaled = "attn.q_norm." if "qk_norm" in reading.sections["mixer"] else "attn.q."
+    full = max(block.head_dim for block in reading.blocks)
+    for index, block in enumerate(reading.blocks):
+        if 0 < block.head_dim < full:
+            factor = (full / block.head_dim) ** 0.5
+            for leaf in ("weight", "bias"):
+                name = f"{BLOCKS}blocks.{index}.{scaled}{leaf}"
+                if name in found:
+                    found[name] = found[name] * factor
+    return found
+
+
+def _outside(name: str) -> str:
+    """Our name of a tensor outside of the blocks."""
+    for theirs, ours in _STEM.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def state_to_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
+    """The opposite of `state_from_timm`, for a network whose blocks all have full heads."""
+    found: dict[str, Tensor] = {}
+    gate = reading.sections["mlp"]["gate"]
+    for name, tensor in state.items():
+        if not name.startswith(BLOCKS):
+            found[_outside_timm(name)] = tensor
+            continue
+        path, _, leaf = name.removeprefix(BLOCKS).rpartition(".")
+        parent, _, own = path.rpartition(".")
+        if parent.endswith(".attn") and own in ("q", "k", "v"):
+            if own == "q":
+                parts = [state[f"{BLOCKS}{parent}.{n}.{leaf}"] for n in "qkv"]
+                found[f"{parent}.qkv.{leaf}"] = torch.cat(parts)
+        elif own in _GATED and gate in ("first", "last"):
+            if own == "fc1_g":
+                parts = [state[f"{BLOCKS}{parent}.{n}.{leaf}"] for n in _GATED]
+                found[f"{parent}.fc1.{leaf}"] = torch.cat(parts if gate == "first" else parts[::-1])
+        else:
+            found[f"{path}.{leaf}"] = tensor
+    return found
+
+
+def _outside_timm(name: str) -> str:
+    for theirs, ours in sorted(_STEM.items(), key=lambda pair: -len(pair[1])):
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
