@@ -162,12 +162,11 @@ class NetworkWithHead(nn.Module):
     def run_pool(self, tokens: Tensor, plan: ClassifierPlan, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to (B, C), normalised where the norm stands behind the pool."""
         seen = tokens if plan.pool_prefix else tokens[:, plan.num_prefix_tokens :]
+        pooled: Tensor
         if self.attn_pool is not None:
             pooled = self.attn_pool(seen, plan.attention_pool, context)
-        elif plan.pool == "token":
-            pooled = tokens[:, 0]
         else:
-            pooled = _POOLS[plan.pool](seen)
+            pooled = tokens[:, 0] if plan.pool == "token" else _POOLS[plan.pool](seen)
         if self.fc_norm is None:
             return pooled
         return self.fc_norm(pooled, plan.pool_norm, context)  # type: ignore[no-any-return]

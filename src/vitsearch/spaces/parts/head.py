@@ -138,7 +138,9 @@ class Head(HeadPart):
         shape = nodes[-1].shape
         rows, columns = shape.grid
         seen = rows * columns + (self.num_prefix_tokens if self.pool_prefix else 0)
-        attention_pool = self.attention_pool
+        by_attention = None
+        if self.attention_pool is not None:
+            by_attention = self.attention_pool.plan(shape.embed_dim, seen)
         return ClassifierPlan(
             embed_dim=shape.embed_dim,
             grid=shape.grid,
@@ -148,7 +150,7 @@ class Head(HeadPart):
             patch_head=self.patch_head,
             pool_prefix=self.pool_prefix,
             pool_norm=self._norm_plan(shape.embed_dim) if self.norm_place == "after" else None,
-            attention_pool=attention_pool and attention_pool.plan(shape.embed_dim, seen),
+            attention_pool=by_attention,
         )
 
 

@@ -166,7 +166,8 @@ def _make(name: str, **settings: Any) -> nn.Module:
         raise SpaceError(
             f"space.model={name} is no network of timm, no hf-hub: repository and no folder{hint}"
         )
-    return timm.create_model(name, **given)
+    made: nn.Module = timm.create_model(name, **given)
+    return made
 
 
 @contextlib.contextmanager

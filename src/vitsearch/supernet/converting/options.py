@@ -180,7 +180,7 @@ def _of_blocks(
     reading: Reading, name: str, attribute: str, shares: Sequence[float] | None
 ) -> list[list[int]]:
     """The options of each block; none where it has nothing of the kind."""
-    found = []
+    found: list[list[int]] = []
     for block in reading.blocks:
         full = getattr(block, attribute)
         if not full:
