@@ -20,7 +20,7 @@ BAD_SETTINGS = {
     "part that is a number": ({"mlp": 4}, ["space.mlp", "mlp", "4"]),
     "no stem": ({"stem": None}, ["space.stem", "patch", "None"]),
     "unknown word": ({"mixer.local": "plane"}, ["space.mixer.local=plane", "sequence, grid"]),
-    "unknown pool": ({"head.pool": "max"}, ["space.head.pool=max", "token, avg"]),
+    "unknown pool": ({"head.pool": "median"}, ["space.head.pool=median", "token, avg"]),
     "number in quotes": ({"num_blocks": "six"}, ["space.num_blocks=six", "whole number"]),
     "zero": ({"num_blocks": 0}, ["space.num_blocks=0", "1 or more"]),
     "fraction": ({"image_size": 28.5}, ["space.image_size=28.5", "whole number"]),

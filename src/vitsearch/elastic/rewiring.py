@@ -49,12 +49,13 @@ def tied_axes(network: nn.Module) -> Iterator[TiedAxis]:
 
 
 @torch.no_grad()
-def importance(axis: TiedAxis, tensors: Mapping[str, Tensor]) -> Tensor:
-    """(units,) sums of absolute weights and biases, in and out."""
+def importance(axis: TiedAxis, tensors: Mapping[str, Tensor], *, power: int = 1) -> Tensor:
+    """(units,) sums of absolute weights and biases to a power, in and out."""
     total: Tensor | None = None
     for name, shape, dim in axis.places:
         if name in tensors and not name.endswith(("running_mean", "running_var")):
             sizes = tensors[name].detach().view(shape).abs().double()
+            sizes = sizes if power == 1 else sizes.pow(power)
             added = sizes.transpose(0, dim).flatten(1).sum(dim=1) if sizes.dim() > 1 else sizes
             total = added if total is None else total + added
     assert total is not None, axis

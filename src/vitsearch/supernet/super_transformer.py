@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics
+from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics, Reordering
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_one_of
 from vitsearch.spaces import Architecture, Cost, SearchSpace
@@ -19,6 +19,11 @@ from vitsearch.supernet.execution import sliced
 from vitsearch.supernet.execution.sliced import Run
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.repairing.calibration import Calibration
+from vitsearch.supernet.repairing.collecting import Batch, calibrate
+from vitsearch.supernet.repairing.folding import folded_state
+from vitsearch.supernet.repairing.ordering import order
+from vitsearch.supernet.repairing.refitting import refit_branches
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ALIGNMENTS: dict[str, tuple[Alignment, ...]] = {
@@ -222,11 +227,15 @@ class SuperTransformer(ElasticTransformer):
         *,
         statistics: NormStatistics | None = None,
         alignment: Alignment | None = None,
+        calibration: Calibration | None = None,
+        images: Iterable[Tensor] | None = None,
     ) -> VisionTransformer:
         """The sub-network as a network of its own, with copies of its weights, in eval mode.
 
         In eval mode its logits equal the supernet's for this architecture; those of a bilateral
-        supernet are the mean of two networks', of which this is one.
+        supernet are the mean of two networks', of which this is one. With a calibration it is
+        repaired instead: what the architecture lacks is folded into what it keeps, by least
+        squares (`docs/shrinking.md`).
 
         Args:
             architecture: Which one.
@@ -234,13 +243,21 @@ class SuperTransformer(ElasticTransformer):
                 ones, which mix all architectures.
             alignment: `prefix`, `suffix` or `cyclic`: which channels it takes; by default the
                 first way in which the supernet runs it.
+            calibration: Of this network, to repair the sub-network from; see `calibrate`.
+            images: Calibration images (B, in_chans, H, W), batch by batch, to repair it further:
+                branch after branch is fitted through the already cut network, in one pass over
+                the images.
 
         Raises:
             SpaceError: The architecture is not legal in the space.
+            ConfigError: It cannot be repaired, or the calibration is of another network.
         """
         plan = self.space.plan(architecture)
         context = Context(statistics, alignment=alignment or ALIGNMENTS[self.sharing][0])
-        state = self.active_state(plan, context.alignment)
+        if calibration is None:
+            state = self.active_state(plan, context.alignment)
+        else:
+            state = folded_state(self, plan, calibration)
         for own, extracted in self.norm_paths(plan).items():
             found = (statistics or {}).get(context.norm_key(own))
             if found is not None:
@@ -252,7 +269,54 @@ class SuperTransformer(ElasticTransformer):
         if self.preprocessing is not None:
             network.set_preprocessing(self.preprocessing)
         network.class_names = self.class_names
-        return network.eval()
+        network.eval()
+        if images is not None:
+            refit_branches(self, network, images)
+        return network
+
+    def calibrate(self, batches: Iterable[Batch], *, gradients: bool = False) -> Calibration:
+        """Look once at unlabelled images: what every layer sees in the largest sub-network.
+
+        From it units are put in order (`order`) and sub-networks repaired (`extract`). In a
+        distributed run each process gives images of its own, all processes have to call, and each
+        gets the sums of all.
+
+        Args:
+            batches: Images (B, in_chans, H, W), on the network's device; some 1,000 in all.
+            gradients: Whether to record what importance `taylor` needs, in a backward pass for
+                each batch. Batches may then be pairs of images and labels (B,); without labels
+                the loss is the distance between an image and its mirror image.
+
+        Returns:
+            Numbers alone, in memory that `Calibration.nbytes` tells.
+
+        Raises:
+            ConfigError: There are no images.
+        """
+        return calibrate(self, batches, gradients=gradients)
+
+    def order(
+        self, calibration: Calibration | None = None, importance: str = "variance"
+    ) -> list[Reordering]:
+        """Put the most important units of every layer first; the largest sub-network stays as is.
+
+        Sub-networks take the first heads and hidden channels, so they then keep what matters.
+
+        Args:
+            calibration: Of this network; it is reordered along with the network.
+            importance: `variance`: what a unit adds to the variance of its layer's output.
+                `forward`: each next unit is the one that helps the repaired layer most.
+                `backward`: each last one is that which the repaired layer misses least.
+                `taylor`: the squared first-order change of the loss without it. `activation`: its
+                mean square. `l1`, `l2`: the weights alone, without a calibration.
+
+        Returns:
+            What was reordered, so that an optimiser's moments can follow (`Reordering.apply`).
+
+        Raises:
+            ConfigError: The importance is unknown, or needs a calibration that is not there.
+        """
+        return order(self, calibration, importance)
 
     def cost(self, architecture: Architecture) -> Cost:
         """MACs of one image and parameters of a sub-network, this classifier included."""

@@ -50,7 +50,8 @@ def solve_right(right: Tensor, matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix * inverse * inverse[:, None])
     legal = values > _ROUNDING * len(matrix) * values.max().clamp(min=1e-300)
     weights = torch.where(legal, 1 / torch.where(legal, values, 1.0), 0.0)
-    return ((right * inverse) @ vectors * weights) @ vectors.T * inverse
+    least: Tensor = ((right * inverse) @ vectors * weights) @ vectors.T * inverse
+    return least
 
 
 def square_roots(matrix: Tensor, *, floor: float = 1e-10) -> tuple[Tensor, Tensor]:

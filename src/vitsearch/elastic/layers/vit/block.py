@@ -123,6 +123,20 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
         assert isinstance(found, ElasticModule), name
         return found
 
+    @property
+    def all_branches(self) -> tuple[Branch, ...]:
+        """The branches that some sub-network has."""
+        return self._branches
+
+    def scale_of(self, inner: str) -> Tensor | None:
+        """(C,) what the branch with this module inside is scaled by; `None` for nothing."""
+        for branch in self._branches:
+            if branch.inner == inner and self._scaled:
+                scale = self.module(branch.scale)
+                assert isinstance(scale, ElasticLayerScale)
+                return scale.gamma
+        return None
+
     def branches(self, sizes: VitBlockSizes) -> Iterator[tuple[Branch, Any]]:
         """The branches that are there, with the sizes of what is inside."""
         for branch in self._branches:

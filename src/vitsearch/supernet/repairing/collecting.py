@@ -1,0 +1,161 @@
+"""Calibrates: passes images through the largest sub-network and records the last layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitsearch.elastic.calibration import Moments
+from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
+from vitsearch.errors import ConfigError
+from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord, OutputMoments
+from vitsearch.supernet.repairing.modules import ending_layers
+
+if TYPE_CHECKING:
+    from vitsearch.supernet.super_transformer import SuperTransformer
+
+Batch = Tensor | tuple[Tensor, Tensor] | list[Tensor]
+
+
+def calibrate(
+    network: SuperTransformer, batches: Iterable[Batch], *, gradients: bool = False
+) -> Calibration:
+    """See `SuperTransformer.calibrate`."""
+    recorder = _Recorder(network, gradients=gradients)
+    was_training = network.training
+    network.eval()
+    try:
+        with recorder.attached():
+            for batch in batches:
+                images, labels = _parts(batch)
+                recorder.see(images, labels)
+    finally:
+        network.train(was_training)
+    if not recorder.num_images:
+        raise ConfigError("calibrate: there are no images; give batches of (B, C, H, W)")
+    return _of_all_processes(Calibration(recorder.layers, recorder.num_images))
+
+
+def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
+    if isinstance(batch, Tensor):
+        return batch, None
+    images, labels = batch[0], batch[1]
+    return images, labels
+
+
+class _Recorder:
+    """Hooks on the layers that end branches, and what they have seen."""
+
+    def __init__(self, network: SuperTransformer, *, gradients: bool) -> None:
+        self.network = network
+        self.gradients = gradients
+        self.layers: dict[str, LayerRecord] = {}
+        self.num_images = 0
+        self._plan = network.space.plan(network.largest)
+        self._pending: dict[str, dict[str, Moments]] = {}
+        self._counts = True
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Record while images pass."""
+        with ExitStack() as stack:
+            for path, module, last in ending_layers(self.network):
+                hook = self._hook(path, prod(last.in_shape[1:]))
+                stack.callback(last.register_forward_hook(hook).remove)
+                if isinstance(module, ElasticVitAttention) and module.q_norm is None:
+                    for name, layer in (("queries", module.q), ("keys", module.k)):
+                        hook = self._projection_hook(path, name)
+                        stack.callback(layer.register_forward_hook(hook).remove)
+            yield
+
+    def see(self, images: Tensor, labels: Tensor | None) -> None:
+        """Pass a batch (B, C, H, W) through the largest sub-network."""
+        with torch.set_grad_enabled(self.gradients):
+            if self.gradients:
+                self._loss(images, labels).backward()  # type: ignore[no-untyped-call]
+                self.network.zero_grad(set_to_none=True)
+            else:
+                self.network.run_features(images, self._plan)
+        self.num_images += len(images)
+
+    def _loss(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Cross-entropy of labels; without labels how far two views of an image are apart.
+
+        The distance of features to themselves would have no gradient.
+        """
+        if labels is not None:
+            return F.cross_entropy(
+                self.network.run(images, self._plan).answer, labels, reduction="sum"
+            )
+        seen = self.network.run(images, self._plan).answer
+        self._counts = False  # moments are those of the images alone
+        mirrored = self.network.run(images.flip(-1), self._plan).answer
+        self._counts = True
+        return (1 - F.cosine_similarity(seen, mirrored, dim=-1)).sum()
+
+    def _hook(self, path: str, group: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            rows = args[0].detach()
+            if self._counts:
+                self._count(path, rows, output.detach(), units=rows.shape[-1] // group)
+            if args[0].requires_grad:
+                args[0].register_hook(self._gradient_hook(path, rows, group))
+
+        return hook
+
+    def _count(self, path: str, rows: Tensor, output: Tensor, *, units: int) -> None:
+        seen = self._pending.pop(path, {})
+        own = LayerRecord(
+            Moments.of(rows),
+            OutputMoments.of(output),
+            queries=seen.get("queries"),
+            keys=seen.get("keys"),
+        )
+        if self.gradients:
+            own.taylor = rows.new_zeros(units, dtype=torch.float64)
+        if path in self.layers:
+            self.layers[path].merge(own)
+        else:
+            self.layers[path] = own
+
+    def _gradient_hook(self, path: str, rows: Tensor, group: int) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            changes = (rows * gradient).flatten(1, -2).sum(1)  # (B, d): summed over tokens
+            by_unit = changes.view(len(changes), -1, group).sum(-1).double()
+            record = self.layers[path]
+            assert record.taylor is not None
+            record.taylor += by_unit.square().sum(0)
+
+        return hook
+
+    def _projection_hook(self, path: str, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            rows = output.detach()
+            if not self._counts:
+                return
+            if name == "keys":  # what all keys of an image share changes no attention weight
+                rows = rows - rows.mean(1, keepdim=True)
+            self._pending.setdefault(path, {})[name] = Moments.of(rows)
+
+        return hook
+
+
+def _of_all_processes(own: Calibration) -> Calibration:
+    """The sums over all processes of a distributed run, the same in each."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return own
+    device = next(iter(own.layers.values())).inputs.mean.device
+    gathered: list[Any] = [None] * dist.get_world_size()
+    state = {name: tensor.cpu() for name, tensor in own.state_dict().items()}
+    dist.all_gather_object(gathered, state)
+    total = Calibration.from_state(gathered[0])
+    for state in gathered[1:]:
+        total.merge(Calibration.from_state(state))
+    return total.to(device)

@@ -1,0 +1,214 @@
+"""The plain repair: what is removed is folded into what stays, from the moments of one calibration.
+
+Every layer is repaired by itself, as if what it sees were unchanged, so all sub-networks of a space
+are repaired from the same look at the images. Of an attention, the queries and keys of a head go to
+the fewer dimensions that keep its logits best, its values to those that keep its outputs best
+(CORP, 2026, fits logits likewise).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vitsearch.elastic import ElasticModule, LinearSizes
+from vitsearch.elastic.calibration import fold, logit_maps, value_basis
+from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
+from vitsearch.elastic.layers.vit.block import ElasticVitBlock
+from vitsearch.elastic.layers.vit.stem import TOKENS, ElasticVitStem
+from vitsearch.errors import ConfigError
+from vitsearch.spaces.plan import Plan
+from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
+from vitsearch.supernet.repairing.modules import (
+    ActiveModule,
+    active_modules,
+    columns_of,
+    ending_layer,
+    name_in,
+    rows_of,
+)
+from vitsearch.supernet.repairing.ordering import scale_of
+
+if TYPE_CHECKING:
+    from vitsearch.supernet.super_transformer import SuperTransformer
+
+RIDGE = 0.01
+"""Of the mean variance of a layer's inputs."""
+
+Tensors = dict[str, Tensor]
+
+
+@torch.no_grad()
+def folded_state(
+    network: SuperTransformer, plan: Plan, calibration: Calibration, *, ridge: float = RIDGE
+) -> Tensors:
+    """The weights of a sub-network, repaired, named as in the network extracted for it.
+
+    Args:
+        network: The super-transformer, with weights and order as they were calibrated.
+        plan: The sub-network's sizes.
+        calibration: Of the network.
+        ridge: Of the mean variance of a layer's inputs.
+
+    Raises:
+        ConfigError: The network shares weights in another way than by prefixes, or the calibration
+            is of another network.
+    """
+    if network.sharing != "prefix":
+        raise ConfigError(
+            f"calibration: networks with sharing={network.sharing} cannot be repaired; only prefix"
+        )
+    state = network.active_state(plan)
+    for active in active_modules(network, plan):
+        if ending_layer(active.module) is None:
+            continue
+        key = (active.path, active.sizes, ridge)
+        found = calibration.folds.get(key)
+        if found is None:
+            found = calibration.folds[key] = _folded(network, active, calibration, ridge)
+        state |= {f"{active.extracted}.{name}": tensor for name, tensor in found.items()}
+    _fold_absent(network, plan, calibration, state)
+    return state
+
+
+def _folded(
+    network: SuperTransformer, active: ActiveModule, calibration: Calibration, ridge: float
+) -> Tensors:
+    """The tensors of a module that a repair changes, by their names in it."""
+    module = active.module
+    last = ending_layer(module)
+    assert last is not None
+    name = name_in(module, last)
+    sizes: LinearSizes = module.children_sizes(active.sizes)[name]
+    record = calibration.record(active.path)
+    changed: Tensors = {}
+    basis = None
+    if isinstance(module, ElasticVitAttention):
+        changed |= _fewer_queries(module, active.sizes, record)
+        scale = scale_of(network, active.path)
+        basis, values = _fewer_values(module, active.sizes, record, scale)
+        changed |= values
+    if basis is None and sizes.in_shape == last.in_shape:
+        return changed
+    weight, bias = fold(
+        last.weight,
+        last.bias,
+        record.inputs,
+        kept=columns_of(last, sizes) if basis is None else None,
+        basis=basis,
+        ridge=ridge,
+    )
+    rows = rows_of(last, sizes)
+    changed[f"{name}.weight"] = weight[rows]
+    if bias is not None:
+        changed[f"{name}.bias"] = bias[rows]
+    return changed
+
+
+def _fewer_queries(module: ElasticVitAttention, sizes: Any, record: LayerRecord) -> Tensors:
+    """Queries and keys of fewer dimensions, those that keep the logits best."""
+    _, full = module.q.out_shape
+    if sizes.qk_dim == full or record.queries is None or record.keys is None:
+        return {}
+    maps = []
+    for head in range(sizes.num_heads):
+        own = torch.arange(full, device=module.q.weight.device) + head * full
+        maps.append(logit_maps(record.queries.select(own), record.keys.select(own)))
+    rank = sizes.qk_dim
+    return {
+        **_projected(module.q, "q", [own.queries[:, :rank] for own in maps], sizes),
+        **_projected(module.k, "k", [own.keys[:, :rank] for own in maps], sizes),
+    }
+
+
+def _fewer_values(
+    module: ElasticVitAttention, sizes: Any, record: LayerRecord, scale: Tensor | None
+) -> tuple[Tensor | None, Tensors]:
+    """Values of fewer dimensions, and the basis (d, k) in which the joined heads then are."""
+    _, full = module.v.out_shape
+    if sizes.head_dim == full or module.norm is not None:
+        return None, {}
+    weight = module.proj.weight.double()
+    weight = weight if scale is None else weight * scale.double()[:, None]
+    bases = []
+    for head in range(sizes.num_heads):
+        own = torch.arange(full, device=weight.device) + head * full
+        basis = value_basis(weight[:, own], record.inputs.select(own)).basis
+        bases.append(basis[:, : sizes.head_dim])
+    joined: Tensor = torch.block_diag(*bases)  # type: ignore[no-untyped-call]
+    # (kept heads * full, kept heads * head_dim)
+    whole = joined.new_zeros(record.inputs.dim, joined.shape[1])
+    whole[: len(joined)] = joined
+    return whole, _projected(module.v, "v", bases, sizes)
+
+
+def _projected(layer: Any, name: str, maps: list[Tensor], sizes: Any) -> Tensors:
+    """A projection's rows, head by head, in fewer dimensions: A^T W, A^T b."""
+    heads, full = layer.out_shape
+    weight = layer.weight.double().view(heads, full, -1)[: len(maps), :, : sizes.embed_dim]
+    stacked = torch.stack(maps).to(weight)  # (heads, full, rank)
+    made = {f"{name}.weight": (stacked.mT @ weight).flatten(0, 1).to(layer.weight)}
+    if layer.bias is not None:
+        bias = layer.bias.double().view(heads, full, 1)[: len(maps)]
+        made[f"{name}.bias"] = (stacked.mT @ bias).flatten().to(layer.bias)
+    return made
+
+
+def _fold_absent(
+    network: SuperTransformer, plan: Plan, calibration: Calibration, state: Tensors
+) -> None:
+    """Add the mean of what absent branches gave to the branch before them, or to the positions."""
+    names = {
+        node.name: own.name for node, own in zip(plan.nodes, plan.renumbered().nodes, strict=True)
+    }
+    sizes: dict[str, Any] = {node.name: node.plan for node in plan.nodes}
+    width = plan.stage_shapes[0].embed_dim
+    before: tuple[str, Tensor | None] | None = None
+    for path, block in network.all_layers().items():
+        if not isinstance(block, ElasticVitBlock):
+            continue
+        there = {b.inner for b, _ in block.branches(sizes[path])} if path in sizes else set()
+        for branch in block.all_branches:
+            inner = block.module(branch.inner)
+            scale = block.scale_of(branch.inner)
+            if branch.inner in there:
+                last = ending_layer(inner)
+                if last is not None and last.bias is not None:
+                    before = (f"{names[path]}.{branch.inner}.{name_in(inner, last)}.bias", scale)
+                continue
+            mean = calibration.record(f"{path}.{branch.inner}").outputs.mean
+            mean = mean if scale is None else mean * scale.double()
+            _add_constant(network, state, before, mean[:width])
+
+
+def _add_constant(
+    network: SuperTransformer,
+    state: Tensors,
+    before: tuple[str, Tensor | None] | None,
+    constant: Tensor,
+) -> None:
+    if before is not None:
+        name, scale = before
+        if scale is not None:
+            factor = scale[: len(constant)].double()
+            constant = torch.where(factor != 0, constant / factor, 0)
+        state[name] = (state[name].double() + constant).to(state[name])
+        return
+    stem = network.stem
+    if isinstance(stem, ElasticVitStem) and stem.pos_embed is not None and stem.pre_norm is None:
+        added = {"stem.pos_embed"}
+        if not stem.num_position_prefix:
+            added |= {f"stem.{token}" for token in TOKENS}
+        for name in added & state.keys():
+            state[name] = (state[name].double() + constant).to(state[name])
+
+
+def is_repairable(network: SuperTransformer) -> bool:
+    """Whether the sub-networks of a network can be repaired: whether it has layers to fold."""
+    return network.sharing == "prefix" and any(
+        ending_layer(module) is not None
+        for module in network.modules()
+        if isinstance(module, ElasticModule)
+    )

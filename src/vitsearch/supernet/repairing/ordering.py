@@ -1,0 +1,91 @@
+"""Puts the most important units of every layer first; what the network computes stays."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitsearch.elastic import ElasticLinear, ElasticModule, Reordering
+from vitsearch.elastic.calibration import backward_order, forward_order, variance_order
+from vitsearch.elastic.layers.vit.block import ElasticVitBlock
+from vitsearch.elastic.rewiring import importance as weight_importance
+from vitsearch.errors import ConfigError
+from vitsearch.errors.checks import check_one_of
+from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
+from vitsearch.supernet.repairing.modules import ending_layers
+
+IMPORTANCES = ("variance", "taylor", "activation", "l1", "l2", "forward", "backward")
+FROM_WEIGHTS = ("l1", "l2")
+
+
+@torch.no_grad()
+def order(
+    network: ElasticTransformer, calibration: Calibration | None, importance: str
+) -> list[Reordering]:
+    """See `SuperTransformer.order`."""
+    check_one_of("importance", importance, list(IMPORTANCES))
+    if calibration is None and importance not in FROM_WEIGHTS:
+        raise ConfigError(
+            f"importance={importance} needs a calibration; without one: {', '.join(FROM_WEIGHTS)}"
+        )
+    tensors = {n: t.data for n, t in network.state_dict(keep_vars=True).items()}
+    found = []
+    for path, module, last in ending_layers(network):
+        (axis,) = (own.below(path) for own in module.tied_axes())
+        if importance in FROM_WEIGHTS:
+            scores = weight_importance(axis, tensors, power=FROM_WEIGHTS.index(importance) + 1)
+            places = scores.argsort(descending=True, stable=True)
+        else:
+            assert calibration is not None
+            record = calibration.record(path)
+            places = unit_order(importance, record, last, scale_of(network, path))
+        reordering = Reordering(axis, places)
+        reordering.apply(tensors)
+        if calibration is not None and path in calibration.layers:
+            calibration.reorder(path, places)
+        found.append(reordering)
+    return found
+
+
+def unit_order(
+    importance: str, record: LayerRecord, last: ElasticLinear, scale: Tensor | None
+) -> Tensor:
+    """(units,) the units of a layer, the most important one first.
+
+    Args:
+        importance: One of `IMPORTANCES` that looks at activations.
+        record: What was seen of the layer.
+        last: The layer.
+        scale: (C,) what its outputs are multiplied by; `None` for nothing.
+
+    Raises:
+        ConfigError: Gradients were not recorded.
+    """
+    weight = last.weight.detach().double()
+    if scale is not None:
+        weight = weight * scale.detach().double()[:, None]
+    group = record.inputs.dim // last.in_shape[0]
+    if importance == "variance":
+        return variance_order(weight, record.inputs, group_size=group)
+    if importance == "forward":
+        return forward_order(weight, record.inputs, group_size=group).units
+    if importance == "backward":
+        return backward_order(weight, record.inputs, group_size=group).units
+    if importance == "activation":
+        squares = record.inputs.second_moment.diagonal()
+        scores = squares.reshape(-1, group).sum(1)
+    else:
+        if record.taylor is None:
+            raise ConfigError("importance=taylor needs a calibration with gradients=True")
+        scores = record.taylor
+    return scores.argsort(descending=True, stable=True)
+
+
+def scale_of(network: ElasticTransformer, path: str) -> Tensor | None:
+    """(C,) the LayerScale behind a branch; `None` without one."""
+    above, _, leaf = path.rpartition(".")
+    block: ElasticModule[object] | object = network.get_submodule(above)
+    if isinstance(block, ElasticVitBlock):
+        return block.scale_of(leaf)
+    return None

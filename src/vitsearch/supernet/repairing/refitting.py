@@ -1,0 +1,169 @@
+"""The sequential repair: branch after branch, fitted on what the already cut network feeds it.
+
+Both networks see the calibration images side by side. The last layer of each branch is fitted so
+that the stream of tokens returns to that of the original network; the next branch sees the result,
+so errors do not pile up. It takes one pass over the images for each sub-network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitsearch.elastic import ElasticLinear, ElasticModule
+from vitsearch.elastic.calibration import CrossMoments, refit
+from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
+from vitsearch.elastic.layers.vit.block import Branch, ElasticVitBlock
+from vitsearch.elastic.layers.vit.mlp import ElasticVitMlp
+from vitsearch.errors import ConfigError
+from vitsearch.spaces.plan import Plan
+from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.repairing.modules import ending_layer
+from vitsearch.supernet.vision_transformer import VisionTransformer
+
+if TYPE_CHECKING:
+    from vitsearch.supernet.super_transformer import SuperTransformer
+
+RIDGE = 0.03
+"""Of the mean variance of a layer's inputs."""
+
+
+class Step(NamedTuple):
+    """A branch of a network that is there.
+
+    Attributes:
+        block: The block that it is in.
+        branch: The names of its modules there.
+        sizes: The block's.
+        inner: The sizes of what is inside.
+    """
+
+    block: ElasticVitBlock
+    branch: Branch
+    sizes: Any
+    inner: Any
+
+    @property
+    def module(self) -> ElasticModule[Any]:
+        """The attention or the MLP."""
+        return self.block.module(self.branch.inner)
+
+    @property
+    def last(self) -> ElasticLinear:
+        """The layer that ends it."""
+        found = ending_layer(self.module)
+        assert found is not None
+        return found
+
+    @property
+    def scale(self) -> Tensor | None:
+        """(C,) what its output is multiplied by."""
+        return self.block.scale_of(self.branch.inner)
+
+    def entering(self, x: Tensor) -> Tensor:
+        """What the last layer sees (B, N, d) where the stream is x (B, N, C)."""
+        normed = self.block.normed(x, self.branch, self.sizes)
+        module = self.module
+        if isinstance(module, ElasticVitMlp):
+            return module.hidden(normed, self.inner)
+        assert isinstance(module, ElasticVitAttention)
+        return module.attend(*module.project(normed, self.inner), self.inner)
+
+    def added(self, entering: Tensor) -> Tensor:
+        """What the branch adds to the stream (B, N, C), from what its last layer sees."""
+        last = self.last
+        made = torch.nn.functional.linear(entering, last.weight, last.bias)
+        return self.block.scaled(made, self.branch, self.sizes)
+
+
+@torch.no_grad()
+def refit_branches(
+    supernet: SuperTransformer,
+    network: VisionTransformer,
+    batches: Iterable[Tensor],
+    *,
+    ridge: float = RIDGE,
+) -> None:
+    """Fit the last layer of every branch of a network taken out, in place.
+
+    Args:
+        supernet: Where it was taken out; its largest sub-network is the original.
+        network: The sub-network, at its full width C.
+        batches: Calibration images (B, C, H, W).
+        ridge: Of the mean variance of a layer's inputs; the fit stays near the weights at hand.
+
+    Raises:
+        ConfigError: The network has other blocks than those of vit spaces, or fewer channels.
+    """
+    original = supernet.space.plan(supernet.largest)
+    own = supernet.space.plan(network.architecture)
+    _check(supernet, original, own)
+    names = {n.name: renamed.name for n, renamed in zip(own.nodes, network.plan.nodes, strict=True)}
+    cut = {
+        (name, step.branch.role): step
+        for name, renamed in names.items()
+        for step in _steps(network, network.plan, renamed)
+    }
+    images = list(batches)
+    target = [supernet.run_nodes(batch, original.until(1))["stem"] for batch in images]
+    stream = [network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images]
+    waiting: Step | None = None
+    for node in original.nodes:
+        for step in _steps(supernet, original, node.name):
+            following = cut.get((node.name, step.branch.role))
+            if following is not None:
+                # Branches that are gone since the last one that is there count towards its target.
+                if waiting is not None:
+                    stream = _fit(waiting, stream, target, ridge)
+                waiting = following
+            target = [x + step.added(step.entering(x)) for x in target]
+    if waiting is not None:
+        _fit(waiting, stream, target, ridge)
+
+
+def _check(supernet: SuperTransformer, original: Plan, own: Plan) -> None:
+    blocks = [supernet.layer(node.name) for node in original.nodes if node.slot is not None]
+    if not all(isinstance(block, ElasticVitBlock) for block in blocks):
+        raise ConfigError(
+            f"images: space {supernet.space.name} has blocks of another kind than vit; they are "
+            f"repaired from the calibration alone"
+        )
+    width, whole = own.nodes[0].shape.embed_dim, original.nodes[0].shape.embed_dim
+    if width != whole:
+        raise ConfigError(
+            f"images: a network of {width} channels cannot return to the stream of {whole} "
+            f"channels; it is repaired from the calibration alone"
+        )
+
+
+def _steps(network: ElasticTransformer, plan: Plan, name: str) -> Iterator[Step]:
+    """The branches that are there in the block of a node."""
+    block = network.layer(name)
+    if isinstance(block, ElasticVitBlock):
+        sizes: Any = next(node.plan for node in plan.nodes if node.name == name)
+        for branch, inner in block.branches(sizes):
+            yield Step(block, branch, sizes, inner)
+
+
+def _fit(
+    step: Step, stream: Sequence[Tensor], target: Sequence[Tensor], ridge: float
+) -> list[Tensor]:
+    """Fit a branch so that the stream comes to the target behind it; returns that stream."""
+    last, scale = step.last, step.scale
+    seen = CrossMoments.empty(last.in_features, last.out_features, device=last.weight.device)
+    factor = None if scale is None else torch.where(scale == 0, 1, scale)
+    for x, wanted in zip(stream, target, strict=True):
+        missing = wanted - x
+        seen.update(step.entering(x), missing if factor is None else missing / factor)
+    weight, bias = refit(last.weight, last.bias, seen, ridge=ridge)
+    if scale is not None:
+        kept = scale == 0  # nothing comes of these channels, whatever their weights
+        weight = torch.where(kept[:, None], last.weight, weight)
+        bias = None if bias is None or last.bias is None else torch.where(kept, last.bias, bias)
+    last.weight.copy_(weight)
+    if last.bias is not None and bias is not None:
+        last.bias.copy_(bias)
+    return [x + step.added(step.entering(x)) for x in stream]
