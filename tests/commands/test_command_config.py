@@ -153,8 +153,6 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
 def test_callbacks_are_made(
     sampler: str, searcher: str, callbacks: str, composed: Composer
 ) -> None:
-    if searcher == "nsga2":
-        pytest.importorskip("pymoo")
     space = build_space("glit")
     config = composed(
         "train",

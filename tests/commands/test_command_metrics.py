@@ -53,7 +53,6 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_window_and_a_front(trained: Outcome, tmp_path: Path) -> None:
-    pytest.importorskip("pymoo")
     arguments = (
         f"checkpoint={trained.run}",
         "constraint.activation_bytes=[null,100K]",

@@ -87,7 +87,6 @@ def test_searchers_that_cannot_be(
 
 
 def test_a_front_from_the_command_line(trained: Outcome, tmp_path: Path) -> None:
-    pytest.importorskip("pymoo")
     outcome = run_here(
         "search",
         f"checkpoint={trained.run}",
@@ -104,21 +103,6 @@ def test_a_front_from_the_command_line(trained: Outcome, tmp_path: Path) -> None
     digests = {record["digest"] for record in read_history(outcome.run)}
     assert {record["digest"] for record in front["front"]} <= digests
     assert "front of top-1 and params, macs" in outcome.out
-
-
-def test_pymoo_that_is_not_installed(
-    trained: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "pymoo"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "pymoo", None)
-    outcome = run_here(
-        "search", f"checkpoint={trained.run}", "searcher=nsga2", *HERE, folder=tmp_path / "work"
-    )
-    assert outcome.code == 2
-    assert "pip install 'vitsearch[nsga2]'" in outcome.err
-    assert len(outcome.err.splitlines()) == 1
-    assert files_below(tmp_path / "work") == set()
 
 
 @pytest.mark.slow

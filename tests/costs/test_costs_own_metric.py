@@ -148,7 +148,6 @@ def test_narrow_windows_are_walked_to(activations: Metric) -> None:
 
 
 def test_searchers_keep_windows_and_find_fronts(activations: Metric) -> None:
-    pytest.importorskip("pymoo")
     space = build_space("glit", num_blocks=2, embed_dims=[24, 48])
     low, high = reachable_range(space, NAME, 10)
     budget = Constraint(activation_bytes=(None, (low + high) / 2))

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import vitsearch
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.test_lightning_search import history_of
@@ -15,8 +13,6 @@ from vitsearch.data import FashionMini
 from vitsearch.lightning import EvolutionarySearch, SearchableClassifier
 from vitsearch.reports import front_table
 from vitsearch.searchers import Nsga2Searcher, pareto_front
-
-pytest.importorskip("pymoo")
 
 SETTINGS = {"population": 8, "generations": 3, "mutations": 3, "crossovers": 3}
 

@@ -236,7 +236,6 @@ def test_halved_and_whole_histories_are_not_mixed(scorer: Scorer, tmp_path: Path
 
 
 def test_a_front_needs_whole_scores(module: SearchableClassifier) -> None:
-    pytest.importorskip("pymoo")
     from vitsearch.searchers import Nsga2Searcher
 
     with pytest.raises(ConfigError, match="a front needs the cheap half too"):

@@ -55,7 +55,6 @@ def test_a_closed_form(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("pymoo")
     name, space = activations.name, module.space
     low, high = reachable_range(space, name, 10)
     window = [None, (low + high) // 2]
@@ -86,7 +85,6 @@ def test_a_measured_one(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("pymoo")
     asked = []
 
     def joules(subject: Any) -> float:
@@ -121,7 +119,6 @@ def test_the_example_measures(cold_start: Metric, space: SearchSpace) -> None:
 
 
 def test_what_is_better_when_larger_is_not_made_small(module: SearchableClassifier) -> None:
-    pytest.importorskip("pymoo")
     metric = Metric(
         name="images_per_second",
         kind="measured",

@@ -57,7 +57,6 @@ def test_every_candidate_comes_back(run: Path, storage: str) -> None:
 
 
 def test_a_front_has_directions(tmp_path: Path, storage: str) -> None:
-    pytest.importorskip("pymoo")
     searcher = Nsga2Searcher(
         small_space(),
         minimise=["params", "macs"],

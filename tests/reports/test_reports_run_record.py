@@ -43,7 +43,6 @@ def test_all_of_a_run(run: Path) -> None:
 
 
 def test_a_front_and_its_budget(tmp_path: Path) -> None:
-    pytest.importorskip("pymoo")
     constraint = Constraint(params=(None, "1M"))
     searcher = Nsga2Searcher(small_space(), constraint, population=10, generations=3)
     record = read_run(make_run(tmp_path / "run", searcher=searcher, constraint=constraint))

@@ -4,6 +4,7 @@ import random
 import sys
 from itertools import product
 
+import numpy as np
 import pytest
 
 from vitsearch.errors import MissingExtraError
@@ -80,9 +81,21 @@ def test_front_of_a_history():
     assert pareto_front([]) == []
 
 
+def test_ranks_and_crowding_are_those_of_pymoo():
+    from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+    numbers = np.random.RandomState(0)
+    for _ in range(200):
+        points = numbers.randint(0, 8, (numbers.randint(1, 40), numbers.randint(1, 4))) / 7
+        ranked = [sorted(int(i) for i in front) for front in NonDominatedSorting().do(points)]
+        assert fronts(points) == ranked
+        assert crowding(points) == get_crowding_function("cd").do(points).tolist()
+
+
 def test_pymoo_that_is_not_installed(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "pymoo"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pymoo", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'vitsearch\[nsga2\]'"):
-        fronts([(1, 2)])
+        hypervolume([(1, 2)], (3, 3))

@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 
 import numpy as np
 import pytest
 
 import vitsearch
 from vitsearch.costs import Constraint, CostModel
-from vitsearch.errors import ConfigError, ConstraintError, MissingExtraError
+from vitsearch.errors import ConfigError, ConstraintError
 from vitsearch.searchers import FrontSearcher, Nsga2Searcher, RandomSearcher, hypervolume
-
-pytest.importorskip("pymoo")
 
 TINY = vitsearch.build_space("glit_tiny")
 SMALL = vitsearch.build_space("glit", num_blocks=1)
@@ -184,14 +181,6 @@ def test_settings_out_of_range(settings, words):
 def test_budget_that_nothing_meets():
     with pytest.raises(ConstraintError, match="reaches"):
         searcher(constraint=Constraint(macs=(1, 2)))
-
-
-def test_pymoo_that_is_not_installed(monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "pymoo"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "pymoo", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'vitsearch\[nsga2\]'"):
-        searcher()
 
 
 def made_up_accuracy(seed):

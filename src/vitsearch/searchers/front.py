@@ -1,11 +1,12 @@
 """Pareto fronts: which points no other point betters, how crowded they are, what they enclose.
 
-Points are tuples of numbers that are all to be small; accuracies enter with a minus. The sorting,
-the crowding distance and the hyper-volume are pymoo's, an optional dependency.
+Points are tuples of numbers that are all to be small; accuracies enter with a minus. The
+hyper-volume is pymoo's, an optional dependency.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -19,20 +20,6 @@ from vitsearch.errors import MissingExtraError
 Points = Sequence[Sequence[float]]
 
 
-def pymoo(module: str) -> Any:
-    """A module of pymoo.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        return import_module(f"pymoo.{module}")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "several objectives need pymoo, which is not installed: pip install 'vitsearch[nsga2]'"
-        ) from error
-
-
 def fronts(points: Points) -> list[list[int]]:
     """Indices by rank: the points that nothing dominates, those that only these dominate, ...
 
@@ -40,15 +27,33 @@ def fronts(points: Points) -> list[list[int]]:
     """
     if not len(points):
         return []
-    sorting = pymoo("util.nds.non_dominated_sorting").NonDominatedSorting()
-    return [sorted(int(index) for index in front) for front in sorting.do(_array(points))]
+    rows = _array(points)
+    no_worse: npt.NDArray[np.bool_] = np.all(rows[:, None] <= rows[None], axis=2)
+    dominates: npt.NDArray[np.bool_] = np.logical_and(no_worse, ~no_worse.T)
+    left = np.arange(len(rows))
+    found = []
+    while len(left):
+        beaten = dominates[np.ix_(left, left)].any(axis=0)
+        found.append(left[~beaten].tolist())
+        left = left[beaten]
+    return found
 
 
 def crowding(points: Points) -> list[float]:
     """How far the neighbours of each point of a front are; infinite at the ends (section III-B)."""
-    metrics = pymoo("operators.survival.rank_and_crowding.metrics")
-    found = metrics.get_crowding_function("cd").do(_array(points))
-    return [float(distance) for distance in found]
+    rows = _array(points)
+    count, objectives = rows.shape if len(points) else (0, 1)
+    if count <= 2:
+        return [math.inf] * count
+    order = np.argsort(rows, axis=0, kind="stable")
+    sorted_rows = np.take_along_axis(rows, order, axis=0)
+    spread = sorted_rows[-1] - sorted_rows[0]
+    ends = np.full((1, objectives), np.inf)
+    steps = np.concatenate([ends, np.diff(sorted_rows, axis=0), ends])
+    scaled = np.divide(steps, spread, out=np.zeros_like(steps), where=spread > 0)
+    places = np.argsort(order, axis=0)
+    sides = np.take_along_axis(scaled[:-1], places, 0) + np.take_along_axis(scaled[1:], places, 0)
+    return [float(total) for total in sides.sum(axis=1) / objectives]
 
 
 def hypervolume(
@@ -60,13 +65,22 @@ def hypervolume(
         points: What was reached; dominated ones and those beyond the reference do not count.
         reference: The worst value of each objective.
         ideal: The best value of each; the result is then a share of the box between both.
+
+    Raises:
+        MissingExtraError: pymoo is not installed.
     """
     bounds = np.asarray(reference, dtype=np.float64)
     origin = np.zeros_like(bounds) if ideal is None else np.asarray(ideal, dtype=np.float64)
     scale = np.ones_like(bounds) if ideal is None else bounds - origin
     if not len(points):
         return 0.0
-    indicator = pymoo("indicators.hv").HV(ref_point=(bounds - origin) / scale)
+    try:
+        indicators = import_module("pymoo.indicators.hv")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "the hyper-volume needs pymoo, which is not installed: pip install 'vitsearch[nsga2]'"
+        ) from error
+    indicator = indicators.HV(ref_point=(bounds - origin) / scale)
     return float(indicator.do((_array(points) - origin) / scale))
 
 

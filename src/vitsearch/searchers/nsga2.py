@@ -1,25 +1,23 @@
 """NSGA-II: a whole front of architectures, accuracy against one or more costs, in one search.
 
-Source: A fast and elitist multiobjective genetic algorithm: NSGA-II (2002), section III. Sorting,
-crowding and tournament are pymoo's; sampling, mutation and crossover are the space's own, so that
-every candidate is a canonical, legal architecture inside the budget.
+Source: A fast and elitist multiobjective genetic algorithm: NSGA-II (2002), section III. Sampling,
+mutation and crossover are the space's own, so that every candidate is a canonical, legal
+architecture inside the budget.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
 from vitsearch.costs.metrics import cost_metrics, find_cost
 from vitsearch.errors import ConfigError
 from vitsearch.searchers.breeding import BreedingSearcher, MutationProb
-from vitsearch.searchers.front import crowding, fronts, pymoo
+from vitsearch.searchers.front import crowding, fronts
 from vitsearch.spaces import Architecture, SearchSpace
 
 
@@ -68,10 +66,8 @@ class Nsga2Searcher(BreedingSearcher):
         Raises:
             ConfigError: A number is out of range, or a cost is unknown.
             ConstraintError: The space does not reach the budget.
-            MissingExtraError: pymoo is not installed.
         """
         self.minimise = _costs(minimise)
-        self._tournament = pymoo("operators.selection.tournament").TournamentSelection
         super().__init__(
             space,
             constraint,
@@ -126,17 +122,11 @@ class Nsga2Searcher(BreedingSearcher):
         self, fitness: list[tuple[int, float]], numbers: np.random.RandomState
     ) -> Iterator[int]:
         """Winners of binary tournaments between survivors, without end."""
-
-        def compare(_: Any, pairs: npt.NDArray[np.int64], **__: Any) -> npt.NDArray[np.int64]:
-            return np.array([min(pair, key=lambda i: (fitness[i], i)) for pair in pairs.tolist()])
-
-        selection = self._tournament(func_comp=compare)
-        indices = range(len(fitness))
+        count = len(fitness)
         while True:
-            chosen = selection.do(
-                None, indices, len(indices), 1, to_pop=False, random_state=numbers
-            )
-            yield from chosen[:, 0].tolist()
+            pairs = np.concatenate([numbers.permutation(count), numbers.permutation(count)])
+            for pair in pairs.reshape(count, 2).tolist():
+                yield min(pair, key=lambda i: (fitness[i], i))
 
 
 def _costs(given: Sequence[str] | str) -> tuple[str, ...]:
