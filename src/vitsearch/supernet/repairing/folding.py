@@ -67,14 +67,17 @@ def folded_state(
         key = (active.path, active.sizes, ridge)
         found = calibration.folds.get(key)
         if found is None:
-            found = calibration.folds[key] = _folded(network, active, calibration, ridge)
+            found = calibration.folds[key] = folded_module(network, active, calibration, ridge)
         state |= {f"{active.extracted}.{name}": tensor for name, tensor in found.items()}
     _fold_absent(network, plan, calibration, state)
     return state
 
 
-def _folded(
-    network: SuperTransformer, active: ActiveModule, calibration: Calibration, ridge: float
+def folded_module(
+    network: SuperTransformer,
+    active: ActiveModule,
+    calibration: Calibration,
+    ridge: float = RIDGE,
 ) -> Tensors:
     """The tensors of a module that a repair changes, by their names in it."""
     module = active.module
@@ -88,8 +91,10 @@ def _folded(
     if isinstance(module, ElasticVitAttention):
         changed |= _fewer_queries(module, active.sizes, record)
         scale = scale_of(network, active.path)
-        basis, values = _fewer_values(module, active.sizes, record, scale)
-        changed |= values
+        bases = value_bases(module, active.sizes, record, scale)
+        if bases is not None:
+            changed |= _projected(module.v, "v", bases, active.sizes)
+            basis = joined_basis(bases, record.inputs.dim)
     if basis is None and sizes.in_shape == last.in_shape:
         return changed
     weight, bias = fold(
@@ -123,13 +128,23 @@ def _fewer_queries(module: ElasticVitAttention, sizes: Any, record: LayerRecord)
     }
 
 
-def _fewer_values(
+def value_bases(
     module: ElasticVitAttention, sizes: Any, record: LayerRecord, scale: Tensor | None
-) -> tuple[Tensor | None, Tensors]:
-    """Values of fewer dimensions, and the basis (d, k) in which the joined heads then are."""
-    _, full = module.v.out_shape
+) -> list[Tensor] | None:
+    """For each head that stays, the dimensions of its values that stay; `None` for all of them.
+
+    Args:
+        module: The attention.
+        sizes: Its sizes in the sub-network.
+        record: What was seen of it.
+        scale: (C,) what its output is multiplied by.
+
+    Returns:
+        Orthonormal columns (head_dim of the module, head_dim of the sizes).
+    """
+    full = module.v.out_shape[1]
     if sizes.head_dim == full or module.norm is not None:
-        return None, {}
+        return None
     weight = module.proj.weight.double()
     weight = weight if scale is None else weight * scale.double()[:, None]
     bases = []
@@ -137,11 +152,15 @@ def _fewer_values(
         own = torch.arange(full, device=weight.device) + head * full
         basis = value_basis(weight[:, own], record.inputs.select(own)).basis
         bases.append(basis[:, : sizes.head_dim])
+    return bases
+
+
+def joined_basis(bases: list[Tensor], dim: int) -> Tensor:
+    """The same for the joined heads: (dim, kept heads * kept channels)."""
     joined: Tensor = torch.block_diag(*bases)  # type: ignore[no-untyped-call]
-    # (kept heads * full, kept heads * head_dim)
-    whole = joined.new_zeros(record.inputs.dim, joined.shape[1])
+    whole = joined.new_zeros(dim, joined.shape[1])
     whole[: len(joined)] = joined
-    return whole, _projected(module.v, "v", bases, sizes)
+    return whole
 
 
 def _projected(layer: Any, name: str, maps: list[Tensor], sizes: Any) -> Tensors:

@@ -1,0 +1,193 @@
+"""How far the repaired output of a branch is from the original's, for every size it can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitsearch.elastic import active_state
+from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
+from vitsearch.elastic.layers.vit.block import Branch, ElasticVitBlock
+from vitsearch.errors import ConfigError
+from vitsearch.spaces.choice import Value
+from vitsearch.supernet.build import make_layer
+from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
+from vitsearch.supernet.repairing.folding import folded_module, joined_basis, value_bases
+from vitsearch.supernet.repairing.modules import ActiveModule, columns_of, ending_layer, name_in
+from vitsearch.supernet.super_transformer import SuperTransformer
+
+Values = dict[str, Value | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeError:
+    """One size of a branch, and what it does to the branch's output.
+
+    Attributes:
+        values: Of the branch's choices, by full name; `None` where one is inactive.
+        macs: What the branch then costs.
+        error: Mean over tokens of the squared distance to the original's output, scaled as it is
+            added to the stream.
+    """
+
+    values: Values
+    macs: int
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchErrors:
+    """All sizes of one branch.
+
+    Attributes:
+        sizes: The largest one is among them, with error 0.
+        variance: Of the original's output, summed over channels: the error of leaving it out.
+    """
+
+    sizes: tuple[SizeError, ...]
+    variance: float
+
+
+def branch_errors(
+    network: SuperTransformer, calibration: Calibration, images: Sequence[Tensor]
+) -> Iterator[BranchErrors]:
+    """Every branch of a network, from the first block to the last.
+
+    Args:
+        network: Calibrated and in order.
+        calibration: Of it.
+        images: A few batches (B, in_chans, H, W), unlabelled.
+
+    Raises:
+        ConfigError: The network has other blocks than those of vit spaces.
+    """
+    space, largest = network.space, network.largest
+    plan = space.plan(largest)
+    shared: Values = {c.name: largest[c.name] for c in space.shared_choices}
+    sizes: dict[str, Any] = {node.name: node.plan for node in plan.nodes}
+    streams = [network.run_nodes(batch, plan.until(1))["stem"] for batch in images]
+    for stage, shape in zip(space.stages, plan.stage_shapes, strict=True):
+        seen = set()
+        for slot, _, options in space.slot_table.walk(stage, shared):
+            name = stage.block_prefix(slot.index)
+            if name in seen:
+                continue
+            seen.add(name)
+            block = network.layer(name)
+            if not isinstance(block, ElasticVitBlock):
+                raise ConfigError(
+                    f"space {space.name} has blocks of another kind than vit; only these can be "
+                    f"profiled"
+                )
+            for branch, inner in block.branches(sizes[name]):
+                look = _Look(network, calibration, name, block, branch, inner)
+                normed = [block.normed(x, branch, sizes[name]) for x in streams]
+                taken = dict.fromkeys(o.pieces[branch.role] for o in options if o.present)
+                names = stage.pieces.names[branch.role]
+                found = []
+                for values in taken:
+                    own: Any = stage.pieces.plan(branch.role, values, shape)
+                    if own.inner is None and getattr(stage.block, branch.role).needed_without:
+                        continue  # whether it may go depends on the other branch
+                    macs = stage.pieces.cost(branch.role, values, shape).macs
+                    full = {f"{name}.{n}": v for n, v in zip(names, values, strict=True)}
+                    error = look.error(own.inner, normed)
+                    found.append(SizeError(values=full, macs=macs, error=error))
+                yield BranchErrors(sizes=tuple(found), variance=look.error(None, normed))
+                made = [look.module(x, inner) for x in normed]
+                streams = [
+                    x + block.scaled(y, branch, sizes[name])
+                    for x, y in zip(streams, made, strict=True)
+                ]
+
+
+class _Look:
+    """One branch, and the errors of its sizes."""
+
+    def __init__(
+        self,
+        network: SuperTransformer,
+        calibration: Calibration,
+        name: str,
+        block: ElasticVitBlock,
+        branch: Branch,
+        whole: Any,
+    ) -> None:
+        self.module = block.module(branch.inner)
+        self._network, self._calibration = network, calibration
+        self._path = f"{name}.{branch.inner}"
+        self._record: LayerRecord = calibration.record(self._path)
+        self._scale = block.scale_of(branch.inner)
+        self._whole = whole
+        last = ending_layer(self.module)
+        assert last is not None
+        self._last = last
+        self._by_queries: dict[int, float] = {}
+
+    def error(self, inner: Any, normed: Sequence[Tensor]) -> float:
+        """Of a size; `None` for leaving the branch out."""
+        if inner is None:
+            return self._absent()
+        if not isinstance(self.module, ElasticVitAttention):
+            return self._folded(inner)
+        share: float = inner.num_heads / self._whole.num_heads
+        queries = share * self._queries(inner.qk_dim, normed)
+        return queries + self._folded(replace(inner, qk_dim=self._whole.qk_dim))
+
+    def _absent(self) -> float:
+        outputs = self._record.outputs
+        squares = outputs.variance
+        if self._last.bias is None:  # nothing can stand for its mean
+            squares = squares + outputs.mean.square()
+        if self._scale is not None:
+            squares = squares * self._scale.double().square()
+        return float(squares.sum())
+
+    def _folded(self, inner: Any) -> float:
+        """What the last layer cannot make up for, from the moments of its inputs."""
+        if inner == self._whole:
+            return 0.0
+        active = ActiveModule(self.module, inner, self._path, self._path)
+        tensors = folded_module(self._network, active, self._calibration)
+        name = name_in(self.module, self._last)
+        if f"{name}.weight" not in tensors:
+            return 0.0
+        weight = self._last.weight.double()
+        new = tensors[f"{name}.weight"].double()
+        basis = None
+        if isinstance(self.module, ElasticVitAttention):
+            basis = value_bases(self.module, inner, self._record, self._scale)
+        if basis is not None:
+            back = new @ joined_basis(basis, weight.shape[1]).T
+        else:
+            back = torch.zeros_like(weight)
+            back[:, columns_of(self._last, self.module.children_sizes(inner)[name])] = new
+        missing = weight - back
+        if self._scale is not None:
+            missing = missing * self._scale.double()[:, None]
+        inputs = self._record.inputs
+        second = inputs.second_moment if self._last.bias is None else inputs.covariance
+        return max(float(((missing @ second) * missing).sum()), 0.0)
+
+    def _queries(self, qk_dim: int, normed: Sequence[Tensor]) -> float:
+        """What fewer dimensions of queries and keys do, on the images."""
+        if qk_dim == self._whole.qk_dim:
+            return 0.0
+        if qk_dim not in self._by_queries:
+            inner = replace(self._whole, qk_dim=qk_dim)
+            active = ActiveModule(self.module, inner, self._path, self._path)
+            tensors = folded_module(self._network, active, self._calibration)
+            layer = make_layer([inner]).to(self._last.weight)
+            layer.load_state_dict({**active_state(self.module, inner), **tensors})
+            total, count = 0.0, 0
+            for x in normed:
+                missing = self.module(x, self._whole) - layer(x, inner)
+                missing = missing if self._scale is None else missing * self._scale
+                total += float(missing.double().square().sum())
+                count += missing[..., 0].numel()
+            self._by_queries[qk_dim] = total / count
+        return self._by_queries[qk_dim]

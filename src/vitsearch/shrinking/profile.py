@@ -1,0 +1,168 @@
+"""What each branch's sizes cost in quality, one branch at a time: where a budget is best saved.
+
+For every size of a branch it is known how far the repaired output is from the original's. What that
+does to the features of the whole network is looked at for one size of each branch: losses are
+quadratic in small errors, so the others follow. Losses of branches are added up. The best network
+of a budget under this sum has a closed form: each branch takes the size with the least
+loss + price * MACs (Shoham and Gersho, 1988, who allocate bits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitsearch.costs.metrics import human
+from vitsearch.errors import ConstraintError
+from vitsearch.shrinking.branch_errors import BranchErrors, Values, branch_errors
+from vitsearch.shrinking.fidelity import Fidelity
+from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces.choice import Choice, Value
+from vitsearch.supernet.repairing.calibration import Calibration
+from vitsearch.supernet.super_transformer import SuperTransformer
+
+_REFERENCE = 0.1  # relative error of the size at which a branch's influence is looked at
+_HALVINGS = 200  # of the interval in which a price is looked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchOption:
+    """One size of a branch.
+
+    Attributes:
+        values: Of the branch's choices, by full name; `None` where one is inactive.
+        macs: What the branch then costs.
+        loss: What the network's features lose, as 1 - cosine, if it alone is cut.
+    """
+
+    values: Values
+    macs: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The sizes of every branch, with what they cost and lose.
+
+    Attributes:
+        space: Whose branches.
+        shared: Values of all other choices: those of the largest sub-network.
+        branches: For each branch the sizes that no other betters, the cheapest first.
+        macs: Of everything else in the network.
+    """
+
+    space: SearchSpace
+    shared: Values
+    branches: tuple[tuple[BranchOption, ...], ...]
+    macs: int
+
+    def within(self, macs: float) -> Architecture:
+        """The best architecture of at most so many MACs, under the sum of losses.
+
+        What the price leaves of the budget is spent size by size, where it gains most for its MACs.
+
+        Raises:
+            ConstraintError: Even the cheapest sizes cost more.
+        """
+        chosen = [own[0] for own in self.branches]
+        if self._cost(chosen) > macs:
+            raise ConstraintError(
+                f"macs={human(macs)} is below the smallest network ({human(self._cost(chosen))})"
+            )
+        low, high = 0.0, 1.0  # prices: the dear one always fits
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            found = self._at_price(middle)
+            if self._cost(found) <= macs:
+                high, chosen = middle, found
+            else:
+                low = middle
+        return self.architecture(self._spend(chosen, macs))
+
+    def _at_price(self, price: float) -> list[BranchOption]:
+        """For each branch the size with the least loss + price * MACs."""
+        return [min(own, key=lambda o: (o.loss + price * o.macs, o.macs)) for own in self.branches]
+
+    def _spend(self, chosen: list[BranchOption], macs: float) -> list[BranchOption]:
+        """Take dearer sizes while the budget allows one that loses less."""
+        chosen = list(chosen)
+        while True:
+            left = macs - self._cost(chosen)
+            gains = [
+                ((own.loss - option.loss) / (option.macs - own.macs), -number, option)
+                for number, own in enumerate(chosen)
+                for option in self.branches[number]
+                if 0 < option.macs - own.macs <= left and option.loss < own.loss
+            ]
+            if not gains:
+                return chosen
+            _, number, option = max(gains, key=lambda gain: gain[:2])
+            chosen[-number] = option
+
+    def _cost(self, chosen: Sequence[BranchOption]) -> int:
+        return self.macs + sum(option.macs for option in chosen)
+
+    def architecture(self, chosen: Sequence[BranchOption]) -> Architecture:
+        """The architecture of one size for each branch."""
+        values: Values = dict(self.shared)
+        for option in chosen:
+            values |= option.values
+        return architecture_of(self.space, values)
+
+
+def architecture_of(space: SearchSpace, values: Values) -> Architecture:
+    """The architecture with these values, and the largest option of every other choice."""
+
+    def pick(choice: Choice) -> Value:
+        value = values.get(choice.name)
+        return choice.options[-1] if value is None else value
+
+    return space.complete(pick)
+
+
+@torch.inference_mode()
+def profile_branches(
+    network: SuperTransformer, calibration: Calibration, images: Sequence[Tensor]
+) -> Profile:
+    """Look at every branch of a network once.
+
+    Args:
+        network: Calibrated and in order.
+        calibration: Of it.
+        images: A few batches (B, in_chans, H, W), unlabelled; 64 images in all are enough.
+
+    Raises:
+        ConfigError: The network has other blocks than those of vit spaces.
+    """
+    fidelity = Fidelity(network.extract(network.largest), images)
+    branches = []
+    for errors in branch_errors(network, calibration, images):
+        reference = min(errors.sizes, key=lambda s: abs(s.error - _REFERENCE * errors.variance))
+        cut = architecture_of(network.space, reference.values)
+        lost = max(1 - fidelity(network.extract(cut, calibration=calibration)), 0.0)
+        influence = lost / reference.error if reference.error > 0 else 0.0
+        branches.append(_unbettered(errors, influence))
+    whole = sum(own[-1].macs for own in branches)
+    largest = network.largest
+    return Profile(
+        space=network.space,
+        shared={c.name: largest[c.name] for c in network.space.shared_choices},
+        branches=tuple(branches),
+        macs=network.cost(largest).macs - whole,
+    )
+
+
+def _unbettered(errors: BranchErrors, influence: float) -> tuple[BranchOption, ...]:
+    """The sizes that lose less than every cheaper one, the cheapest first."""
+    found: list[BranchOption] = []
+    for size in sorted(errors.sizes, key=lambda s: (s.macs, s.error)):
+        loss = influence * size.error
+        if not found or loss < found[-1].loss:
+            found.append(BranchOption(values=size.values, macs=size.macs, loss=loss))
+    largest = max(errors.sizes, key=lambda s: (s.macs, -s.error))
+    if found[-1].macs != largest.macs:  # where a branch is of no influence at all
+        found.append(BranchOption(values=largest.values, macs=largest.macs, loss=0.0))
+    return tuple(found)
