@@ -20,7 +20,7 @@ class Candidate:
     Attributes:
         architecture: What to score.
         generation: From 0.
-        origin: `random`, `mutation` or `crossover`.
+        origin: `initial` (the search was given it), `random`, `mutation` or `crossover`.
         parents: Digests of the architectures that it came from.
         measured: Its measured costs, by name, where the search looks at any.
     """

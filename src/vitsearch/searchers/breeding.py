@@ -47,6 +47,7 @@ class BreedingSearcher(GenerationalSearcher):
         num_classes: int,
         measure: Measures | None,
         also_costs: Sequence[str] = (),
+        initial: Sequence[Architecture] = (),
     ) -> None:
         check_whole("searcher.generations", generations, 1)  # it is compared below
         check_whole("searcher.mutations", mutations, 0)
@@ -65,6 +66,7 @@ class BreedingSearcher(GenerationalSearcher):
             num_classes=num_classes,
             measure=measure,
             also_costs=also_costs,
+            initial=initial,
         )
 
     @abstractmethod

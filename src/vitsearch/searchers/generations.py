@@ -43,6 +43,7 @@ class GenerationalSearcher(ABC):
         num_classes: int,
         measure: Measures | None = None,
         also_costs: Sequence[str] = (),
+        initial: Sequence[Architecture] = (),
     ) -> None:
         check_whole("searcher.population", population, 1)
         check_whole("searcher.generations", generations, 1)
@@ -54,6 +55,9 @@ class GenerationalSearcher(ABC):
         self.population = population
         self.generations = generations
         self.seed = seed
+        for architecture in initial:
+            space.validate(architecture)
+        self._initial = tuple(dict.fromkeys(initial))
         self._scores: dict[Architecture, float | None] = {}
         self._generation = 0
         self._asked: list[Candidate] | None = None
@@ -128,7 +132,12 @@ class GenerationalSearcher(ABC):
         self._asked = None
 
     def _first(self, rng: random.Random) -> list[Candidate]:
-        drawn = self.budget.draw(self.population, rng)
-        if not drawn:
+        known = [a for a in self._initial if self.budget.holds(a)]
+        drawn = []
+        if len(known) < self.population:
+            drawn = self.budget.draw(self.population - len(known), rng, known=set(known))
+        if not drawn and not known:
             raise self.budget.nothing_found()
-        return [Candidate(architecture=a, generation=0, origin="random") for a in drawn]
+        named = [Candidate(architecture=a, generation=0, origin="initial") for a in known]
+        random_ones = [Candidate(architecture=a, generation=0, origin="random") for a in drawn]
+        return named + random_ones

@@ -46,6 +46,7 @@ class Nsga2Searcher(BreedingSearcher):
         seed: int = 0,
         num_classes: int = 1000,
         measure: Measures | None = None,
+        initial: Sequence[Architecture] = (),
     ) -> None:
         """Set up a search.
 
@@ -62,6 +63,8 @@ class Nsga2Searcher(BreedingSearcher):
             seed: Start of the random numbers.
             num_classes: Of the classifier, whose cost counts.
             measure: For each measured cost, what measures an architecture.
+            initial: Architectures to begin with; those inside the windows are the first of the
+                first generation, and as many fewer are random.
 
         Raises:
             ConfigError: A number is out of range, or a cost is unknown.
@@ -80,6 +83,7 @@ class Nsga2Searcher(BreedingSearcher):
             num_classes=num_classes,
             measure=measure,
             also_costs=self.minimise,
+            initial=initial,
         )
 
     def front(self) -> list[Architecture]:

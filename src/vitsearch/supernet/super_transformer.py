@@ -288,7 +288,7 @@ class SuperTransformer(ElasticTransformer):
                 the loss is the distance between an image and its mirror image.
 
         Returns:
-            Numbers alone, in memory that `Calibration.nbytes` tells.
+            Sums, in memory that `Calibration.nbytes` tells, and the batches of this process.
 
         Raises:
             ConfigError: There are no images.

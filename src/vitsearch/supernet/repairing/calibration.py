@@ -147,11 +147,14 @@ class Calibration:
     Attributes:
         layers: By the path of the module that the layer ends, such as `stages.0.blocks.3.mlp`.
         num_images: How many images were seen.
+        images: The batches that were seen (B, C, H, W), as they were given; empty where a
+            calibration was read from a file, which holds no images.
         folds: Repaired weights that were asked for, kept for the next sub-network that has them.
     """
 
     layers: dict[str, LayerRecord]
     num_images: int
+    images: tuple[Tensor, ...] = field(default=(), repr=False, compare=False)
     folds: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def record(self, path: str) -> LayerRecord:
@@ -199,7 +202,8 @@ class Calibration:
     def to(self, device: torch.device | str) -> Calibration:
         """A copy on another device."""
         tensors = {name: tensor.to(device) for name, tensor in self.state_dict().items()}
-        return replace(Calibration.from_state(tensors), num_images=self.num_images)
+        images = tuple(batch.to(device) for batch in self.images)
+        return replace(Calibration.from_state(tensors), images=images)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Plain tensors by name; `from_state` reads them."""

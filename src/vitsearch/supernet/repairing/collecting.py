@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def calibrate(
 ) -> Calibration:
     """See `SuperTransformer.calibrate`."""
     recorder = _Recorder(network, gradients=gradients)
+    seen: list[Tensor] = []
     was_training = network.training
     network.eval()
     try:
@@ -36,11 +38,13 @@ def calibrate(
             for batch in batches:
                 images, labels = _parts(batch)
                 recorder.see(images, labels)
+                seen.append(images)
     finally:
         network.train(was_training)
     if not recorder.num_images:
         raise ConfigError("calibrate: there are no images; give batches of (B, C, H, W)")
-    return _of_all_processes(Calibration(recorder.layers, recorder.num_images))
+    total = _of_all_processes(Calibration(recorder.layers, recorder.num_images))
+    return replace(total, images=tuple(seen))
 
 
 def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
