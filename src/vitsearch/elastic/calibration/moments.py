@@ -72,10 +72,10 @@ class Moments:
         rows = _as_rows(rows)
         if not rows.shape[0]:
             return
-        mean = rows.double().mean(0)
+        mean = rows.mean(0, dtype=torch.float64)
         centred = rows - mean.to(rows.dtype)
         # A float32 mean is rounded, so the centred rows keep a small mean of their own.
-        rest = centred.double().mean(0)
+        rest = centred.mean(0, dtype=torch.float64)
         scatter = (centred.T @ centred).double()
         scatter -= torch.outer(rest, rest) * rows.shape[0]
         self._add(rows.shape[0], mean, scatter)
@@ -146,10 +146,11 @@ class CrossMoments:
         if not x.shape[0]:
             return
         own = Moments.of(x)
-        mean = t.double().mean(0)
+        mean = t.mean(0, dtype=torch.float64)
         x, t = x - own.mean.to(x.dtype), t - mean.to(t.dtype)
         # Rounded means leave small ones behind, as in `Moments.update`.
-        rest_x, rest_t = x.double().mean(0), t.double().mean(0)
+        rest_x = x.mean(0, dtype=torch.float64)
+        rest_t = t.mean(0, dtype=torch.float64)
         dtype = torch.promote_types(x.dtype, t.dtype)
         cross = (t.T.to(dtype) @ x.to(dtype)).double() - torch.outer(rest_t, rest_x) * x.shape[0]
         scatter = t.double().square().sum(0) - rest_t.square() * t.shape[0]
