@@ -108,3 +108,19 @@ def test_cross_moments_in_single_precision():
         observed.update(x[part].float(), t[part].float())
     expected = (t - t.mean(0)).T @ (x - x.mean(0))
     torch.testing.assert_close(observed.cross, expected, rtol=1e-4, atol=1e-2)
+
+
+def test_a_weight_counts_rows_that_often():
+    (x,), (t,) = rows_of([30], 5, 0), rows_of([30], 3, 1)
+    weighted, repeated = CrossMoments.empty(5, 3), CrossMoments.empty(5, 3)
+    for observed, classes, weight in ((weighted, slice(0, 4), 5), (repeated, [0, 1, 2, 3] * 5, 1)):
+        observed.update(x, t)
+        observed.update(x[classes], t[classes], weight=weight)
+    assert weighted.inputs.count == repeated.inputs.count == 50
+    torch.testing.assert_close(weighted.inputs.scatter, repeated.inputs.scatter)
+    torch.testing.assert_close(weighted.cross, repeated.cross)
+    torch.testing.assert_close(weighted.target_mean, repeated.target_mean)
+    torch.testing.assert_close(weighted.target_scatter, repeated.target_scatter)
+    moments = Moments.of(x)
+    moments.update(x[:4], weight=5)
+    torch.testing.assert_close(moments.covariance, repeated.inputs.covariance)

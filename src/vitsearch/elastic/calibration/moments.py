@@ -63,8 +63,8 @@ class Moments:
         """Uncentred second moment E[x x^T], `(d, d)`."""
         return self.covariance + torch.outer(self.mean, self.mean)
 
-    def update(self, rows: Tensor) -> None:
-        """Add rows `(..., d)`.
+    def update(self, rows: Tensor, *, weight: int = 1) -> None:
+        """Add rows `(..., d)`, each of them `weight` times.
 
         A batch is centred and multiplied in its own precision (float32 at least), and batches are
         added up in float64. Float64 rows give float64 moments, at about twice the time.
@@ -78,7 +78,7 @@ class Moments:
         rest = centred.mean(0, dtype=torch.float64)
         scatter = (centred.T @ centred).double()
         scatter -= torch.outer(rest, rest) * rows.shape[0]
-        self._add(rows.shape[0], mean, scatter)
+        self._add(rows.shape[0] * weight, mean, scatter * weight)
 
     def merge(self, other: Moments) -> None:
         """Add the rows that `other` has seen, for instance in another process."""
@@ -140,8 +140,15 @@ class CrossMoments:
         zeros = inputs.mean.new_zeros
         return cls(inputs, zeros(target_dim), zeros(target_dim), zeros(target_dim, input_dim))
 
-    def update(self, inputs: Tensor, targets: Tensor) -> None:
-        """Add inputs `(..., k)` and the targets `(..., C)` that belong to them."""
+    def update(self, inputs: Tensor, targets: Tensor, *, weight: int = 1) -> None:
+        """Add inputs `(..., k)` and the targets `(..., C)` that belong to them.
+
+        Args:
+            inputs: What enters the layer.
+            targets: What should leave it.
+            weight: Times that each row counts. Class tokens that are added once more with a
+                weight of 5 count six times as much as patch tokens.
+        """
         x, t = _as_rows(inputs), _as_rows(targets)
         if not x.shape[0]:
             return
@@ -154,7 +161,8 @@ class CrossMoments:
         dtype = torch.promote_types(x.dtype, t.dtype)
         cross = (t.T.to(dtype) @ x.to(dtype)).double() - torch.outer(rest_t, rest_x) * x.shape[0]
         scatter = t.double().square().sum(0) - rest_t.square() * t.shape[0]
-        self._add(CrossMoments(own, mean, scatter, cross))
+        own = Moments(own.count * weight, own.mean, own.scatter * weight)
+        self._add(CrossMoments(own, mean, scatter * weight, cross * weight))
 
     def merge(self, other: CrossMoments) -> None:
         """Add the rows that `other` has seen."""
