@@ -76,9 +76,8 @@ class Moments:
         centred = rows - mean.to(rows.dtype)
         # A float32 mean is rounded, so the centred rows keep a small mean of their own.
         rest = centred.mean(0, dtype=torch.float64)
-        scatter = (centred.T @ centred).double()
-        scatter -= torch.outer(rest, rest) * rows.shape[0]
-        self._add(rows.shape[0] * weight, mean, scatter * weight)
+        scatter = (centred.T @ centred).double().addr_(rest, rest, alpha=-rows.shape[0])
+        self._add(rows.shape[0] * weight, mean, scatter if weight == 1 else scatter * weight)
 
     def merge(self, other: Moments) -> None:
         """Add the rows that `other` has seen, for instance in another process."""
@@ -89,8 +88,7 @@ class Moments:
         if not count:
             return
         delta = mean - self.mean
-        self.scatter += scatter
-        self.scatter += torch.outer(delta, delta) * (self.count * count / total)
+        self.scatter.add_(scatter).addr_(delta, delta, alpha=self.count * count / total)
         self.mean = self.mean + delta * (count / total)
         self.count = total
 

@@ -44,6 +44,9 @@ class OutputMoments:
     def of(cls, rows: Tensor) -> OutputMoments:
         """Of rows (..., C)."""
         flat = rows.reshape(-1, rows.shape[-1]).double()
+        if not len(flat):
+            zeros = flat.new_zeros(flat.shape[-1])
+            return cls(0, zeros, zeros)
         mean = flat.mean(0)
         return cls(len(flat), mean, (flat - mean).square().sum(0))
 

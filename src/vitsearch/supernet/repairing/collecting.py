@@ -63,7 +63,7 @@ class _Recorder:
         self.layers: dict[str, LayerRecord] = {}
         self.num_images = 0
         self._plan = network.space.plan(network.largest)
-        self._pending: dict[str, dict[str, Moments]] = {}
+        self._pending: dict[str, dict[str, Tensor]] = {}
         self._counts = True
 
     @contextmanager
@@ -71,7 +71,7 @@ class _Recorder:
         """Record while images pass."""
         with ExitStack() as stack:
             for path, module, last in ending_layers(self.network):
-                hook = self._hook(path, prod(last.in_shape[1:]))
+                hook = self._hook(path, prod(last.in_shape[1:]), last.in_features)
                 stack.callback(last.register_forward_hook(hook).remove)
                 if isinstance(module, ElasticVitAttention) and module.q_norm is None:
                     for name, layer in (("queries", module.q), ("keys", module.k)):
@@ -104,9 +104,11 @@ class _Recorder:
         self._counts = True
         return (1 - F.cosine_similarity(seen, mirrored, dim=-1)).sum()
 
-    def _hook(self, path: str, group: int) -> Callable[..., None]:
+    def _hook(self, path: str, group: int, width: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             rows = args[0].detach()
+            if rows.shape[-1] != width:
+                return  # the largest sub-network does without some of the units
             if self._counts:
                 self._count(path, rows, output.detach(), units=rows.shape[-1] // group)
             if args[0].requires_grad:
@@ -116,18 +118,21 @@ class _Recorder:
 
     def _count(self, path: str, rows: Tensor, output: Tensor, *, units: int) -> None:
         seen = self._pending.pop(path, {})
-        own = LayerRecord(
-            Moments.of(rows),
-            OutputMoments.of(output),
-            queries=seen.get("queries"),
-            keys=seen.get("keys"),
-        )
-        if self.gradients:
-            own.taylor = rows.new_zeros(units, dtype=torch.float64)
-        if path in self.layers:
-            self.layers[path].merge(own)
-        else:
-            self.layers[path] = own
+        record = self.layers.get(path)
+        if record is None:
+            empty = {name: Moments.empty(x.shape[-1], device=x.device) for name, x in seen.items()}
+            record = self.layers[path] = LayerRecord(
+                Moments.empty(rows.shape[-1], device=rows.device),
+                OutputMoments.of(output[:0]),
+                queries=empty.get("queries"),
+                keys=empty.get("keys"),
+            )
+            if self.gradients:
+                record.taylor = rows.new_zeros(units, dtype=torch.float64)
+        record.inputs.update(rows)
+        record.outputs.merge(OutputMoments.of(output))
+        for name, x in seen.items():
+            getattr(record, name).update(x)
 
     def _gradient_hook(self, path: str, rows: Tensor, group: int) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
@@ -146,7 +151,7 @@ class _Recorder:
                 return
             if name == "keys":  # what all keys of an image share changes no attention weight
                 rows = rows - rows.mean(1, keepdim=True)
-            self._pending.setdefault(path, {})[name] = Moments.of(rows)
+            self._pending.setdefault(path, {})[name] = rows
 
         return hook
 

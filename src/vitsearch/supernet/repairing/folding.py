@@ -24,6 +24,7 @@ from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
 from vitsearch.supernet.repairing.modules import (
     ActiveModule,
     active_modules,
+    check_calibration,
     columns_of,
     ending_layer,
     name_in,
@@ -60,10 +61,11 @@ def folded_state(
         raise ConfigError(
             f"calibration: networks with sharing={network.sharing} cannot be repaired; only prefix"
         )
+    check_calibration(network, calibration)
     state = network.active_state(plan)
     for active in active_modules(network, plan):
-        if ending_layer(active.module) is None:
-            continue
+        if ending_layer(active.module) is None or active.path not in calibration.layers:
+            continue  # nothing to fold, or the largest sub-network does without some units
         key = (active.path, active.sizes, ridge)
         found = calibration.folds.get(key)
         if found is None:

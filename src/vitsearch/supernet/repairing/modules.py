@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.elastic import ElasticLinear, ElasticModule, LinearSizes
+from vitsearch.errors import ConfigError
 from vitsearch.spaces.plan import Plan
 from vitsearch.supernet.network import ElasticTransformer
+from vitsearch.supernet.repairing.calibration import Calibration
 
 
 class ActiveModule(NamedTuple):
@@ -50,6 +52,21 @@ def ending_layers(network: nn.Module) -> Iterator[tuple[str, ElasticModule[Any],
     for path, module in network.named_modules():
         if isinstance(module, ElasticModule) and (last := ending_layer(module)) is not None:
             yield path, module, last
+
+
+def check_calibration(network: nn.Module, calibration: Calibration) -> None:
+    """Refuse a calibration of another network.
+
+    Raises:
+        ConfigError: A layer that it has seen is not there, or of other sizes.
+    """
+    layers = {path: last.in_features for path, _, last in ending_layers(network)}
+    for path, record in calibration.layers.items():
+        if layers.get(path) != record.inputs.dim:
+            raise ConfigError(
+                f"calibration: its layer {path} with {record.inputs.dim} inputs is not in this "
+                f"network; calibrate this one"
+            )
 
 
 def ending_layer(module: ElasticModule[Any]) -> ElasticLinear | None:

@@ -13,7 +13,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_one_of
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
-from vitsearch.supernet.repairing.modules import ending_layers
+from vitsearch.supernet.repairing.modules import check_calibration, ending_layers
 
 IMPORTANCES = ("variance", "taylor", "activation", "l1", "l2", "forward", "backward")
 FROM_WEIGHTS = ("l1", "l2")
@@ -29,10 +29,14 @@ def order(
         raise ConfigError(
             f"importance={importance} needs a calibration; without one: {', '.join(FROM_WEIGHTS)}"
         )
+    if calibration is not None:
+        check_calibration(network, calibration)
     tensors = {n: t.data for n, t in network.state_dict(keep_vars=True).items()}
     found = []
     for path, module, last in ending_layers(network):
         (axis,) = (own.below(path) for own in module.tied_axes())
+        if calibration is not None and path not in calibration.layers:
+            continue  # the largest sub-network does without some of its units
         if importance in FROM_WEIGHTS:
             scores = weight_importance(axis, tensors, power=FROM_WEIGHTS.index(importance) + 1)
             places = scores.argsort(descending=True, stable=True)
@@ -42,7 +46,7 @@ def order(
             places = unit_order(importance, record, last, scale_of(network, path))
         reordering = Reordering(axis, places)
         reordering.apply(tensors)
-        if calibration is not None and path in calibration.layers:
+        if calibration is not None:
             calibration.reorder(path, places)
         found.append(reordering)
     return found
