@@ -19,6 +19,7 @@ from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
 from vitsearch.elastic.layers.vit.block import Branch, ElasticVitBlock
 from vitsearch.elastic.layers.vit.mlp import ElasticVitMlp
 from vitsearch.errors import ConfigError
+from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import Plan
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.repairing.modules import ending_layer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 RIDGE = 0.03
 """Of the mean variance of a layer's inputs."""
+_POOLED_SHARE = 4
+"""Tokens that are classified count as much as a patch token for every so many patches."""
 
 
 class Step(NamedTuple):
@@ -110,6 +113,7 @@ def refit_branches(
     images = list(batches)
     target = [supernet.run_nodes(batch, original.until(1))["stem"] for batch in images]
     stream = [network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images]
+    tokens = pooled_tokens(network.plan)
     waiting: Step | None = None
     for node in original.nodes:
         for step in _steps(supernet, original, node.name):
@@ -117,11 +121,23 @@ def refit_branches(
             if following is not None:
                 # Branches that are gone since the last one that is there count towards its target.
                 if waiting is not None:
-                    stream = _fit(waiting, stream, target, ridge)
+                    stream = _fit(waiting, stream, target, tokens, ridge)
                 waiting = following
             target = [x + step.added(step.entering(x)) for x in target]
     if waiting is not None:
-        _fit(waiting, stream, target, ridge)
+        _fit(waiting, stream, target, tokens, ridge)
+
+
+def pooled_tokens(plan: Plan) -> tuple[int, int]:
+    """How many of the first tokens are classified, and what each counts in a fit.
+
+    A class token is one of many, and yet all that a classifier sees.
+    """
+    head = plan.head
+    if not isinstance(head, ClassifierPlan) or head.pool != "token":
+        return 0, 1
+    patches = head.grid[0] * head.grid[1]
+    return 1 + head.distillation, max(patches // _POOLED_SHARE, 1)
 
 
 def _check(supernet: SuperTransformer, original: Plan, own: Plan) -> None:
@@ -149,15 +165,23 @@ def _steps(network: ElasticTransformer, plan: Plan, name: str) -> Iterator[Step]
 
 
 def _fit(
-    step: Step, stream: Sequence[Tensor], target: Sequence[Tensor], ridge: float
+    step: Step,
+    stream: Sequence[Tensor],
+    target: Sequence[Tensor],
+    pooled: tuple[int, int],
+    ridge: float,
 ) -> list[Tensor]:
     """Fit a branch so that the stream comes to the target behind it; returns that stream."""
+    first, weight_of_first = pooled
     last, scale = step.last, step.scale
     seen = CrossMoments.empty(last.in_features, last.out_features, device=last.weight.device)
     factor = None if scale is None else torch.where(scale == 0, 1, scale)
     for x, wanted in zip(stream, target, strict=True):
         missing = wanted - x
-        seen.update(step.entering(x), missing if factor is None else missing / factor)
+        entering, missing = step.entering(x), missing if factor is None else missing / factor
+        seen.update(entering, missing)
+        if first and weight_of_first > 1:
+            seen.update(entering[:, :first], missing[:, :first], weight=weight_of_first - 1)
     weight, bias = refit(last.weight, last.bias, seen, ridge=ridge)
     if scale is not None:
         kept = scale == 0  # nothing comes of these channels, whatever their weights
