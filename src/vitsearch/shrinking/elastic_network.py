@@ -70,8 +70,9 @@ class Elastic:
                 on `device`.
             batch_size: For `latency_ms`.
             device: For `latency_ms`.
-            images: Calibration images (B, in_chans, H, W), batch by batch; with them the network
-                is repaired further, see `SuperTransformer.extract`.
+            images: Calibration images (B, in_chans, H, W), batch by batch, with which the network
+                is repaired further, see `SuperTransformer.extract`. By default those of the
+                calibration, which one from a file has none of; `()` for none.
 
         Raises:
             ConfigError: No budget is given.
@@ -80,8 +81,9 @@ class Elastic:
         point = self.point(
             macs=macs, params=params, latency_ms=latency_ms, batch_size=batch_size, device=device
         )
+        batches = self.calibration.images if images is None else tuple(images)
         return self.supernet.extract(
-            point.architecture, calibration=self.calibration, images=images
+            point.architecture, calibration=self.calibration, images=batches or None
         )
 
     def point(
