@@ -72,7 +72,10 @@ def read_patches(reader: ModuleReader, embed: Any) -> tuple[int, int, bool]:
     if proj.kernel_size != proj.stride or len(set(proj.kernel_size)) > 1:
         raise reader.refuse("patch_embed.proj", "its patches are not square or overlap")
     if embed.img_size is None or len(set(embed.img_size)) > 1:
-        raise reader.refuse("patch_embed", f"img_size={embed.img_size} is not square")
+        raise reader.refuse(
+            "patch_embed",
+            f"img_size={embed.img_size} is not square; with its name, give img_size=<side>",
+        )
     patch, image = proj.kernel_size[0], embed.img_size[0]
     if embed.dynamic_img_pad and image % patch:
         raise reader.refuse("patch_embed", "it pads images that its patches do not fill")

@@ -104,7 +104,8 @@ class ElasticRopeAttention(ElasticVitAttention[RopeAttentionSizes]):
 
     def _rotated(self, x: Tensor, table: Tensor, prefix: int) -> Tensor:
         if not prefix:
-            return apply_rot_embed_cat(x, table, half=self._half)
+            rotated: Tensor = apply_rot_embed_cat(x, table, half=self._half)
+            return rotated
         patches = apply_rot_embed_cat(x[:, :, prefix:], table, half=self._half)
         return torch.cat([x[:, :, :prefix], patches], dim=2)
 
