@@ -131,7 +131,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
     def scale_of(self, inner: str) -> Tensor | None:
         """(C,) what the branch with this module inside is scaled by; `None` for nothing."""
         for branch in self._branches:
-            if branch.inner == inner and self._scaled:
+            if branch.inner == inner and branch.role in self._scaled:
                 scale = self.module(branch.scale)
                 assert isinstance(scale, ElasticLayerScale)
                 return scale.gamma

@@ -44,16 +44,7 @@ class BeitAttention(VitAttention):
     """Self-attention with the choices `num_heads`, `qk_dim` and `v_dim`."""
 
     def plan(self, values: Values, tokens: Tokens) -> BeitAttentionPlan:
-        """The sizes for one architecture.
-
-        Raises:
-            SpaceError: There are no class token or other tokens in front of the patches.
-        """
-        if tokens.num_prefix_tokens != 1:
-            raise SpaceError(
-                f"space.mixer.kind=beit_attention needs a class token and no other token in front "
-                f"of the patches; there are {tokens.num_prefix_tokens}"
-            )
+        """The sizes for one architecture."""
         return BeitAttentionPlan(**self.sizes(values, tokens), grid=tokens.grid)
 
 
@@ -63,5 +54,14 @@ def _beit_attention(settings: Settings, context: StageContext) -> BeitAttention:
         raise SpaceError(
             f"space.patch_sizes={list(context.patch_sizes)}: mixer beit_attention has a table for "
             f"one grid of patches; give one size"
+        )
+    stem = Settings(context.config.get("stem") or {}, "space.stem")
+    head = Settings(context.config.get("head") or {}, "space.head")
+    others = stem.integer("registers", 0, minimum=0) + head.flag("distillation", False)
+    if others or not stem.flag("class_token", True):
+        raise SpaceError(
+            f"{settings.path}.kind=beit_attention needs a class token and no other token in front "
+            f"of the patches; set space.stem.class_token=true, space.stem.registers=0 and "
+            f"space.head.distillation=false"
         )
     return BeitAttention(**read_attention(settings, context))
