@@ -21,6 +21,7 @@ from timm.models.eva import Eva
 import vitsearch
 from vitsearch import Architecture, SearchSpace
 from vitsearch.errors import SpaceError
+from vitsearch.exporting import export_model
 from vitsearch.supernet.converting.from_timm import timm_space_config
 
 # One name for each variation among timm's names.
@@ -259,3 +260,11 @@ def test_settings_of_a_rotation_that_are_not_legal(change, words):
     with pytest.raises(SpaceError) as caught:
         SearchSpace({**config, "mixer": {**config["mixer"], **change}})
     assert words in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["learned frequencies", "rotation of halves, biases"])
+def test_rotations_can_be_exported(key, tmp_path):
+    supernet = vitsearch.from_timm(variation(key, torch.float32))
+    exported = export_model(supernet.extract(supernet.largest), tmp_path)  # it compares the outputs
+    assert exported.path.is_file()
