@@ -15,6 +15,7 @@ from vitsearch.elastic.layers.private_attention import ElasticPrivateAttention
 from vitsearch.elastic.layers.reduction import ElasticReduction
 from vitsearch.elastic.layers.relative_attention import ElasticRelativeAttention
 from vitsearch.elastic.layers.stem import ElasticPatchEmbed, ElasticPatchStem
+from vitsearch.elastic.layers.vit.grid_tables import GridTables
 from vitsearch.elastic.rewiring import Reordering, rewire
 from vitsearch.elastic.statistics import NormEstimator, NormStatistics
 
@@ -42,6 +43,7 @@ __all__ = [
     "ElasticPrivateAttention",
     "ElasticReduction",
     "ElasticRelativeAttention",
+    "GridTables",
     "LinearSizes",
     "NormEstimator",
     "NormStatistics",

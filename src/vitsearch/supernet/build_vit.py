@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from vitsearch.elastic import ElasticModule
 from vitsearch.elastic.layers.norm import ElasticLayerNorm
-from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
+from vitsearch.elastic.layers.vit.attention import ElasticVitAttention, VitAttentionSizes
+from vitsearch.elastic.layers.vit.beit_attention import ElasticBeitAttention
 from vitsearch.elastic.layers.vit.block import ElasticVitBlock
 from vitsearch.elastic.layers.vit.mlp import ElasticVitMlp
+from vitsearch.elastic.layers.vit.rope_attention import ElasticRopeAttention
 from vitsearch.elastic.layers.vit.stem import ElasticVitStem
 from vitsearch.spaces.parts import (
+    BeitAttentionPlan,
     NormKind,
+    RopeAttentionPlan,
     VitAttentionPlan,
     VitBlockPlan,
     VitMlpPlan,
@@ -56,28 +61,49 @@ def _block(plans: Sequence[VitBlockPlan]) -> ElasticVitBlock:
         there = list(dict.fromkeys(b.inner for b in branches if b.inner is not None))
         if there:
             inner[role] = make_layer(there)
-    first = plans[0].mixer
+    first = plans[0]
     return ElasticVitBlock(
         axis(plans, "embed_dim"),
         inner,
-        norm=(first.norm.kind, first.norm.eps),
-        layer_scale=first.layer_scale,
+        norm=(first.mixer.norm.kind, first.mixer.norm.eps),
+        layer_scale=[role for role in ("mixer", "mlp") if getattr(first, role).layer_scale],
     )
 
 
 @layer_for(VitAttentionPlan)
-def _attention(plans: Sequence[VitAttentionPlan]) -> ElasticVitAttention:
-    first = plans[0]
-    return ElasticVitAttention(
-        axis(plans, "embed_dim"),
-        axis(plans, "num_heads"),
-        axis(plans, "qk_dim"),
-        axis(plans, "head_dim"),
-        qkv_bias=first.qkv_bias,
-        proj_bias=first.proj_bias,
-        qk_norm=_settings(first.qk_norm),
-        inner_norm=_settings(first.inner_norm),
+def _attention(plans: Sequence[VitAttentionPlan]) -> ElasticVitAttention[VitAttentionSizes]:
+    return ElasticVitAttention(**_attention_settings(plans))
+
+
+@layer_for(RopeAttentionPlan)
+def _rope_attention(plans: Sequence[RopeAttentionPlan]) -> ElasticRopeAttention:
+    return ElasticRopeAttention(
+        **_attention_settings(plans),
+        rope=plans[0].rope,
+        grids=sorted({plan.grid for plan in plans}),
     )
+
+
+@layer_for(BeitAttentionPlan)
+def _beit_attention(plans: Sequence[BeitAttentionPlan]) -> ElasticBeitAttention:
+    return ElasticBeitAttention(
+        **_attention_settings(plans), grid=plans[0].grid, num_distances=plans[0].num_distances
+    )
+
+
+def _attention_settings(plans: Sequence[VitAttentionPlan]) -> dict[str, Any]:
+    """What attention of every kind has in common."""
+    first = plans[0]
+    return {
+        "dim": axis(plans, "embed_dim"),
+        "num_heads": axis(plans, "num_heads"),
+        "qk_dim": axis(plans, "qk_dim"),
+        "head_dim": axis(plans, "head_dim"),
+        "qkv_bias": first.qkv_bias,
+        "proj_bias": first.proj_bias,
+        "qk_norm": _settings(first.qk_norm),
+        "inner_norm": _settings(first.inner_norm),
+    }
 
 
 @layer_for(VitMlpPlan)

@@ -38,6 +38,8 @@ _DECAY_FREE = (
     "pos_embed",
     "relative_keys",
     "relative_values",
+    "relative_position_bias_table",
+    "freqs",
     "latent",
 )
 

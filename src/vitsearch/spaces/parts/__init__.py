@@ -28,7 +28,12 @@ from vitsearch.spaces.parts.reduction import Reduction, ReductionPlan
 from vitsearch.spaces.parts.relative_attention import RelativeAttention, RelativeAttentionPlan
 from vitsearch.spaces.parts.stem import PatchStem, PatchStemPlan
 from vitsearch.spaces.parts.vit import (
+    BeitAttention,
+    BeitAttentionPlan,
     BranchPlan,
+    RopeAttention,
+    RopeAttentionPlan,
+    RopeKind,
     VitAttention,
     VitAttentionPlan,
     VitBlock,
@@ -50,6 +55,8 @@ __all__ = [
     "Attention",
     "AttentionPlan",
     "AttentionPoolPlan",
+    "BeitAttention",
+    "BeitAttentionPlan",
     "BlockKind",
     "BlockPart",
     "BlockPlan",
@@ -72,6 +79,9 @@ __all__ = [
     "ReductionPlan",
     "RelativeAttention",
     "RelativeAttentionPlan",
+    "RopeAttention",
+    "RopeAttentionPlan",
+    "RopeKind",
     "StageContext",
     "StemPart",
     "TokenContext",

@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError
 from vitsearch.spaces import SearchSpace
-from vitsearch.supernet.converting import vision_transformer  # noqa: F401  (registers readers)
+from vitsearch.supernet.converting import (  # noqa: F401  (they register readers)
+    beit,
+    eva,
+    vision_transformer,
+)
 from vitsearch.supernet.converting.options import Options, read_options, space_config
-from vitsearch.supernet.converting.reading import Reading, read_network
+from vitsearch.supernet.converting.reading import READERS, Reading, read_network
 from vitsearch.supernet.converting.weights import state_from_timm
 from vitsearch.supernet.storage.weights import check_state
 from vitsearch.supernet.super_transformer import SuperTransformer
@@ -106,10 +110,9 @@ def timm_space_config(
     Raises:
         SpaceError: As in `from_timm`.
     """
-    with torch.device("meta"):
-        made = _make(str(network), in_chans=in_chans)
-    config = space_config(read_network(made, _short(str(network))), read_options(options))
-    if img_size is not None and img_size != config["image_size"]:
+    reading = _read_by_name(str(network), in_chans=in_chans, img_size=img_size)
+    config = space_config(reading, read_options(options))
+    if img_size is not None:
         config |= {"image_size": img_size, "stem": {**config["stem"], "crop": False}}
     SearchSpace(config)
     return config
@@ -124,9 +127,8 @@ def _created(
     in_chans: int | None,
     num_classes: int | None,
 ) -> tuple[Reading, nn.Module]:
-    with torch.device("meta"):  # what cannot be converted is refused before weights are fetched
-        own = _make(name, in_chans=in_chans)
-    reading = read_network(own, _short(name))
+    # What cannot be converted is refused before weights are fetched.
+    reading = _read_by_name(name, in_chans=in_chans, img_size=img_size)
     if img_size is not None and img_size % reading.patch_size:
         config = space_config(reading, Options())
         SearchSpace({**config, "image_size": img_size, "stem": {**config["stem"], "crop": False}})
@@ -143,6 +145,19 @@ def _created(
     with _timm_errors(name, weights):
         made = _make(name, pretrained=loads, **settings)
     return read_network(made, _short(name)), made
+
+
+def _read_by_name(name: str, *, in_chans: int | None, img_size: int | None) -> Reading:
+    """What a named network is, without weights.
+
+    Raises:
+        SpaceError: timm knows no such network, or it cannot be converted.
+    """
+    with torch.device("meta"):
+        made = _make(name, in_chans=in_chans)
+        if img_size is not None and type(made).__name__ in READERS:  # others may not take a size
+            made = _make(name, in_chans=in_chans, img_size=img_size)
+    return read_network(made, _short(name))
 
 
 def _make(name: str, **settings: Any) -> nn.Module:

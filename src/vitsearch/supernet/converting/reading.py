@@ -50,6 +50,8 @@ class Reading:
         blocks: The sizes of its blocks.
         sections: The settings of stem, block, mixer, MLP and head, without what can be chosen.
         fixed: Choices that have to keep their full size, with the reason.
+        renamed: How names inside of a block begin that are not those of `vision_transformer.py`, as
+            timm has them, and as we do.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Reading:
     blocks: tuple[BlockReading, ...]
     sections: dict[str, dict[str, Any]]
     fixed: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 def reader_for(*class_names: str) -> Callable[[Reader], Reader]:

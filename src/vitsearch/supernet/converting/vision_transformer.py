@@ -46,11 +46,16 @@ def read_vision_transformer(network: Any, name: str) -> Reading:
             for (heads, head_dim), width in zip(attention_sizes, hidden, strict=True)
         ),
         sections={
-            "stem": _stem(reader, network, crop=crop),
-            "block": _block(reader, blocks),
+            "stem": read_stem(reader, network, crop=crop),
+            "block": read_block(reader, blocks, scaled_by=("ls1", "ls2")),
             "mixer": mixer,
             "mlp": mlp,
-            "head": _head(reader, network),
+            "head": read_head(
+                reader,
+                network,
+                distillation=type(network).__name__ == "VisionTransformerDistilled",
+                pool_prefix=network.pool_include_prefix,
+            ),
         },
         fixed={"qk_dim": "queries and keys are normalised"} if "qk_norm" in mixer else {},
     )
@@ -67,45 +72,69 @@ def read_patches(reader: ModuleReader, embed: Any) -> tuple[int, int, bool]:
     if proj.kernel_size != proj.stride or len(set(proj.kernel_size)) > 1:
         raise reader.refuse("patch_embed.proj", "its patches are not square or overlap")
     if embed.img_size is None or len(set(embed.img_size)) > 1:
-        raise reader.refuse("patch_embed", f"img_size={embed.img_size} is not square")
+        raise reader.refuse(
+            "patch_embed",
+            f"img_size={embed.img_size} is not square; with its name, give img_size=<side>",
+        )
     patch, image = proj.kernel_size[0], embed.img_size[0]
+    if embed.dynamic_img_pad and image % patch:
+        raise reader.refuse("patch_embed", "it pads images that its patches do not fill")
     return patch, image, bool(image % patch)
 
 
-def _stem(reader: ModuleReader, network: Any, *, crop: bool) -> dict[str, Any]:
+def read_stem(reader: ModuleReader, network: Any, *, crop: bool) -> dict[str, Any]:
+    """The settings of patches, the tokens in front of them, positions and norms."""
     if network.pos_embed is None:
         positions = "none"
     else:
-        positions = "patches" if network.no_embed_class else "all"
+        positions = "patches" if getattr(network, "no_embed_class", False) else "all"
+    registers = getattr(network, "reg_token", None)
     own = {
         "kind": "vit",
         "crop": crop,
         "class_token": network.cls_token is not None,
-        "registers": network.num_reg_tokens,
+        "registers": 0 if registers is None else registers.shape[1],
         "positions": positions,
         "bias": network.patch_embed.proj.bias is not None,
         "embed_norm": reader.norm("patch_embed.norm", network.patch_embed.norm),
-        "pre_norm": reader.norm("norm_pre", network.norm_pre),
+        "pre_norm": reader.norm("norm_pre", getattr(network, "norm_pre", nn.Identity())),
     }
     return {key: value for key, value in own.items() if value is not None}
 
 
-def _block(reader: ModuleReader, blocks: list[Any]) -> dict[str, Any]:
+def read_block(
+    reader: ModuleReader, blocks: list[Any], *, scaled_by: tuple[str, str]
+) -> dict[str, Any]:
+    """The norm that all blocks have in common, and which of their branches have LayerScale.
+
+    Args:
+        reader: Of the network.
+        blocks: Those of the network.
+        scaled_by: The names of the LayerScale of attention and MLP: modules or parameters.
+
+    Raises:
+        SpaceError: Blocks differ.
+    """
     norms = [
         reader.norm(f"blocks.{i}.{name}", getattr(block, name))
         for i, block in enumerate(blocks)
         for name in ("norm1", "norm2")
     ]
-    for i, block in enumerate(blocks):
-        for name in ("ls1", "ls2"):
-            reader.expect(f"blocks.{i}.{name}", getattr(block, name), LayerScale, nn.Identity)
-    scaled = [isinstance(block.ls1, LayerScale) for block in blocks]
-    scaled += [isinstance(block.ls2, LayerScale) for block in blocks]
-    return {
+    scaled = {}
+    for name in scaled_by:
+        found = [getattr(block, name) for block in blocks]
+        for i, scale in enumerate(found):
+            classes = (nn.Parameter, type(None), LayerScale, nn.Identity)
+            reader.expect(f"blocks.{i}.{name}", scale, *classes)
+        have = [isinstance(scale, nn.Parameter | LayerScale) for scale in found]
+        scaled[name] = reader.same(name, have, "use of LayerScale")
+    attention, mlp = scaled.values()
+    section = {
         "kind": "vit",
         "norm": reader.same("norm1", norms, "norm"),
-        "layer_scale": reader.same("ls1", scaled, "use of LayerScale"),
+        "layer_scale": attention,
     }
+    return section if mlp == attention else {**section, "mlp_layer_scale": mlp}
 
 
 def _attention(
@@ -159,8 +188,20 @@ def _mlp(reader: ModuleReader, path: str, layer: Any) -> dict[str, Any]:
     }
 
 
-def _head(reader: ModuleReader, network: Any) -> dict[str, Any]:
-    distilled = type(network).__name__ == "VisionTransformerDistilled"
+def read_head(
+    reader: ModuleReader, network: Any, *, distillation: bool = False, pool_prefix: bool = False
+) -> dict[str, Any]:
+    """The settings of pool, norm and classifiers.
+
+    Args:
+        reader: Of the network.
+        network: The network.
+        distillation: Whether there is a classifier of a distillation token.
+        pool_prefix: Whether the tokens in front of the patches are pooled with them.
+
+    Raises:
+        SpaceError: Nothing is pooled, or there are two norms.
+    """
     pool = network.global_pool
     if pool not in _POOLS:
         raise reader.refuse(
@@ -174,9 +215,9 @@ def _head(reader: ModuleReader, network: Any) -> dict[str, Any]:
         "pool": pool,
         "norm": before or after,
         "norm_place": "before" if before else "after" if after else "none",
-        "distillation": distilled,
-        "pool_prefix": network.pool_include_prefix,
-        "attention_pool": read_attention_pool(reader, network.attn_pool),
+        "distillation": distillation,
+        "pool_prefix": pool_prefix,
+        "attention_pool": read_attention_pool(reader, getattr(network, "attn_pool", None)),
     }
     return {key: value for key, value in own.items() if value is not None}
 

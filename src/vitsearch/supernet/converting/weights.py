@@ -22,6 +22,8 @@ _STEM = {
     "attn_pool.": "attn_pool.layer.",
 }
 _GATED = ("fc1_g", "fc1_x")
+FREQUENCIES = "rope.freqs"
+"""Learned frequencies (2, blocks, heads, channels / 2): one tensor in timm, one a block here."""
 BLOCKS = "stages.0."
 """What our names of blocks have in front of timm's."""
 
@@ -37,10 +39,16 @@ def state_from_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, 
     gate = reading.sections["mlp"]["gate"]
     for name, tensor in state.items():
         match = _BLOCK.fullmatch(name)
+        if name == FREQUENCIES:
+            found |= {
+                f"{BLOCKS}blocks.{index}.attn.freqs": part
+                for index, part in enumerate(tensor.unbind(1))
+            }
+            continue
         if match is None:
             found[_outside(name)] = tensor
             continue
-        path, inside = f"{BLOCKS}blocks.{match[1]}.", match[2]
+        path, inside = f"{BLOCKS}blocks.{match[1]}.", _renamed(match[2], reading.renamed)
         leaf = inside.rpartition(".")[2]
         if inside.startswith("attn.qkv."):
             parts = tensor.chunk(3)
@@ -62,6 +70,14 @@ def state_from_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, 
     return found
 
 
+def _renamed(name: str, beginnings: Mapping[str, str]) -> str:
+    """A name with the other one of two beginnings, where it has the first."""
+    for one, other in beginnings.items():
+        if name.startswith(one):
+            return other + name.removeprefix(one)
+    return name
+
+
 def _outside(name: str) -> str:
     """Our name of a tensor outside of the blocks."""
     for theirs, ours in _STEM.items():
@@ -74,11 +90,22 @@ def state_to_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, Te
     """The opposite of `state_from_timm`, for a network whose blocks all have full heads."""
     found: dict[str, Tensor] = {}
     gate = reading.sections["mlp"]["gate"]
+    renamed = {ours: theirs for theirs, ours in reading.renamed.items()}
     for name, tensor in state.items():
-        if not name.startswith(BLOCKS):
+        match = _BLOCK.fullmatch(name.removeprefix(BLOCKS))
+        if match is None:
             found[_outside_timm(name)] = tensor
             continue
-        path, _, leaf = name.removeprefix(BLOCKS).rpartition(".")
+        path, _, leaf = match[0].rpartition(".")
+        theirs = _renamed(match[2], renamed)
+        if theirs != match[2]:
+            found[f"blocks.{match[1]}.{theirs}"] = tensor
+            continue
+        if match[2] == "attn.freqs":
+            if FREQUENCIES not in found:
+                names = [f"{BLOCKS}blocks.{i}.attn.freqs" for i in range(len(reading.blocks))]
+                found[FREQUENCIES] = torch.stack([state[own] for own in names], dim=1)
+            continue
         parent, _, own = path.rpartition(".")
         if parent.endswith(".attn") and own in ("q", "k", "v"):
             if own == "q":

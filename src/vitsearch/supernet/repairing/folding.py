@@ -114,7 +114,7 @@ def folded_module(
     return changed
 
 
-def _fewer_queries(module: ElasticVitAttention, sizes: Any, record: LayerRecord) -> Tensors:
+def _fewer_queries(module: ElasticVitAttention[Any], sizes: Any, record: LayerRecord) -> Tensors:
     """Queries and keys of fewer dimensions, those that keep the logits best."""
     _, full = module.q.out_shape
     if sizes.qk_dim == full or record.queries is None or record.keys is None:
@@ -131,7 +131,7 @@ def _fewer_queries(module: ElasticVitAttention, sizes: Any, record: LayerRecord)
 
 
 def value_bases(
-    module: ElasticVitAttention, sizes: Any, record: LayerRecord, scale: Tensor | None
+    module: ElasticVitAttention[Any], sizes: Any, record: LayerRecord, scale: Tensor | None
 ) -> list[Tensor] | None:
     """For each head that stays, the dimensions of its values that stay; `None` for all of them.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitsearch.elastic import GridTables
 from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan
@@ -21,7 +22,7 @@ from vitsearch.supernet.checks import check_num_classes
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.timm.features import FeatureNetwork
 from vitsearch.supernet.timm.preprocessing import checked_preprocessing, make_pretrained_cfg
-from vitsearch.supernet.timm.resample import POSITIONS, resample_positions
+from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.timm.timm_internals import record_input_size
 
 POOLS = ("token", "avg", "")
@@ -211,8 +212,13 @@ class TimmNetwork(FeatureNetwork):
             target = ElasticTransformer(PlanCatalogue.of(plan), num_classes=0)
         given = dict(self.named_parameters())
         for name, positions in resample_positions(given, target).items():
-            if POSITIONS.fullmatch(name) and positions is not given.get(name):
+            if positions is not given.get(name):
                 self._replace_positions(name, positions)
+        for name, tables in target.named_modules():
+            if isinstance(tables, GridTables):
+                own = self.get_submodule(name)
+                assert isinstance(own, GridTables), name
+                own.set_grids(tables.grids, next(self.parameters()))
         self._become(space)
         self.pretrained_cfg["input_size"] = (self.in_chans, space.image_size, space.image_size)
         record_input_size(self, space.image_size)

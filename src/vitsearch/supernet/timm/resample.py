@@ -1,4 +1,7 @@
-"""Position embeddings for another image size: bicubic on the patch grid, prefix tokens kept."""
+"""Position embeddings for another image size: bicubic on the patch grid, prefix tokens kept.
+
+Tables of relative positions are resampled, too, as timm does it for BEiT.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,69 @@ import re
 from collections.abc import Iterable, Mapping
 from math import isqrt
 
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from vitsearch.errors import CheckpointError
 
 POSITIONS = re.compile(r"(?P<module>.*\.)pos_embed(\.(?P<rows>\d+)x(?P<columns>\d+))?")
 PREFIX_TOKENS = ("cls_token", "dist_token")
+RELATIVE_TABLE = ".relative_position_bias_table"
+CLASS_TOKEN_DISTANCES = 3
+"""Rows at the end of such a table: from the class token to patches, back, and to itself."""
 
 
 def resample_positions(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """A state dict of our names whose position embeddings fit a network of another image size.
 
     Every one is resampled: the stem's, those private to a patch size, and those of transitions
-    between stages, which have their grid in their name and get the new name. Other tensors, and
-    embeddings that fit, are passed on as they are.
+    between stages, which have their grid in their name and get the new name. So are tables of
+    relative positions. Other tensors, and those that fit, are passed on as they are.
 
     Args:
         state: Weights of the same architecture, or supernet, at its own image size.
         network: What they are to fit; its image size is read off its own embeddings.
 
     Raises:
-        CheckpointError: A position embedding is not that of a square grid, or the state has other
-            ones than the network.
+        CheckpointError: A position embedding or a table is not that of a square grid, or the state
+            has other ones than the network.
     """
     wanted = network.state_dict()
     new_names = _new_names(state, wanted)
-    return {
-        new_names.get(name, name): _resampled(name, tensor, new_names[name], wanted, network)
-        if name in new_names
-        else tensor
-        for name, tensor in state.items()
-    }
+    found = {}
+    for name, tensor in state.items():
+        if name in new_names:
+            found[new_names[name]] = _resampled(name, tensor, new_names[name], wanted, network)
+        elif name.endswith(RELATIVE_TABLE) and name in wanted:
+            found[name] = _resampled_table(name, tensor, wanted[name])
+        else:
+            found[name] = tensor
+    return found
+
+
+def _resampled_table(name: str, table: Tensor, target: Tensor) -> Tensor:
+    """A table of relative positions (distances, heads) for another grid of patches."""
+    if len(table) == len(target):
+        return table
+    old, new = _window(name, table), _window(name, target)
+    resampled: Tensor = resize_rel_pos_bias_table(
+        table.detach(),
+        new_window_size=(new, new),
+        new_bias_shape=(len(target), table.shape[1]),
+        old_window_size=(old, old),
+    )
+    return resampled
+
+
+def _window(name: str, table: Tensor) -> int:
+    """The side of the square grid of patches that a table is for."""
+    across = isqrt(max(len(table) - CLASS_TOKEN_DISTANCES, 0))
+    if across % 2 == 0 or across**2 != len(table) - CLASS_TOKEN_DISTANCES:
+        raise CheckpointError(
+            f"{name} {tuple(table.shape)} is no table of relative positions of a class token and a "
+            f"square grid"
+        )
+    return (across + 1) // 2
 
 
 def _new_names(state: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +27,10 @@ class VitAttentionSizes(AttentionLike, Protocol):
         """Scores are scaled by its root."""
 
 
-class ElasticVitAttention(ElasticModule[VitAttentionSizes]):
+SizesT = TypeVar("SizesT", bound=VitAttentionSizes)
+
+
+class ElasticVitAttention(ElasticModule[SizesT]):
     """Attention on (B, N, C) with scale scale_dim^-0.5, however many channels are left.
 
     Attributes:
@@ -79,9 +82,7 @@ class ElasticVitAttention(ElasticModule[VitAttentionSizes]):
             self.norm = ElasticGridNorm((num_heads, head_dim), *inner_norm)
         self.proj = ElasticLinear((num_heads, head_dim), dim, bias=proj_bias)
 
-    def children_sizes(
-        self, sizes: VitAttentionSizes
-    ) -> dict[str, LinearSizes | int | tuple[int, ...]]:
+    def children_sizes(self, sizes: SizesT) -> dict[str, LinearSizes | int | tuple[int, ...]]:
         """The heads and, of each, the channels."""
         tokens = (sizes.embed_dim,)
         queries, values = (sizes.num_heads, sizes.qk_dim), (sizes.num_heads, sizes.head_dim)
@@ -107,12 +108,12 @@ class ElasticVitAttention(ElasticModule[VitAttentionSizes]):
         """The projection of the joined heads."""
         return (self.proj,)
 
-    def forward(self, x: Tensor, sizes: VitAttentionSizes, context: Context = PLAIN) -> Tensor:
+    def forward(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
         return self.join(*self.project(x, sizes, context), sizes, context)
 
     def project(
-        self, x: Tensor, sizes: VitAttentionSizes, context: Context = PLAIN
+        self, x: Tensor, sizes: SizesT, context: Context = PLAIN
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys (B, heads, N, qk_dim), values (B, heads, N, head_dim)."""
         of = self.children_sizes(sizes)
@@ -124,20 +125,33 @@ class ElasticVitAttention(ElasticModule[VitAttentionSizes]):
         if self.q_norm is not None and self.k_norm is not None:
             q = self.q_norm(q, of["q_norm"], context)
             k = self.k_norm(k, of["k_norm"], context)
+        q, k = self.positioned(q, k, sizes, context)
         return q, k, v
 
+    def positioned(
+        self, q: Tensor, k: Tensor, sizes: SizesT, context: Context = PLAIN
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and keys that know where they are; here as they come."""
+        return q, k
+
+    def score_bias(self, sizes: SizesT, context: Context = PLAIN) -> Tensor | None:
+        """What is added to the scores (heads, N, N) by position; here nothing."""
+        return None
+
     def join(
-        self, q: Tensor, k: Tensor, v: Tensor, sizes: VitAttentionSizes, context: Context = PLAIN
+        self, q: Tensor, k: Tensor, v: Tensor, sizes: SizesT, context: Context = PLAIN
     ) -> Tensor:
         """Attend and project the joined heads: (B, N, C)."""
         x = self.attend(q, k, v, sizes, context)
         return self.proj(x, self.children_sizes(sizes)["proj"], context)  # type: ignore[no-any-return]
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, sizes: VitAttentionSizes, context: Context = PLAIN
+        self, q: Tensor, k: Tensor, v: Tensor, sizes: SizesT, context: Context = PLAIN
     ) -> Tensor:
         """The joined heads (B, N, heads * head_dim) that the output projection sees."""
-        x = F.scaled_dot_product_attention(q, k, v, scale=sizes.scale_dim**-0.5)
+        x = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=self.score_bias(sizes, context), scale=sizes.scale_dim**-0.5
+        )
         x = x.transpose(1, 2).flatten(2)
         if self.norm is not None:
             x = self.norm(x, (sizes.num_heads, sizes.head_dim), context)

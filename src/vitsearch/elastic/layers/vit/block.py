@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -84,7 +84,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
         inner: dict[str, ElasticModule[Any]],
         *,
         norm: tuple[str, float] = ("layer", 1e-6),
-        layer_scale: bool = False,
+        layer_scale: Collection[str] = (),
     ) -> None:
         """Build the block.
 
@@ -92,17 +92,17 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
             dim: C.
             inner: Attention and MLP by role (`mixer`, `mlp`); a role that nothing uses is left out.
             norm: Kind and epsilon of the norms.
-            layer_scale: Whether branches are scaled.
+            layer_scale: Roles of the branches that are scaled.
         """
         super().__init__()
         dim = as_axis(dim)
         kind, eps = norm
         self._branches = tuple(branch for branch in BRANCHES if branch.role in inner)
-        self._scaled = layer_scale
+        self._scaled = frozenset(layer_scale)
         for branch in self._branches:
             self.add_module(branch.norm, ElasticLayerNorm(dim, eps, kind=kind))
             self.add_module(branch.inner, inner[branch.role])
-            if layer_scale:
+            if branch.role in self._scaled:
                 self.add_module(branch.scale, ElasticLayerScale(dim))
         self.set_drop_path(0.0)
 
@@ -131,7 +131,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
     def scale_of(self, inner: str) -> Tensor | None:
         """(C,) what the branch with this module inside is scaled by; `None` for nothing."""
         for branch in self._branches:
-            if branch.inner == inner and self._scaled:
+            if branch.inner == inner and branch.role in self._scaled:
                 scale = self.module(branch.scale)
                 assert isinstance(scale, ElasticLayerScale)
                 return scale.gamma
@@ -149,7 +149,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
         own: dict[str, Any] = {}
         for branch, inner in self.branches(sizes):
             own |= {branch.norm: sizes.embed_dim, branch.inner: inner}
-            if self._scaled:
+            if branch.role in self._scaled:
                 own[branch.scale] = sizes.embed_dim
         return own
 
@@ -170,6 +170,6 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
         self, x: Tensor, branch: Branch, sizes: VitBlockSizes, context: Context = PLAIN
     ) -> Tensor:
         """What a branch adds to the tokens, from what its last layer gives."""
-        if not self._scaled:
+        if branch.role not in self._scaled:
             return x
         return self.module(branch.scale)(x, sizes.embed_dim, context)  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice
@@ -96,22 +97,36 @@ class VitAttention:
 
     def plan(self, values: Values, tokens: Tokens) -> VitAttentionPlan:
         """The sizes for one architecture."""
-        return VitAttentionPlan(
-            embed_dim=tokens.embed_dim,
-            num_tokens=tokens.num_tokens,
-            num_heads=int(values["num_heads"] or 0),
-            qk_dim=int(values["qk_dim"] or 0),
-            head_dim=int(values["v_dim"] or 0),
-            scale_dim=self.scale_dim,
-            qkv_bias=self.qkv_bias,
-            proj_bias=self.proj_bias,
-            qk_norm=self.qk_norm,
-            inner_norm=self.inner_norm,
-        )
+        return VitAttentionPlan(**self.sizes(values, tokens))
+
+    def sizes(self, values: Values, tokens: Tokens) -> dict[str, Any]:
+        """The fields of `VitAttentionPlan` for one architecture; attention of other kinds adds."""
+        return {
+            "embed_dim": tokens.embed_dim,
+            "num_tokens": tokens.num_tokens,
+            "num_heads": int(values["num_heads"] or 0),
+            "qk_dim": int(values["qk_dim"] or 0),
+            "head_dim": int(values["v_dim"] or 0),
+            "scale_dim": self.scale_dim,
+            "qkv_bias": self.qkv_bias,
+            "proj_bias": self.proj_bias,
+            "qk_norm": self.qk_norm,
+            "inner_norm": self.inner_norm,
+        }
 
 
 @MIXERS.register("vit_attention")
 def _vit_attention(settings: Settings, context: StageContext) -> VitAttention:
+    return VitAttention(**read_attention(settings, context))
+
+
+def read_attention(settings: Settings, context: StageContext) -> dict[str, Any]:
+    """The fields of `VitAttention` from its section; attention of other kinds reads more.
+
+    Raises:
+        SpaceError: A setting is not legal, or queries and keys that are normalised have a choice
+            of widths.
+    """
     num_heads = settings.integers("num_heads")
     full = max(max(context.embed_dims) // max(num_heads), 1)
     qk_dims, v_dims = settings.integers("qk_dims", full), settings.integers("v_dims", full)
@@ -121,13 +136,13 @@ def _vit_attention(settings: Settings, context: StageContext) -> VitAttention:
             f"{settings.path}.qk_dims={list(qk_dims)}: queries and keys that are normalised "
             f"(qk_norm) keep their width; give one option"
         )
-    return VitAttention(
-        num_heads=num_heads,
-        qk_dims=qk_dims,
-        v_dims=v_dims,
-        scale_dim=settings.integer("scale_dim", max(qk_dims)),
-        qkv_bias=settings.word("qkv_bias", BIASES, "all"),
-        proj_bias=settings.flag("proj_bias", True),
-        qk_norm=qk_norm,
-        inner_norm=read_norm(settings, "inner_norm", None),
-    )
+    return {
+        "num_heads": num_heads,
+        "qk_dims": qk_dims,
+        "v_dims": v_dims,
+        "scale_dim": settings.integer("scale_dim", max(qk_dims)),
+        "qkv_bias": settings.word("qkv_bias", BIASES, "all"),
+        "proj_bias": settings.flag("proj_bias", True),
+        "qk_norm": qk_norm,
+        "inner_norm": read_norm(settings, "inner_norm", None),
+    }

@@ -183,6 +183,7 @@ def _vit_block(settings: Settings, context: StageContext) -> VitBlock:
     norm = read_norm(settings, "norm", NormKind("layer", own.number("norm_eps", 1e-6)))
     assert norm is not None
     layer_scale = settings.flag("layer_scale", False)
+    scaled = {"mixer": layer_scale, "mlp": settings.flag("mlp_layer_scale", layer_scale)}
     removable = settings.words("removable", tuple(BRANCHES.values()), ())
     # A block without branches is a block that is not there: only one of the two may say so.
     drops_blocks = own.has("depths") or own.has("skippable") or own.has("identity_probability")
@@ -197,7 +198,7 @@ def _vit_block(settings: Settings, context: StageContext) -> VitBlock:
             keep=keep,
             needed_without=needed if role == "mlp" else None,
             norm=norm,
-            layer_scale=layer_scale,
+            layer_scale=scaled[role],
             inner=registry.build(context.config.get(role), context),
         )
     return VitBlock(**branches)
