@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -16,7 +17,13 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces.choice import Value
 from vitsearch.supernet.build import make_layer
 from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
-from vitsearch.supernet.repairing.folding import folded_module, joined_basis, value_bases
+from vitsearch.supernet.repairing.folding import (
+    RIDGE,
+    folded_module,
+    joined_basis,
+    prefix_repair,
+    value_bases,
+)
 from vitsearch.supernet.repairing.modules import ActiveModule, columns_of, ending_layer, name_in
 from vitsearch.supernet.super_transformer import SuperTransformer
 
@@ -45,11 +52,12 @@ class BranchErrors:
 
     Attributes:
         sizes: The largest one is among them, with error 0.
-        variance: Of the original's output, summed over channels: the error of leaving it out.
+        stream: Variance of the tokens behind the branch, summed over channels, which errors are to
+            be seen against.
     """
 
     sizes: tuple[SizeError, ...]
-    variance: float
+    stream: float
 
 
 def branch_errors(
@@ -97,12 +105,17 @@ def branch_errors(
                     full = {f"{name}.{n}": v for n, v in zip(names, values, strict=True)}
                     error = look.error(own.inner, normed)
                     found.append(SizeError(values=full, macs=macs, error=error))
-                yield BranchErrors(sizes=tuple(found), variance=look.error(None, normed))
                 made = [look.module(x, inner) for x in normed]
                 streams = [
                     x + block.scaled(y, branch, sizes[name])
                     for x, y in zip(streams, made, strict=True)
                 ]
+                yield BranchErrors(sizes=tuple(found), stream=_variance(streams))
+
+
+def _variance(streams: Sequence[Tensor]) -> float:
+    tokens = torch.cat([x.flatten(0, -2) for x in streams]).double()
+    return float(tokens.var(0, correction=0).sum())
 
 
 class _Look:
@@ -151,27 +164,33 @@ class _Look:
         """What the last layer cannot make up for, from the moments of its inputs."""
         if inner == self._whole:
             return 0.0
-        active = ActiveModule(self.module, inner, self._path, self._path)
-        tensors = folded_module(self._network, active, self._calibration)
         name = name_in(self.module, self._last)
-        if f"{name}.weight" not in tensors:
-            return 0.0
-        weight = self._last.weight.double()
-        new = tensors[f"{name}.weight"].double()
+        sizes = self.module.children_sizes(inner)[name]
         basis = None
         if isinstance(self.module, ElasticVitAttention):
-            basis = value_bases(self.module, inner, self._record, self._scale)
+            basis = value_bases(self.module, inner, self._path, self._calibration, self._scale)
+        prefix = prefix_repair(self._path, self._last, self._calibration, RIDGE)
+        if basis is None and sizes.in_shape[1:] == self._last.in_shape[1:] and prefix is not None:
+            # What the columns behind a prefix add to the output is what the prefix cannot give.
+            behind = prefix.outputs[:, prod(sizes.in_shape) :].double()
+            return float(self._scaled(behind).square().sum())
+        active = ActiveModule(self.module, inner, self._path, self._path)
+        tensors = folded_module(self._network, active, self._calibration)
+        weight = self._last.weight.double()
+        new = tensors[f"{name}.weight"].double()
         if basis is not None:
             back = new @ joined_basis(basis, weight.shape[1]).T
         else:
             back = torch.zeros_like(weight)
-            back[:, columns_of(self._last, self.module.children_sizes(inner)[name])] = new
-        missing = weight - back
-        if self._scale is not None:
-            missing = missing * self._scale.double()[:, None]
+            back[:, columns_of(self._last, sizes)] = new
+        missing = self._scaled(weight - back)
         inputs = self._record.inputs
         second = inputs.second_moment if self._last.bias is None else inputs.covariance
         return max(float(((missing @ second) * missing).sum()), 0.0)
+
+    def _scaled(self, outputs: Tensor) -> Tensor:
+        """Numbers (C, ...) of output channels, as they are added to the stream."""
+        return outputs if self._scale is None else outputs * self._scale.double()[:, None]
 
     def _queries(self, qk_dim: int, normed: Sequence[Tensor]) -> float:
         """What fewer dimensions of queries and keys do, on the images."""

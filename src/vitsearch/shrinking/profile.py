@@ -1,10 +1,9 @@
 """What each branch's sizes cost in quality, one branch at a time: where a budget is best saved.
 
-For every size of a branch it is known how far the repaired output is from the original's. What that
-does to the features of the whole network is looked at for one size of each branch: losses are
-quadratic in small errors, so the others follow. Losses of branches are added up. The best network
-of a budget under this sum has a closed form: each branch takes the size with the least
-loss + price * MACs (Shoham and Gersho, 1988, who allocate bits).
+For every size of a branch it is known how far the repaired output is from the original's, as a
+share of the variance of the tokens that it is added to: that is its loss, and losses of branches
+are added up. The best network of a budget under this sum has a closed form: each branch takes the
+size with the least loss + price * MACs (Shoham and Gersho, 1988, who allocate bits).
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from torch import Tensor
 from vitsearch.costs.metrics import human
 from vitsearch.errors import ConstraintError
 from vitsearch.shrinking.branch_errors import BranchErrors, Values, branch_errors
-from vitsearch.shrinking.fidelity import Fidelity
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.supernet.repairing.calibration import Calibration
 from vitsearch.supernet.super_transformer import SuperTransformer
 
-_REFERENCE = 0.1  # relative error of the size at which a branch's influence is looked at
 _HALVINGS = 200  # of the interval in which a price is looked for
 
 
@@ -35,7 +32,7 @@ class BranchOption:
     Attributes:
         values: Of the branch's choices, by full name; `None` where one is inactive.
         macs: What the branch then costs.
-        loss: What the network's features lose, as 1 - cosine, if it alone is cut.
+        loss: The error of its output, as a share of the variance of the tokens behind it.
     """
 
     values: Values
@@ -132,19 +129,12 @@ def profile_branches(
     Args:
         network: Calibrated and in order.
         calibration: Of it.
-        images: A few batches (B, in_chans, H, W), unlabelled; 64 images in all are enough.
+        images: A few batches (B, in_chans, H, W), unlabelled; 32 images in all are enough.
 
     Raises:
         ConfigError: The network has other blocks than those of vit spaces.
     """
-    fidelity = Fidelity(network.extract(network.largest), images)
-    branches = []
-    for errors in branch_errors(network, calibration, images):
-        reference = min(errors.sizes, key=lambda s: abs(s.error - _REFERENCE * errors.variance))
-        cut = architecture_of(network.space, reference.values)
-        lost = max(1 - fidelity(network.extract(cut, calibration=calibration)), 0.0)
-        influence = lost / reference.error if reference.error > 0 else 0.0
-        branches.append(_unbettered(errors, influence))
+    branches = [_unbettered(errors) for errors in branch_errors(network, calibration, images)]
     whole = sum(own[-1].macs for own in branches)
     largest = network.largest
     return Profile(
@@ -155,11 +145,11 @@ def profile_branches(
     )
 
 
-def _unbettered(errors: BranchErrors, influence: float) -> tuple[BranchOption, ...]:
+def _unbettered(errors: BranchErrors) -> tuple[BranchOption, ...]:
     """The sizes that lose less than every cheaper one, the cheapest first."""
     found: list[BranchOption] = []
     for size in sorted(errors.sizes, key=lambda s: (s.macs, s.error)):
-        loss = influence * size.error
+        loss = size.error / errors.stream if errors.stream > 0 else 0.0
         if not found or loss < found[-1].loss:
             found.append(BranchOption(values=size.values, macs=size.macs, loss=loss))
     largest = max(errors.sizes, key=lambda s: (s.macs, -s.error))

@@ -20,7 +20,7 @@ from vitsearch.supernet.repairing.calibration import Calibration
 from vitsearch.supernet.super_transformer import SuperTransformer
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
-PROFILE_IMAGES = 64
+PROFILE_IMAGES = 32
 _SCORE_IMAGES = 256
 _STEPS = 8  # architectures of the profile between the smallest budget and the full network
 _MARGIN = 0.9  # of the smallest budget: what the search looks at beyond it

@@ -42,7 +42,8 @@ def images(count: int = 48, seed: int = 1) -> Tensor:
 
 def batches(count: int = 48, seed: int = 1) -> list[Tensor]:
     """The same in three uneven batches."""
-    return list(images(count, seed).split([count // 2, count // 3, count - count // 2 - count // 3]))
+    sizes = [count // 2, count // 3]
+    return list(images(count, seed).split([*sizes, count - sum(sizes)]))
 
 
 def with_sizes(net: SuperTransformer, **sizes: Any) -> Architecture:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from tests.supernet.repairing.networks import batches, images, supernet
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from tests.supernet.repairing.networks import batches, images, supernet
 from vitsearch import SuperTransformer, build_space
 from vitsearch.errors import ConfigError
 from vitsearch.supernet.repairing import Calibration

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from tests.supernet.repairing.networks import batches, images, supernet
+
 from vitsearch.supernet.repairing.ordering import IMPORTANCES
 
 VARIANTS = {

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 import torch
-
 from tests.supernet.repairing.networks import batches, images, supernet, with_sizes
+
 from vitsearch import SuperTransformer, VisionTransformer
 from vitsearch.errors import ConfigError
 from vitsearch.supernet.repairing.folding import folded_state
@@ -178,7 +178,8 @@ def test_absent_branches_leave_their_mean(gone):
     assert distance(repaired, whole) < distance(plain, whole)
     x = images(480, seed=1)
     with torch.no_grad():
-        ends = [n.run_features(x, n.plan.until(len(n.plan.nodes) - 1))[0] for n in (repaired, whole)]
+        streams = [(n, n.plan.until(len(n.plan.nodes) - 1)) for n in (repaired, whole)]
+        ends = [network.run_features(x, plan)[0] for network, plan in streams]
     if gone == {"stages.0.blocks.2.keep_attention": False, "stages.0.blocks.2.keep_mlp": False}:
         means = [end.mean((0, 1)) for end in ends]
         torch.testing.assert_close(means[0], means[1], rtol=0, atol=1e-8)

@@ -8,19 +8,26 @@ the fewer dimensions that keep its logits best, its values to those that keep it
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import ElasticModule, LinearSizes
-from vitsearch.elastic.calibration import fold, logit_maps, value_basis
+from vitsearch.elastic import ElasticLinear, ElasticModule, LinearSizes
+from vitsearch.elastic.calibration import (
+    LogitMaps,
+    PrefixRepair,
+    fold,
+    logit_maps,
+    value_basis,
+)
 from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
 from vitsearch.elastic.layers.vit.block import ElasticVitBlock
 from vitsearch.elastic.layers.vit.stem import TOKENS, ElasticVitStem
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.plan import Plan
-from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord
+from vitsearch.supernet.repairing.calibration import Calibration
 from vitsearch.supernet.repairing.modules import (
     ActiveModule,
     active_modules,
@@ -91,38 +98,74 @@ def folded_module(
     changed: Tensors = {}
     basis = None
     if isinstance(module, ElasticVitAttention):
-        changed |= _fewer_queries(module, active.sizes, record)
+        changed |= _fewer_queries(module, active, calibration)
         scale = scale_of(network, active.path)
-        bases = value_bases(module, active.sizes, record, scale)
+        bases = value_bases(module, active.sizes, active.path, calibration, scale)
         if bases is not None:
             changed |= _projected(module.v, "v", bases, active.sizes)
             basis = joined_basis(bases, record.inputs.dim)
     if basis is None and sizes.in_shape == last.in_shape:
         return changed
-    weight, bias = fold(
-        last.weight,
-        last.bias,
-        record.inputs,
-        kept=columns_of(last, sizes) if basis is None else None,
-        basis=basis,
-        ridge=ridge,
-    )
+    prefix = prefix_repair(active.path, last, calibration, ridge) if basis is None else None
+    if prefix is not None and sizes.in_shape[1:] == last.in_shape[1:]:
+        weight, bias = prefix.fold(prod(sizes.in_shape))
+    else:
+        weight, bias = fold(
+            last.weight,
+            last.bias,
+            record.inputs,
+            kept=columns_of(last, sizes) if basis is None else None,
+            basis=basis,
+            ridge=ridge,
+        )
     rows = rows_of(last, sizes)
-    changed[f"{name}.weight"] = weight[rows]
+    changed[f"{name}.weight"] = weight[rows].to(last.weight)
     if bias is not None:
-        changed[f"{name}.bias"] = bias[rows]
+        changed[f"{name}.bias"] = bias[rows].to(last.weight)
     return changed
 
 
-def _fewer_queries(module: ElasticVitAttention[Any], sizes: Any, record: LayerRecord) -> Tensors:
+def prefix_repair(
+    path: str, last: ElasticLinear, calibration: Calibration, ridge: float
+) -> PrefixRepair | None:
+    """A layer factorised once for all numbers of its first units; `None` without a ridge.
+
+    Args:
+        path: Of the module that the layer ends.
+        last: The layer.
+        calibration: Where the factors are kept, in the precision of the weights.
+        ridge: Of the mean variance of its inputs.
+    """
+    if not ridge:
+        return None
+    key = ("prefix", path, ridge)
+    found: PrefixRepair | None = calibration.folds.get(key)
+    if found is None:
+        inputs = calibration.record(path).inputs
+        order = torch.arange(last.in_features, device=last.weight.device)
+        dtype = torch.promote_types(last.weight.dtype, torch.float32)
+        found = PrefixRepair.of(last.weight, last.bias, inputs, order, ridge=ridge, dtype=dtype)
+        calibration.folds[key] = found
+    return found
+
+
+def _fewer_queries(
+    module: ElasticVitAttention[Any], active: ActiveModule, calibration: Calibration
+) -> Tensors:
     """Queries and keys of fewer dimensions, those that keep the logits best."""
-    _, full = module.q.out_shape
+    full, sizes = module.q.out_shape[1], active.sizes
+    record = calibration.record(active.path)
     if sizes.qk_dim == full or record.queries is None or record.keys is None:
         return {}
     maps = []
     for head in range(sizes.num_heads):
-        own = torch.arange(full, device=module.q.weight.device) + head * full
-        maps.append(logit_maps(record.queries.select(own), record.keys.select(own)))
+        key = ("logits", active.path, head)
+        found: LogitMaps | None = calibration.folds.get(key)
+        if found is None:
+            own = _channels(head, full, module.q.weight)
+            found = logit_maps(record.queries.select(own), record.keys.select(own))
+            calibration.folds[key] = found
+        maps.append(found)
     rank = sizes.qk_dim
     return {
         **_projected(module.q, "q", [own.queries[:, :rank] for own in maps], sizes),
@@ -131,14 +174,19 @@ def _fewer_queries(module: ElasticVitAttention[Any], sizes: Any, record: LayerRe
 
 
 def value_bases(
-    module: ElasticVitAttention[Any], sizes: Any, record: LayerRecord, scale: Tensor | None
+    module: ElasticVitAttention[Any],
+    sizes: Any,
+    path: str,
+    calibration: Calibration,
+    scale: Tensor | None,
 ) -> list[Tensor] | None:
     """For each head that stays, the dimensions of its values that stay; `None` for all of them.
 
     Args:
         module: The attention.
         sizes: Its sizes in the sub-network.
-        record: What was seen of it.
+        path: Of the attention.
+        calibration: What was seen of it.
         scale: (C,) what its output is multiplied by.
 
     Returns:
@@ -147,14 +195,23 @@ def value_bases(
     full = module.v.out_shape[1]
     if sizes.head_dim == full or module.norm is not None:
         return None
-    weight = module.proj.weight.double()
-    weight = weight if scale is None else weight * scale.double()[:, None]
     bases = []
     for head in range(sizes.num_heads):
-        own = torch.arange(full, device=weight.device) + head * full
-        basis = value_basis(weight[:, own], record.inputs.select(own)).basis
-        bases.append(basis[:, : sizes.head_dim])
+        key = ("values", path, head)
+        found: Tensor | None = calibration.folds.get(key)
+        if found is None:
+            own = _channels(head, full, module.v.weight)
+            columns = module.proj.weight[:, own].double()
+            columns = columns if scale is None else columns * scale.double()[:, None]
+            found = value_basis(columns, calibration.record(path).inputs.select(own)).basis
+            calibration.folds[key] = found
+        bases.append(found[:, : sizes.head_dim])
     return bases
+
+
+def _channels(head: int, width: int, like: Tensor) -> Tensor:
+    """The channels of one head among those of all."""
+    return torch.arange(width, device=like.device) + head * width
 
 
 def joined_basis(bases: list[Tensor], dim: int) -> Tensor:
