@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RIDGE = 0.03
 """Of the mean variance of a layer's inputs."""
+_MOST_KEPT = 2**30
+"""Bytes of what enters a layer that are kept to be multiplied once more; beyond, computed again."""
 _POOLED_SHARE = 4
 """Tokens that are classified count as much as a patch token for every so many patches."""
 
@@ -176,18 +178,24 @@ def _fit(
     last, scale = step.last, step.scale
     seen = CrossMoments.empty(last.in_features, last.out_features, device=last.weight.device)
     factor = None if scale is None else torch.where(scale == 0, 1, scale)
+    width = last.in_features
+    keeps = sum(x[..., 0].numel() * x.element_size() for x in stream) * width <= _MOST_KEPT
+    kept: list[Tensor] = []
     for x, wanted in zip(stream, target, strict=True):
         missing = wanted - x
         entering, missing = step.entering(x), missing if factor is None else missing / factor
+        kept += [entering] if keeps else []
         seen.update(entering, missing)
         if first and weight_of_first > 1:
             seen.update(entering[:, :first], missing[:, :first], weight=weight_of_first - 1)
     weight, bias = refit(last.weight, last.bias, seen, ridge=ridge)
     if scale is not None:
-        kept = scale == 0  # nothing comes of these channels, whatever their weights
-        weight = torch.where(kept[:, None], last.weight, weight)
-        bias = None if bias is None or last.bias is None else torch.where(kept, last.bias, bias)
+        idle = scale == 0  # nothing comes of these channels, whatever their weights
+        weight = torch.where(idle[:, None], last.weight, weight)
+        bias = None if bias is None or last.bias is None else torch.where(idle, last.bias, bias)
     last.weight.copy_(weight)
     if last.bias is not None and bias is not None:
         last.bias.copy_(bias)
+    if keeps:
+        return [x + step.added(entering) for x, entering in zip(stream, kept, strict=True)]
     return [x + step.added(step.entering(x)) for x in stream]
