@@ -129,7 +129,7 @@ def read_block(
                 have.append(None)
                 continue
             found.append(reader.norm(f"blocks.{i}.{norm}", getattr(block, norm)))
-            classes = (nn.Parameter, type(None), LayerScale, nn.Identity)
+            classes = (LayerScale, nn.Identity, nn.Parameter, type(None))
             reader.expect(f"blocks.{i}.{scale}", getattr(block, scale), *classes)
             have.append(isinstance(getattr(block, scale), nn.Parameter | LayerScale))
         norms.append(reader.same(norm, found, "norm"))
