@@ -25,6 +25,7 @@ from vitsearch.supernet import (
     push_to_hub,
     save_model,
     save_pretrained,
+    save_timm,
 )
 
 __version__ = "0.1.0"
@@ -55,6 +56,7 @@ __all__ = [
     "samplers",
     "save_model",
     "save_pretrained",
+    "save_timm",
     "searchers",
     "spaces",
     "supernet",

@@ -6,6 +6,7 @@ Importing it makes our networks known to timm: `timm.create_model("vitsearch_gli
 from vitsearch.supernet import build_vit  # noqa: F401  (registers the layers of its plans)
 from vitsearch.supernet.build import layer_for, make_layer
 from vitsearch.supernet.converting.from_timm import from_timm
+from vitsearch.supernet.converting.timm_entry import save_timm
 from vitsearch.supernet.create import create_model
 from vitsearch.supernet.heads import head_for
 from vitsearch.supernet.storage.checkpoint import load_supernet
@@ -34,5 +35,6 @@ __all__ = [
     "resample_positions",
     "save_model",
     "save_pretrained",
+    "save_timm",
     "timm_models",
 ]

@@ -153,7 +153,7 @@ class NetworkWithHead(nn.Module):
         def said(by: ElasticModule[Any] | None, seen: Tensor) -> Tensor:
             return self.classify(by, seen, head, context)
 
-        distilled = None if self.head_dist is None else said(self.head_dist, tokens[:, 1])
+        distilled = said(self.head_dist, tokens[:, 1]) if head.distillation else None
         asked = patches and self.head_patch is not None
         each = said(self.head_patch, tokens[:, prefix:]) if asked else None
         logits = said(self.head, self.run_pool(tokens, head, context))
@@ -167,6 +167,12 @@ class NetworkWithHead(nn.Module):
             pooled = self.attn_pool(seen, plan.attention_pool, context)
         else:
             pooled = tokens[:, 0] if plan.pool == "token" else _POOLS[plan.pool](seen)
+        return self.normalise_pooled(pooled, plan, context)
+
+    def normalise_pooled(
+        self, pooled: Tensor, plan: ClassifierPlan, context: Context = PLAIN
+    ) -> Tensor:
+        """(..., C) normalised, where the norm stands behind the pool; as it is where before."""
         if self.fc_norm is None:
             return pooled
         return self.fc_norm(pooled, plan.pool_norm, context)  # type: ignore[no-any-return]

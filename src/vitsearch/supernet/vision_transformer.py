@@ -109,7 +109,20 @@ class VisionTransformer(TimmNetwork):
             layer.running_mean.copy_(mean)
             layer.running_var.copy_(var)
 
-    # The Hugging Face Hub, whose module stands above this one.
+    # timm's own class and the Hugging Face Hub, whose modules stand above this one.
+
+    def to_timm(self) -> nn.Module:
+        """A copy as timm's own `VisionTransformer`, with the same outputs.
+
+        For networks of spaces that `from_timm` makes; see `vitsearch.supernet.converting.to_timm`.
+
+        Raises:
+            ConfigError: A part has no counterpart in timm's class (the message names it), or the
+                network was cut to its features.
+        """
+        from vitsearch.supernet.converting.to_timm import to_timm
+
+        return to_timm(self)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Write a folder as a repository on the Hub has it; see `vitsearch.save_pretrained`."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from vitsearch.errors import CheckpointError, ConfigError, SpaceError
+from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet.converting import (  # noqa: F401  (they register readers)
     beit,
@@ -51,8 +52,8 @@ def from_timm(
             network's own by default.
         in_chans: Channels of the images; the network's own by default. Of a network that is made
             by its name, as timm adapts its first convolution.
-        num_classes: Outputs of the classifier, which is fresh where it is another number than the
-            network's own; 0 for none.
+        num_classes: Outputs of the classifier, which is fresh where it is another number than that
+            of the weights; 0 for none. By default that of the weights, or the network's own.
         options: What sub-networks may have, as shares of its sizes; see `Options`.
 
     Raises:
@@ -132,28 +133,41 @@ def _created(
     if img_size is not None and img_size % reading.patch_size:
         config = space_config(reading, Options())
         SearchSpace({**config, "image_size": img_size, "stem": {**config["stem"], "crop": False}})
-    settings: dict[str, Any] = {"in_chans": in_chans}
-    if img_size is not None:
-        settings["img_size"] = img_size
-    if num_classes is not None:
-        settings["num_classes"] = num_classes
-    if weights is not None:
-        if not Path(weights).expanduser().is_file():
-            raise CheckpointError(f"weights={weights} is no file")
-        settings["pretrained_cfg_overlay"] = {"file": str(Path(weights).expanduser())}
-    loads = pretrained or weights is not None
-    with _timm_errors(name, weights):
-        made = _make(name, pretrained=loads, **settings)
+    settings: dict[str, Any] = {"in_chans": in_chans, "img_size": img_size}
+    if weights is None:
+        with _one_line(CheckpointError, f"the pretrained weights of {name} cannot be loaded"):
+            made = _make(name, pretrained=pretrained, **settings)
+        return read_network(made, _short(name)), made
+    file = Path(weights).expanduser()
+    if not file.is_file():
+        raise CheckpointError(f"weights={weights} is no file")
+    with _one_line(CheckpointError, f"weights={weights} cannot be loaded"):
+        state = load_state_dict(str(file))
+        # timm loads all of a file only if its number of classes is that of the network.
+        overlay: dict[str, Any] = {"state_dict": state, "source": None}
+        classes = _num_classes(state, num_classes)
+        if classes is not None:
+            settings["num_classes"] = overlay["num_classes"] = classes
+        made = _make(name, pretrained=True, pretrained_cfg_overlay=overlay, **settings)
     return read_network(made, _short(name)), made
+
+
+def _num_classes(state: Mapping[str, Any], wanted: int | None) -> int | None:
+    """The classes that a file is of; `None` for the network's own, as timm has them."""
+    if "head.weight" in state:
+        return len(state["head.weight"])
+    is_timms = any(name.startswith("blocks.") for name in state)
+    return 0 if is_timms and wanted is not None else None  # features alone, under a new classifier
 
 
 def _read_by_name(name: str, *, in_chans: int | None, img_size: int | None) -> Reading:
     """What a named network is, without weights.
 
     Raises:
-        SpaceError: timm knows no such network, or it cannot be converted.
+        SpaceError: timm knows no such network, cannot read its folder or repository, or it cannot
+            be converted.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _one_line(SpaceError, f"space.model={name} cannot be built"):
         made = _make(name, in_chans=in_chans)
         if img_size is not None and type(made).__name__ in READERS:  # others may not take a size
             made = _make(name, in_chans=in_chans, img_size=img_size)
@@ -186,17 +200,15 @@ def _make(name: str, **settings: Any) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _timm_errors(name: str, weights: str | Path | None) -> Iterator[None]:
-    """Say in one line what timm, or the Hub, has against loading weights."""
-    source = f"weights={weights}" if weights is not None else f"the pretrained weights of {name}"
+def _one_line(error_class: type[VitSearchError], what: str) -> Iterator[None]:
+    """Say in one line what timm, or the Hub, has against something; our own errors pass."""
     try:
         yield
-    except (SpaceError, CheckpointError):
+    except VitSearchError:
         raise
     except Exception as error:  # the Hub, safetensors and pickles each have errors of their own
         words = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        words = words or type(error).__name__
-        raise CheckpointError(f"{source} cannot be loaded: {words}") from error
+        raise error_class(f"{what}: {words or type(error).__name__}") from error
 
 
 def _short(name: str) -> str:

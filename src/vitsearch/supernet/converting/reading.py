@@ -152,17 +152,22 @@ class ModuleReader:
         return found
 
     def same(self, path: str, values: list[Any], what: str) -> Any:
-        """The one value that all blocks have.
+        """The one value that all blocks have; `None` for a block without the module is left out.
 
         Raises:
-            SpaceError: They differ.
+            SpaceError: They differ, or no block has the module.
         """
-        for index, value in enumerate(values):
-            if value != values[0]:
+        there = [(index, value) for index, value in enumerate(values) if value is not None]
+        if not there:
+            raise self.refuse("blocks", f"none has {path}, so its {what} is not known")
+        first, own = there[0]
+        for index, value in there:
+            if value != own:
                 raise self.refuse(
-                    f"blocks.{index}.{path}", f"its {what} is {value}, that of block 0 {values[0]}"
+                    f"blocks.{index}.{path}",
+                    f"its {what} is {value}, that of block {first} {own}",
                 )
-        return values[0]
+        return own
 
 
 NORM_KINDS = {"LayerNorm": "layer", "RmsNorm": "rms", "RMSNorm": "rms"}

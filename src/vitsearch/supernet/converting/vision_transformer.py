@@ -22,6 +22,7 @@ from vitsearch.supernet.converting.reading import (
     Reading,
     reader_for,
 )
+from vitsearch.supernet.converting.timm_modules import AbsentBranch
 
 _POOLS = ("token", "avg", "max", "avgmax", "map")
 
@@ -57,7 +58,10 @@ def read_vision_transformer(network: Any, name: str) -> Reading:
                 pool_prefix=network.pool_include_prefix,
             ),
         },
-        fixed={"qk_dim": "queries and keys are normalised"} if "qk_norm" in mixer else {},
+        fixed={
+            **({"qk_dim": "queries and keys are normalised"} if "qk_norm" in mixer else {}),
+            **({"v_dim": "the joined heads are normalised"} if "inner_norm" in mixer else {}),
+        },
     )
 
 
@@ -115,60 +119,71 @@ def read_block(
     Raises:
         SpaceError: Blocks differ.
     """
-    norms = [
-        reader.norm(f"blocks.{i}.{name}", getattr(block, name))
-        for i, block in enumerate(blocks)
-        for name in ("norm1", "norm2")
-    ]
-    scaled = {}
-    for name in scaled_by:
-        found = [getattr(block, name) for block in blocks]
-        for i, scale in enumerate(found):
-            classes = (nn.Parameter, type(None), LayerScale, nn.Identity)
-            reader.expect(f"blocks.{i}.{name}", scale, *classes)
-        have = [isinstance(scale, nn.Parameter | LayerScale) for scale in found]
-        scaled[name] = reader.same(name, have, "use of LayerScale")
-    attention, mlp = scaled.values()
-    section = {
-        "kind": "vit",
-        "norm": reader.same("norm1", norms, "norm"),
-        "layer_scale": attention,
-    }
+    norms, scaled = [], []
+    for norm, inner, scale in zip(("norm1", "norm2"), ("attn", "mlp"), scaled_by, strict=True):
+        found: list[Any] = []
+        have: list[Any] = []
+        for i, block in enumerate(blocks):
+            if isinstance(getattr(block, inner), AbsentBranch):
+                found.append(None)
+                have.append(None)
+                continue
+            found.append(reader.norm(f"blocks.{i}.{norm}", getattr(block, norm)))
+            classes = (LayerScale, nn.Identity, nn.Parameter, type(None))
+            reader.expect(f"blocks.{i}.{scale}", getattr(block, scale), *classes)
+            have.append(isinstance(getattr(block, scale), nn.Parameter | LayerScale))
+        norms.append(reader.same(norm, found, "norm"))
+        scaled.append(reader.same(scale, have, "use of LayerScale"))
+    if norms[0] != norms[1]:
+        raise reader.refuse("blocks.0.norm2", f"its norm is {norms[1]}, that of norm1 {norms[0]}")
+    attention, mlp = scaled
+    section = {"kind": "vit", "norm": norms[0], "layer_scale": attention}
     return section if mlp == attention else {**section, "mlp_layer_scale": mlp}
 
 
 def _attention(
     reader: ModuleReader, layers: list[Any]
 ) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+    settings: list[dict[str, Any] | None] = []
     for i, layer in enumerate(layers):
         path = f"blocks.{i}.attn"
+        if isinstance(layer, AbsentBranch):
+            settings.append(None)
+            continue
         reader.expect(path, layer, Attention)
         if layer.gate is not None:
             raise reader.refuse(f"{path}.gate", "attention with a gate is not supported")
-    settings = [
-        {
-            "qkv_bias": "all" if layer.qkv.bias is not None else "none",
-            "proj_bias": layer.proj.bias is not None,
-            "qk_norm": reader.norm(f"blocks.{i}.attn.q_norm", layer.q_norm),
-            "inner_norm": reader.norm(f"blocks.{i}.attn.norm", layer.norm),
-        }
-        for i, layer in enumerate(layers)
-    ]
+        settings.append(
+            {
+                "qkv_bias": "all" if layer.qkv.bias is not None else "none",
+                "proj_bias": layer.proj.bias is not None,
+                "qk_norm": reader.norm(f"{path}.q_norm", layer.q_norm),
+                "inner_norm": reader.norm(f"{path}.norm", layer.norm),
+            }
+        )
     own = reader.same("attn", settings, "kind of attention")
     section = {"kind": "vit_attention", **{k: v for k, v in own.items() if v is not None}}
-    return section, [(layer.num_heads, layer.head_dim) for layer in layers]
+    return section, [
+        (0, 0) if isinstance(layer, AbsentBranch) else (layer.num_heads, layer.head_dim)
+        for layer in layers
+    ]
 
 
 def read_mlps(reader: ModuleReader, layers: list[Any]) -> tuple[dict[str, Any], list[int]]:
-    """The settings that all MLPs have in common, and their hidden widths.
+    """The settings that all MLPs have in common, and their hidden widths; 0 where there is none.
 
     Raises:
         SpaceError: One is of another class, or they differ in more than their width.
     """
-    settings = [_mlp(reader, f"blocks.{i}.mlp", layer) for i, layer in enumerate(layers)]
+    settings = [
+        None if isinstance(layer, AbsentBranch) else _mlp(reader, f"blocks.{i}.mlp", layer)
+        for i, layer in enumerate(layers)
+    ]
     own = reader.same("mlp", settings, "kind of MLP")
     section = {"kind": "vit_mlp", **{k: v for k, v in own.items() if v is not None}}
-    return section, [layer.fc2.in_features for layer in layers]
+    return section, [
+        0 if isinstance(layer, AbsentBranch) else layer.fc2.in_features for layer in layers
+    ]
 
 
 def _mlp(reader: ModuleReader, path: str, layer: Any) -> dict[str, Any]:
@@ -208,6 +223,10 @@ def read_head(
             "global_pool", f"{pool!r} gives no pooled features; legal: {', '.join(_POOLS)}"
         )
     before, after = reader.norm("norm", network.norm), reader.norm("fc_norm", network.fc_norm)
+    if distillation and (after is not None or network.num_reg_tokens or network.no_embed_class):
+        raise reader.refuse(
+            "forward", "with a distillation token timm uses no fc_norm, registers, no_embed_class"
+        )
     if before is not None and after is not None:
         raise reader.refuse("fc_norm", "there is a norm before the pool, too")
     own = {

@@ -88,22 +88,34 @@ def _outside(name: str) -> str:
 
 def state_to_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
     """The opposite of `state_from_timm`, for a network whose blocks all have full heads."""
+    return pack_state(state, reading.sections["mlp"]["gate"], renamed=reading.renamed)
+
+
+def pack_state(
+    state: Mapping[str, Tensor], gate: str, *, renamed: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
+    """A state dict of ours under timm's names, with timm's joint matrices.
+
+    Args:
+        state: Of blocks whose queries, keys and values have one width.
+        gate: How MLPs keep their gate; see `VitMlpPlan`.
+        renamed: See `Reading`.
+    """
     found: dict[str, Tensor] = {}
-    gate = reading.sections["mlp"]["gate"]
-    renamed = {ours: theirs for theirs, ours in reading.renamed.items()}
+    back = {ours: theirs for theirs, ours in (renamed or {}).items()}
     for name, tensor in state.items():
         match = _BLOCK.fullmatch(name.removeprefix(BLOCKS))
         if match is None:
             found[_outside_timm(name)] = tensor
             continue
         path, _, leaf = match[0].rpartition(".")
-        theirs = _renamed(match[2], renamed)
+        theirs = _renamed(match[2], back)
         if theirs != match[2]:
             found[f"blocks.{match[1]}.{theirs}"] = tensor
             continue
         if match[2] == "attn.freqs":
             if FREQUENCIES not in found:
-                names = [f"{BLOCKS}blocks.{i}.attn.freqs" for i in range(len(reading.blocks))]
+                names = [own for own in state if own.endswith(".attn.freqs")]
                 found[FREQUENCIES] = torch.stack([state[own] for own in names], dim=1)
             continue
         parent, _, own = path.rpartition(".")

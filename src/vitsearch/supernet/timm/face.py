@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.elastic import GridTables
-from vitsearch.errors import ConfigError
+from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
@@ -25,7 +25,7 @@ from vitsearch.supernet.timm.preprocessing import checked_preprocessing, make_pr
 from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.timm.timm_internals import record_input_size
 
-POOLS = ("token", "avg", "")
+POOLS = ("token", "avg", "max", "avgmax", "map", "")
 
 
 class TimmNetwork(FeatureNetwork):
@@ -34,7 +34,8 @@ class TimmNetwork(FeatureNetwork):
     Attributes:
         space: The space that the architecture belongs to.
         architecture: What the network is.
-        global_pool: `token`, `avg`, or nothing: then the head sees every token.
+        global_pool: `token`, `avg`, `max`, `avgmax`, `map`, or nothing: then the head sees every
+            token.
         pretrained_cfg: What timm reads of a model: `input_size` (C, H, W), `mean`, `std`,
             `interpolation`, `crop_pct`, `num_classes`, names of modules; plain data.
         default_cfg: The same under timm's older name.
@@ -106,17 +107,23 @@ class TimmNetwork(FeatureNetwork):
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, C) to logits (B, num_classes), or to features (B, C).
 
-        Without pooling (`global_pool=""`) there are logits or features of every token.
+        Without pooling (`global_pool=""`) there are logits or features of every token. With a
+        distillation token features are, as timm's, the mean of both tokens.
         """
-        if pre_logits:
-            return self.head_drop(self.pool(tokens))  # type: ignore[no-any-return]
-        if self.global_pool:
-            return self.run_head((tokens,), self.plan).answer
-        return self.classify(self.head, tokens, self.head_plan)
+        if not pre_logits:
+            if self.global_pool:
+                return self.run_head((tokens,), self.plan).answer
+            return self.classify(self.head, self.pool(tokens), self.head_plan)
+        features: Tensor = self.head_drop(self.pool(tokens))
+        if self.global_pool and self._is_distilled:
+            features = (features + self.head_drop(tokens[:, 1])) / 2
+        return features
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, N, C) to (B, C); without pooling as they are."""
-        return self.run_pool(tokens, self.head_plan) if self.global_pool else tokens
+        """Tokens (B, N, C) to (B, C); without pooling (B, N, C). Normalised if a norm is behind."""
+        if self.global_pool:
+            return self.run_pool(tokens, self.head_plan)
+        return self.normalise_pooled(tokens, self.head_plan)
 
     def get_classifier(self) -> nn.Module:
         """The classifier; an identity if there is none."""
@@ -127,10 +134,12 @@ class TimmNetwork(FeatureNetwork):
 
         Args:
             num_classes: Outputs; 0 for none.
-            global_pool: Another pooling than so far: `token`, `avg`, or empty for none.
+            global_pool: Another pooling than so far: `token`, `avg`, `max`, `avgmax`, `map` (only
+                where it was), or empty for none.
 
         Raises:
-            ConfigError: A negative number, an unknown pooling, or none with two classifiers.
+            ConfigError: A negative number, an unknown pooling, one that the network has no token or
+                no layer for, or none with two classifiers.
         """
         check_num_classes(num_classes)
         distilled = self.head_plan.distillation
@@ -145,13 +154,15 @@ class TimmNetwork(FeatureNetwork):
         self.to(device=reference.device, dtype=reference.dtype)
 
     def _set_pool(self, global_pool: str, num_classes: int) -> None:
-        if global_pool not in POOLS:
-            legal = ", ".join(map(repr, POOLS))
-            raise ConfigError(f"global_pool={global_pool!r} is not one of {legal}")
+        if global_pool == "map" and self.attn_pool is None:
+            raise ConfigError("global_pool='map': the network has no pool by attention")
+        space = repooled(self.space, global_pool)
         if not global_pool and num_classes and self.head_plan.distillation:
             raise ConfigError("global_pool='' leaves no token for the distillation classifier")
         if global_pool:
-            self._become(repooled(self.space, global_pool))
+            self._become(space)
+        if global_pool != "map":
+            self.attn_pool = None
         self.global_pool = global_pool
 
     # Layers in order
@@ -257,6 +268,20 @@ def square_side(size: int | Sequence[int]) -> int:
 
 
 def repooled(space: SearchSpace, pool: str) -> SearchSpace:
-    """The same space with another pooling."""
+    """The same space with another pooling; as it is with none.
+
+    Raises:
+        ConfigError: The pooling is unknown, or needs what the space has not.
+    """
+    if pool not in POOLS:
+        raise ConfigError(f"global_pool={pool!r} is not one of {', '.join(map(repr, POOLS))}")
     config = space.config
-    return SearchSpace({**config, "head": {**config.get("head", {}), "pool": pool}})
+    head = dict(config.get("head") or {})
+    if not pool:
+        return space
+    if pool == "map" and head.get("attention_pool") is None:
+        raise ConfigError(f"global_pool='map': space {space.name} has no head.attention_pool")
+    try:
+        return SearchSpace({**config, "head": {**head, "pool": pool}})
+    except SpaceError as error:
+        raise ConfigError(f"global_pool={pool!r}: {error}") from error

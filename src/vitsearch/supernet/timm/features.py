@@ -37,10 +37,12 @@ class FeatureNetwork(ElasticTransformer):
     Attributes:
         plan: What the network is, in sizes.
         features_by_block: Whether an index names a block; if not, a stage.
+        global_pool: timm's name of the pool; empty for none.
     """
 
     plan: Plan
     features_by_block: bool
+    global_pool: str
 
     @property
     def feature_points(self) -> list[int]:
@@ -63,11 +65,20 @@ class FeatureNetwork(ElasticTransformer):
             found.append(
                 {
                     "num_chs": node.shape.embed_dim,
-                    "reduction": self.plan.image_size // node.shape.grid[0],
+                    "reduction": self._reduction(node.shape),
                     "module": node.name if self.features_by_block else f"stages.{index}",
                 }
             )
         return found
+
+    def _reduction(self, shape: Shape) -> int:
+        """Pixels from one patch to the next; where patches leave pixels over, the patch size."""
+        rows = shape.grid[0]
+        first = self.plan.nodes[0]
+        patch_size = getattr(first.plan, "patch_size", None)
+        if patch_size is not None and rows == first.shape.grid[0]:
+            return int(patch_size)
+        return self.plan.image_size // rows
 
     def forward_intermediates(
         self,
@@ -174,7 +185,9 @@ class FeatureNetwork(ElasticTransformer):
         self.num_features = end.embed_dim
         if prune_head:
             self.num_classes = 0
-            self.head = self.head_dist = self.head_patch = None
+            self.head = self.head_dist = self.head_patch = self.fc_norm = None
+            if self.attn_pool is not None:
+                self.attn_pool, self.global_pool = None, ""
         return taken
 
     def _taken(self, indices: int | Sequence[int] | None) -> tuple[list[int], int]:

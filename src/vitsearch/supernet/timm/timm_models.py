@@ -23,7 +23,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.spaces.published import published, published_entries
 from vitsearch.spaces.resizing import resized_for
-from vitsearch.supernet.timm.face import POOLS, repooled, square_side
+from vitsearch.supernet.timm.face import repooled, square_side
 from vitsearch.supernet.timm.preprocessing import (
     PREPROCESSING,
     TIMM_NAME,
@@ -108,7 +108,7 @@ def build(
         cfg.input_size = (space.in_chans, space.image_size, space.image_size)
     stages = len(space.stages)
     network = build_model_with_cfg(
-        partial(_make, timm_name, space, architecture),
+        partial(make_network, timm_name, space, architecture),
         timm_name,
         pretrained,
         pretrained_cfg=cfg.to_dict(),
@@ -129,7 +129,7 @@ def build(
     return network  # type: ignore[no-any-return]
 
 
-def _make(
+def make_network(
     timm_name: str,
     space: SearchSpace,
     architecture: Architecture,
@@ -144,15 +144,31 @@ def _make(
     dtype: torch.dtype | None = None,
     **unknown: Any,
 ) -> VisionTransformer:
+    """A network with fresh weights, from timm's arguments of a model's class.
+
+    Args:
+        timm_name: The name that timm knows it by.
+        space: Where the architecture is legal.
+        architecture: What to build.
+        num_classes: Outputs of the classifier; 0 for none.
+        in_chans: Channels of the images; those of the space by default.
+        img_size: Side of the images, pixels; that of the space by default.
+        global_pool: Another pool than the space's.
+        drop_rate: Dropout in front of the classifier.
+        drop_path_rate: Stochastic depth of the last block.
+        device: Where the weights are.
+        dtype: Of the weights.
+        **unknown: What it does not take.
+
+    Raises:
+        ConfigError: An argument is unknown, or a value is not legal.
+        SpaceError: The patch size does not divide the image size.
+    """
     if unknown:
         given = ", ".join(f"{name}={value}" for name, value in unknown.items())
         raise ConfigError(f"{timm_name} takes no {given}; legal: {', '.join(OPTIONS)}")
     side = None if img_size is None else square_side(img_size)
     space = resized_for(space, architecture, image_size=side, in_chans=in_chans)
-    if global_pool is not None and global_pool not in POOLS:
-        raise ConfigError(
-            f"global_pool={global_pool!r} is not one of {', '.join(map(repr, POOLS))}"
-        )
     if global_pool:
         space = repooled(space, global_pool)
     with torch.device(device or torch.get_default_device()):
@@ -206,13 +222,25 @@ def vitsearch(
             f"timm.create_model('{TIMM_NAME}') needs space=... and architecture=...; a published "
             f"network has a name of its own: {', '.join(sorted(default_cfgs.keys() - {TIMM_NAME}))}"
         )
+    space, architecture = read_arguments(space, architecture)
+    return build(TIMM_NAME, space, architecture, pretrained=pretrained, **options)
+
+
+def read_arguments(
+    space: SearchSpace | Mapping[str, Any] | str, architecture: Architecture | Mapping[str, Any]
+) -> tuple[SearchSpace, Architecture]:
+    """A space and an architecture from what stands in a `config.json`.
+
+    Raises:
+        SpaceError: The space or the architecture is not legal.
+    """
     if isinstance(space, str):
         space = build_space(space)
     elif not isinstance(space, SearchSpace):
         space = SearchSpace(space)
     if not isinstance(architecture, Architecture):
         architecture = Architecture.from_dict(architecture)
-    return build(TIMM_NAME, space, architecture, pretrained=pretrained, **options)
+    return space, architecture
 
 
 def _register_published(name: str) -> None:
