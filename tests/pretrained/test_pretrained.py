@@ -15,7 +15,7 @@ from vitsearch.errors import CheckpointError
 from vitsearch.pretrained import list_pretrained, pretrained_folder
 from vitsearch.pretrained.make_vit_fashion import count_correct
 
-LEAST_ACCURACY = 0.88
+LEAST_ACCURACY = 0.83
 names = pytest.mark.parametrize("name", list_pretrained())
 
 
