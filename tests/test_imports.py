@@ -36,6 +36,7 @@ LEGAL = {
     },
     "exporting": {"errors", "runs", "spaces", "elastic", "supernet"},
     "data": {"errors"},
+    "pretrained": {"errors", "runs", "data"},
     "reports": {"errors", "runs", "spaces", "costs"},
     "lightning": {
         "errors",
@@ -115,12 +116,12 @@ for name in ("torch", "torchvision", "timm", "pytorch_lightning", "hydra"):
     sys.modules[name] = None
 sys.modules["vitsearch"] = package = types.ModuleType("vitsearch")
 package.__path__ = [sys.argv[1]]
-from vitsearch import costs, samplers, searchers, spaces
+from vitsearch import costs, pretrained, samplers, searchers, spaces
 space = spaces.build_space("glit")
 search = searchers.EvolutionSearcher(space, costs.Constraint(macs=(None, "10M")), population=3)
 search.tell([len(c.architecture) for c in search.ask()])
 samplers.UniformSampler().sample(space, num_architectures=2, step=0)
-print(len(search.ask()))
+print(len(search.ask()), *pretrained.list_pretrained())
 """
 
 
@@ -128,4 +129,4 @@ def test_pure_folders_work_without_torch():
     command = [sys.executable, "-c", PURE, str(PACKAGE)]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
     assert output.returncode == 0, output.stderr
-    assert output.stdout.strip() == "50"
+    assert output.stdout.strip() == "50 vit_fashion"

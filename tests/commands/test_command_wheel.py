@@ -56,9 +56,13 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert {
         f"vitsearch/data/fashion_mini/{part}-images-idx3-ubyte.gz" for part in ("train", "t10k")
     } <= names
+    assert {
+        f"vitsearch/pretrained/vit_fashion/{file}"
+        for file in ("README.md", "config.json", "model.safetensors")
+    } <= names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
     assert all(name.startswith("vitsearch") for name in names)
-    assert wheel.stat().st_size < 5_000_000
+    assert wheel.stat().st_size < 6_000_000
 
 
 @pytest.mark.slow
