@@ -10,9 +10,11 @@ from vitsearch.samplers.base import (
     step_rng,
 )
 from vitsearch.samplers.buckets import BucketSampler
+from vitsearch.samplers.growth import growth_space
 from vitsearch.samplers.identity import IdentitySampler, find_identity_probability
 from vitsearch.samplers.measured import draw_measured
 from vitsearch.samplers.strata import sample_strata
+from vitsearch.samplers.stratified import StratifiedSampler
 from vitsearch.samplers.warm_up import warm_up_space
 from vitsearch.samplers.within import draw_within, sample_within
 
@@ -22,11 +24,13 @@ __all__ = [
     "IdentitySampler",
     "Sampler",
     "SandwichSampler",
+    "StratifiedSampler",
     "UniformSampler",
     "Unsettled",
     "draw_measured",
     "draw_within",
     "find_identity_probability",
+    "growth_space",
     "sample_strata",
     "sample_within",
     "settle",

@@ -45,12 +45,14 @@ class HeadOutputs(NamedTuple):
         patches: (B, patches, num_classes) of every patch token, row by row; `None` without a patch
             head, or where nobody asked.
         grid: Rows and columns of the patch tokens.
+        tokens: (B, N, C) normalised tokens behind each of the blocks that were asked for.
     """
 
     logits: Tensor
     distillation: Tensor | None
     patches: Tensor | None
     grid: tuple[int, int]
+    tokens: tuple[Tensor, ...] = ()
 
     @property
     def answer(self) -> Tensor:

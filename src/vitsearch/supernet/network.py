@@ -269,6 +269,25 @@ class ElasticTransformer(NetworkWithHead):
             if any(word in name.split(".") for word in _DECAY_FREE)
         }
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters form a layer, from the stem up; for learning rates that decay by layer.
+
+        The stem is the first layer, each transition and block one, and the classifiers the last;
+        the final norm belongs to the last block.
+
+        Args:
+            coarse: Whether all of a stage is one layer, where there are several stages.
+        """
+        if coarse and len(getattr(self, "stages", ())) > 1:
+            layers = [(r"^stages\.(\d+)", None)]
+        else:
+            # The numbers sort a stage's transition before its first block.
+            layers = [
+                (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+                (r"^stages\.(\d+)\.transition", None),
+            ]
+        return {"stem": r"^stem", "blocks": [*layers, (r"^norm", (99999,))]}
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""
         self.grad_checkpointing = enable

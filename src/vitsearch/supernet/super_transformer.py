@@ -119,7 +119,11 @@ class SuperTransformer(ElasticTransformer):
         return answers[0] if len(answers) == 1 else torch.cat(answers)
 
     def forward_heads(
-        self, images: Tensor, architectures: Architecture | Sequence[Architecture] | None = None
+        self,
+        images: Tensor,
+        architectures: Architecture | Sequence[Architecture] | None = None,
+        *,
+        layers: Sequence[int] = (),
     ) -> list[HeadOutputs]:
         """What each classifier says, for objectives that teach more than the logits.
 
@@ -129,13 +133,22 @@ class SuperTransformer(ElasticTransformer):
         Args:
             images: (B, in_chans, H, W).
             architectures: As in `forward`.
+            layers: Blocks whose normalised tokens are wanted (`HeadOutputs.tokens`), as indices
+                into each architecture's own blocks of tokens. Not with bilateral sharing, where an
+                architecture has two kinds of each.
 
         Raises:
-            ConfigError: The batch does not divide by the number of architectures.
+            ConfigError: The batch does not divide by the number of architectures, or a layer is no
+                block.
             SpaceError: An architecture is not legal in the space.
         """
+        if layers and len(ALIGNMENTS[self.sharing]) > 1:
+            raise ConfigError(
+                f"sharing={self.sharing} has two ways of every block; tokens of blocks need "
+                f"sharing=prefix or cyclic"
+            )
         runs = self._runs(images, architectures, None)
-        return self._by_share(sliced.run(self, runs, patches=True))
+        return self._by_share(sliced.run(self, runs, patches=True, layers=layers))
 
     def _runs(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.elastic import Context, ElasticBatchNorm, NormEstimator
+from vitsearch.elastic.base import PLAIN
 from vitsearch.errors.checks import check_number
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
+from vitsearch.supernet.execution import sliced
+from vitsearch.supernet.execution.sliced import Run
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.timm.face import TimmNetwork
 
@@ -83,9 +86,20 @@ class VisionTransformer(TimmNetwork):
             return self.forward_head(self.forward_features(images))
         return self.run(images, self.plan).answer
 
-    def forward_heads(self, images: Tensor) -> HeadOutputs:
-        """Images (B, C, H, W) to what each classifier says, the patch head included."""
-        return self.run(images, self.plan, patches=True)
+    def forward_heads(self, images: Tensor, *, layers: Sequence[int] = ()) -> HeadOutputs:
+        """Images (B, C, H, W) to what each classifier says, the patch head included.
+
+        Args:
+            images: (B, C, H, W).
+            layers: Blocks whose normalised tokens are wanted, as indices into the blocks of tokens.
+
+        Raises:
+            ConfigError: A layer is no block.
+        """
+        if not layers:
+            return self.run(images, self.plan, patches=True)
+        run = Run(images, self.plan, PLAIN)
+        return sliced.run(self, [run], patches=True, layers=layers)[0]
 
     @torch.no_grad()
     def reestimate_statistics(self, batches: Iterable[Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from vitsearch.lightning.objectives.base import ImageFacts, Objective, StepOutputs
 from vitsearch.lightning.objectives.cross_entropy import CrossEntropy
+from vitsearch.lightning.objectives.feature_distillation import FeatureDistillation
 from vitsearch.lightning.objectives.in_place_distillation import InPlaceDistillation
 from vitsearch.lightning.objectives.patch_token_mixup import PatchTokenMixup
 from vitsearch.lightning.objectives.teacher import Teacher
@@ -12,6 +13,7 @@ from vitsearch.lightning.objectives.weighted import OBJECTIVES, Term, WeightedOb
 __all__ = [
     "OBJECTIVES",
     "CrossEntropy",
+    "FeatureDistillation",
     "ImageFacts",
     "InPlaceDistillation",
     "Objective",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.training.mixing import Mixing
@@ -40,6 +40,7 @@ class StepOutputs:
         shares: Which images of the batch each of them has seen.
         logits: (rows, classes), what each architecture says of each of its images.
         heads: What every classifier of each architecture says; empty unless an objective uses it.
+        layers: The blocks whose tokens are in `heads`, in their order.
         token_taught: Whether the distillation token learns from a teacher, so that labels are for
             the class token alone.
         compute_loss: The loss of logits (N, classes) for labels (N,) or targets (N, classes).
@@ -53,6 +54,7 @@ class StepOutputs:
     shares: tuple[range, ...]
     logits: Tensor
     heads: tuple[HeadOutputs, ...]
+    layers: tuple[int, ...] = ()
     token_taught: bool
     compute_loss: Callable[[Tensor, Tensor], Tensor]
 
@@ -75,6 +77,10 @@ class StepOutputs:
         """Of (B, ...), what belongs to the images that one architecture has seen."""
         share = self.shares[index]
         return images[share.start : share.stop]
+
+    def tokens(self, index: int, layer: int) -> Tensor:
+        """(b, N, C): normalised tokens of one architecture behind a block; see `layers`."""
+        return self.heads[index].tokens[self.layers.index(layer)]
 
     def by_row(self, images: Tensor) -> Tensor:
         """(B, ...) to (rows, ...)."""
@@ -110,9 +116,11 @@ class Objective(ABC):
 
     Attributes:
         uses: Which classifiers it teaches besides that of the logits: `patches`, `distillation`.
+        layers: Blocks whose tokens it looks at, as indices into a network's blocks of tokens.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
+    layers: tuple[int, ...] = ()
 
     @abstractmethod
     def __call__(self, step: StepOutputs) -> Tensor:
@@ -144,6 +152,14 @@ class Objective(ABC):
 
         Raises:
             ConfigError: Says which setting to change.
+        """
+
+    def begin_with(self, original: nn.Module) -> None:  # noqa: B027
+        """Hear of the pretrained network that training begins with; called before `prepare`.
+
+        Args:
+            original: The network as it was, for this objective to keep; images are normalised as it
+                expects them.
         """
 
     def prepare(self, images: ImageFacts) -> None:  # noqa: B027

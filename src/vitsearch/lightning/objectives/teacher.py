@@ -6,10 +6,10 @@ not to the copies that weight averaging makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -19,8 +19,11 @@ from vitsearch.errors import ConfigError, VitSearchError
 from vitsearch.errors.checks import check_flag, check_whole
 from vitsearch.lightning.objectives.base import ImageFacts
 from vitsearch.lightning.objectives.dense_scores import dense_scores
+from vitsearch.lightning.objectives.teacher_tokens import LayerTokens, tokens_and_logits
 from vitsearch.lightning.objectives.teacher_view import TeacherView
 from vitsearch.supernet import load_model
+
+Said = TypeVar("Said")
 
 SETTINGS = (
     "name",
@@ -82,15 +85,42 @@ class Teacher:
         """Training images (B, C, H, W) to logits of every location (B, classes, h, w)."""
         return dense_scores(self.network, self._seen(images))
 
+    @torch.no_grad()
+    def tokens(
+        self, images: Tensor, layers: Sequence[int]
+    ) -> tuple[tuple[LayerTokens, ...], Tensor | None]:
+        """Training images (B, C, H, W) to the tokens behind some blocks, and logits if it has any.
+
+        Raises:
+            ConfigError: The network does not hand out tokens, or has fewer blocks.
+        """
+        return tokens_and_logits(self.network, self._seen(images), layers)
+
     def probe(self, images: ImageFacts, *, dense: bool = False) -> Tensor:
         """What it says of one blank image.
 
         Raises:
             ConfigError: It fails; the message is its own.
         """
+        said: object = self._try(self.dense if dense else self.logits, images)
+        if not isinstance(said, Tensor):
+            raise ConfigError(f"teacher: it answers with a {type(said).__name__}, not a tensor")
+        return said
+
+    def probe_tokens(
+        self, images: ImageFacts, layers: Sequence[int]
+    ) -> tuple[tuple[LayerTokens, ...], Tensor | None]:
+        """The tokens and logits of one blank image; see `tokens`.
+
+        Raises:
+            ConfigError: It fails; the message is its own.
+        """
+        return self._try(lambda one: self.tokens(one, layers), images)
+
+    def _try(self, call: Callable[[Tensor], Said], images: ImageFacts) -> Said:
         one = torch.zeros(1, images.in_chans, images.image_size, images.image_size)
         try:
-            said: object = self.dense(one) if dense else self.logits(one)
+            return call(one)
         except VitSearchError:
             raise
         except Exception as error:
@@ -98,9 +128,6 @@ class Teacher:
                 f"teacher: it fails on images of {self._view.size} px, {_line(error)}; teacher."
                 f"image_size says what it expects"
             ) from error
-        if not isinstance(said, Tensor):
-            raise ConfigError(f"teacher: it answers with a {type(said).__name__}, not a tensor")
-        return said
 
     def _seen(self, images: Tensor) -> Tensor:
         weights = next(self.network.parameters(), None)

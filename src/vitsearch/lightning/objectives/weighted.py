@@ -8,19 +8,20 @@ A name is that of an objective, or of anything if `type` names a class of one's 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError, VitSearchError
 from vitsearch.errors.checks import check_number
 from vitsearch.lightning.objectives.base import DISTILLATION, ImageFacts, Objective, StepOutputs
 from vitsearch.lightning.objectives.cross_entropy import CrossEntropy
+from vitsearch.lightning.objectives.feature_distillation import FeatureDistillation
 from vitsearch.lightning.objectives.in_place_distillation import InPlaceDistillation
 from vitsearch.lightning.objectives.named import find_object
 from vitsearch.lightning.objectives.patch_token_mixup import PatchTokenMixup
@@ -35,6 +36,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "cross_entropy": CrossEntropy,
     "in_place_distillation": InPlaceDistillation,
     "teacher_distillation": TeacherDistillation,
+    "feature_distillation": FeatureDistillation,
     "patch_token_mixup": PatchTokenMixup,
     "token_labelling": TokenLabelling,
 }
@@ -92,9 +94,23 @@ class WeightedObjectives:
         """Whether the network has a distillation token, and a teacher for it."""
         return DISTILLATION in self.uses and net.head_dist is not None
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Blocks whose tokens a step must have."""
+        return tuple(sorted({layer for term in self.terms for layer in term.objective.layers}))
+
     def needs_heads(self, net: ElasticTransformer) -> bool:
         """Whether a step must say what every classifier says."""
-        return bool(self.uses - {DISTILLATION}) or self.teaches_token(net)
+        return bool(self.uses - {DISTILLATION} or self.layers) or self.teaches_token(net)
+
+    def begin_with(self, make_original: Callable[[], nn.Module]) -> None:
+        """Give every term the pretrained network that training begins with.
+
+        Args:
+            make_original: Makes it, for each term a network of its own.
+        """
+        for term in self.terms:
+            term.objective.begin_with(make_original())
 
     def check(self, net: ElasticTransformer) -> None:
         """Refuse a network that a term cannot teach.

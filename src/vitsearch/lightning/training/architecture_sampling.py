@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
-from vitsearch.samplers import Sampler, UniformSampler, settle, warm_up_space
+from vitsearch.samplers import Sampler, UniformSampler, growth_space, settle, warm_up_space
+from vitsearch.samplers.growth import Steps
 from vitsearch.spaces import SearchSpace
 
 
@@ -30,6 +31,8 @@ class MultiArchitectureSampling(pl.Callback):
         whole_batch: bool = False,
         warm_up_epochs: int = 0,
         warm_up_choices: Sequence[str] | None = None,
+        growth_epochs: int = 0,
+        growth: Steps | None = None,
         same_on_all_ranks: bool = False,
     ) -> None:
         """Set up sampling.
@@ -42,6 +45,9 @@ class MultiArchitectureSampling(pl.Callback):
             warm_up_epochs: Epochs over which the options of widths grow from the largest alone to
                 all; 0 trains all from the start. See `warm_up_space`.
             warm_up_choices: Names or patterns of the choices that grow; by default all widths.
+            growth_epochs: Epochs over which choices open, one group after the other; 0 for none. See
+                `growth_space`.
+            growth: Names or patterns of the choices of each group.
             same_on_all_ranks: Whether every process trains the same ones in a step.
 
         Raises:
@@ -54,6 +60,8 @@ class MultiArchitectureSampling(pl.Callback):
         self.whole_batch = whole_batch
         self.warm_up_epochs = warm_up_epochs
         self.warm_up_choices = warm_up_choices
+        self.growth_epochs = growth_epochs
+        self.growth = growth
         self.same_on_all_ranks = same_on_all_ranks
         self._settled = self.sampler
         self._part: tuple[int, SearchSpace] | None = None
@@ -69,7 +77,7 @@ class MultiArchitectureSampling(pl.Callback):
         """
         if not self.whole_batch:
             check_batch(batch_size, self.num_architectures)
-        warm_up_space(module.search_space, 0, self.warm_up_epochs, self.warm_up_choices)
+        self._part_of(module.search_space, 0)
         self._settled = settle(self.sampler, module.search_space, num_classes=module.num_classes)
         module.objective.check_sampling(module.search_space, self.num_architectures, self._settled)
 
@@ -107,9 +115,12 @@ class MultiArchitectureSampling(pl.Callback):
     def _space_of(self, module: SearchableClassifier, epoch: int) -> SearchSpace:
         """What an epoch trains."""
         if self._part is None or self._part[0] != epoch:
-            choices, epochs = self.warm_up_choices, self.warm_up_epochs
-            self._part = epoch, warm_up_space(module.search_space, epoch, epochs, choices)
+            self._part = epoch, self._part_of(module.search_space, epoch)
         return self._part[1]
+
+    def _part_of(self, space: SearchSpace, epoch: int) -> SearchSpace:
+        part = warm_up_space(space, epoch, self.warm_up_epochs, self.warm_up_choices)
+        return growth_space(part, epoch, self.growth_epochs, self.growth)
 
     def on_train_batch_end(
         self,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from abc import abstractmethod
@@ -156,9 +157,19 @@ class TrainingModule(pl.LightningModule):
             shares=run.shares,
             logits=run.logits,
             heads=run.heads,
+            layers=self.objective.layers,
             token_taught=self.objective.teaches_token(self.net),
             compute_loss=self.compute_loss,
         )
+
+    def begin_with(self, original: VisionTransformer) -> None:
+        """Say that training begins with the weights of a pretrained network, which may teach.
+
+        Args:
+            original: The network as it is now; it is copied.
+        """
+        self.objective.begin_with(lambda: copy.deepcopy(original))
+        self._prepared_for = None
 
     def prepare_objective(self, data: object = None) -> None:
         """Load what the objective needs, such as a teacher; `setup` does, commands do it earlier.

@@ -131,7 +131,9 @@ class Classifier(TrainingModule):
 
     def run_network(self, images: Tensor) -> NetworkRun:
         """The network on all images."""
-        heads = (self._heads(self.net, images),) if self.objective.needs_heads(self.net) else ()
+        heads: tuple[HeadOutputs, ...] = ()
+        if self.objective.needs_heads(self.net):
+            heads = (self._heads(self.net, images, self.objective.layers),)
         logits = heads[0].answer if heads else self(images)
         return NetworkRun((self.net.architecture,), (range(len(images)),), logits, heads)
 
@@ -160,5 +162,5 @@ def _logits(net: VisionTransformer, images: Tensor) -> Tensor:
     return net(images)  # type: ignore[no-any-return]
 
 
-def _heads(net: VisionTransformer, images: Tensor) -> HeadOutputs:
-    return net.forward_heads(images)
+def _heads(net: VisionTransformer, images: Tensor, layers: tuple[int, ...]) -> HeadOutputs:
+    return net.forward_heads(images, layers=layers)

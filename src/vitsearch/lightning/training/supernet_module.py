@@ -179,7 +179,8 @@ class SearchableClassifier(TrainingModule):
             images = torch.cat([images] * len(architectures))
         heads: tuple[HeadOutputs, ...] = ()
         if self.objective.needs_heads(self.net):
-            heads = tuple(self.net.forward_heads(images, architectures))
+            layers = self.objective.layers
+            heads = tuple(self.net.forward_heads(images, architectures, layers=layers))
             logits = torch.cat([said.answer for said in heads])
         else:
             logits = self(images, architectures)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vitsearch.elastic import Context, ElasticModule, take_together
 from vitsearch.spaces.plan import IMAGE, Node, Plan
+from vitsearch.supernet.execution.block_tokens import block_names, normalised
 from vitsearch.supernet.heads import Features, HeadOutputs
 from vitsearch.supernet.network import ElasticTransformer, has_batch_norm
 
@@ -38,10 +39,16 @@ class Run(NamedTuple):
 
 
 class _Progress:
-    """How far one sub-network has been computed: the outputs that are still to be read."""
+    """How far one sub-network has been computed: the outputs that are still to be read.
 
-    def __init__(self, run: Run) -> None:
+    Attributes:
+        noted: Outputs that were asked for, by the name of their node.
+    """
+
+    def __init__(self, run: Run, wanted: Sequence[str]) -> None:
         self.context = run.context
+        self.noted: dict[str, Tensor] = {}
+        self._wanted = frozenset(wanted)
         self.nodes: dict[str, Node] = {node.name: node for node in run.plan.nodes}
         self.outputs = {IMAGE: run.images}
         self._forgotten = dict(zip(self.nodes, run.plan.last_reads, strict=True))
@@ -53,26 +60,62 @@ class _Progress:
             del self.outputs[read]
         return inputs
 
+    def give(self, name: str, x: Tensor) -> None:
+        """The output of a node."""
+        self.outputs[name] = x
+        if name in self._wanted:
+            self.noted[name] = x
+
 
 def run(
-    network: ElasticTransformer, runs: Sequence[Run], *, patches: bool = False
+    network: ElasticTransformer,
+    runs: Sequence[Run],
+    *,
+    patches: bool = False,
+    layers: Sequence[int] = (),
 ) -> list[HeadOutputs]:
-    """Images to what the head says, for each sub-network; `patches` asks the patch head, too."""
-    features = run_features(network, runs)
+    """Images to what the head says, for each sub-network.
+
+    Args:
+        network: Whose sub-networks.
+        runs: Which, and their images.
+        patches: Whether to ask the patch head, too.
+        layers: Blocks whose normalised tokens are wanted, as indices into the sub-network's own
+            blocks; negative ones count from its last.
+    """
+    wanted = [block_names(run.plan, layers) for run in runs]
+    progress = _run_nodes(network, runs, wanted)
+    features = [_head_reads(own, run) for own, run in zip(progress, runs, strict=True)]
+    tokens = [
+        tuple(normalised(network, own.noted[name], run.plan, run.context) for name in names)
+        for own, run, names in zip(progress, runs, wanted, strict=True)
+    ]
     contexts = [run.context for run in runs]
     for calls in zip(*(network.pooling(run.plan.head) for run in runs), strict=True):
         contexts = _taken(calls[0][1], [sizes for _, _, sizes in calls], contexts)
     for _, head in network.heads():
         contexts = _taken(head, [network.head_sizes(run.plan.head) for run in runs], contexts)
     return [
-        network.run_head(own, run.plan, context, patches=patches)
-        for own, run, context in zip(features, runs, contexts, strict=True)
+        network.run_head(own, run.plan, context, patches=patches)._replace(tokens=seen)
+        for own, seen, run, context in zip(features, tokens, runs, contexts, strict=True)
     ]
 
 
 def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Features]:
     """Images to what the head reads, for each sub-network."""
-    progress = [_Progress(run) for run in runs]
+    progress = _run_nodes(network, runs, [()] * len(runs))
+    return [_head_reads(own, run) for own, run in zip(progress, runs, strict=True)]
+
+
+def _head_reads(progress: _Progress, run: Run) -> Features:
+    return tuple(progress.outputs[name] for name in run.plan.head_reads)
+
+
+def _run_nodes(
+    network: ElasticTransformer, runs: Sequence[Run], wanted: Sequence[Sequence[str]]
+) -> list[_Progress]:
+    """Compute all nodes of each sub-network; `wanted` names outputs to keep."""
+    progress = [_Progress(run, names) for run, names in zip(runs, wanted, strict=True)]
     layers = network.all_layers()
     last_norm = max(
         (
@@ -93,11 +136,8 @@ def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Featu
             apart=number <= last_norm,
         )
         for own, x in zip(users, done, strict=True):
-            own.outputs[name] = x
-    return [
-        tuple(own.outputs[name] for name in run.plan.head_reads)
-        for own, run in zip(progress, runs, strict=True)
-    ]
+            own.give(name, x)
+    return progress
 
 
 def run_shares(

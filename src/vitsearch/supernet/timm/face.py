@@ -165,27 +165,6 @@ class TimmNetwork(FeatureNetwork):
             self.attn_pool = None
         self.global_pool = global_pool
 
-    # Layers in order
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Which parameters form a layer, from the stem up; for learning rates that decay by layer.
-
-        The stem is the first layer, each transition and block one, and the classifiers the last;
-        the final norm belongs to the last block.
-
-        Args:
-            coarse: Whether all of a stage is one layer, where there are several stages.
-        """
-        if coarse and not self.features_by_block:
-            layers = [(r"^stages\.(\d+)", None)]
-        else:
-            # The numbers sort a stage's transition before its first block.
-            layers = [
-                (r"^stages\.(\d+)\.blocks\.(\d+)", None),
-                (r"^stages\.(\d+)\.transition", None),
-            ]
-        return {"stem": r"^stem", "blocks": [*layers, (r"^norm", (99999,))]}
-
     # The images
 
     def set_preprocessing(self, preprocessing: Mapping[str, Any]) -> None:

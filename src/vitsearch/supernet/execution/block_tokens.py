@@ -1,0 +1,52 @@
+"""Tokens behind single blocks, normalised as those that the head reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from vitsearch.elastic import Context
+from vitsearch.errors import ConfigError
+from vitsearch.spaces.flow import Tokens
+from vitsearch.spaces.plan import Node, Plan
+from vitsearch.supernet.network import ElasticTransformer
+
+NORM = "norm"
+
+
+def token_blocks(plan: Plan) -> list[Node]:
+    """The blocks of a plan that give tokens, in order."""
+    return [node for node in plan.nodes if node.slot is not None and isinstance(node.shape, Tokens)]
+
+
+def block_names(plan: Plan, layers: Sequence[int]) -> tuple[str, ...]:
+    """The nodes that layers stand for.
+
+    Args:
+        plan: Of the network.
+        layers: Indices into its blocks of tokens; negative ones count from the last.
+
+    Raises:
+        ConfigError: There is no such block.
+    """
+    if not layers:
+        return ()
+    blocks = token_blocks(plan)
+    for layer in layers:
+        if not -len(blocks) <= layer < len(blocks):
+            raise ConfigError(
+                f"layers={list(layers)}: a network has {len(blocks)} blocks of tokens; {layer} is "
+                f"none of them"
+            )
+    return tuple(blocks[layer].name for layer in layers)
+
+
+def normalised(
+    network: ElasticTransformer, tokens: Tensor, plan: Plan, context: Context
+) -> Tensor:
+    """Tokens (B, N, C) behind the final norm; as they are where there is none of their width."""
+    last = plan.nodes[-1]
+    if last.name != NORM or last.plan.embed_dim != tokens.shape[-1]:
+        return tokens
+    return network.layer(NORM)(tokens, last.plan, context)  # type: ignore[no-any-return]
