@@ -15,9 +15,11 @@ from omegaconf import DictConfig
 from rich.console import RenderableType
 
 from vitsearch.commands.command import command
-from vitsearch.commands.data_section import agreeing_with_space
+from vitsearch.commands.data_section import agreeing_with_space, prepared_as
 from vitsearch.commands.phases import PhasedSpec, resolve_phases
 from vitsearch.commands.pieces import checkpoint_of, make_callbacks, make_trainer
+from vitsearch.commands.pretrained.section import RECORDED, check_images, origin_of
+from vitsearch.commands.pretrained.start import begin_with_original
 from vitsearch.commands.session import Session
 from vitsearch.commands.spec import (
     SupernetSpec,
@@ -26,12 +28,14 @@ from vitsearch.commands.spec import (
     with_settings,
 )
 from vitsearch.costs import Constraint, human, reachable_range
+from vitsearch.errors import ConfigError
 from vitsearch.lightning import (
     EvolutionarySearch,
     MultiArchitectureSampling,
     SearchableClassifier,
 )
 from vitsearch.lightning.training.optimizers import check_length
+from vitsearch.lightning.training.pretrained_start import PretrainedStart
 from vitsearch.reports import start_panel
 from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.layout import REPORT_FILE
@@ -54,15 +58,27 @@ def resolve(config: DictConfig, folder: Path) -> SupernetSpec | PhasedSpec:
 
     Raises:
         ConfigError: A setting is out of range, or contradicts another.
-        SpaceError: The space, or a phase of it, is malformed.
+        SpaceError: The space, or a phase of it, is malformed, or a network cannot be converted.
     """
-    named = required_space(config)
+    named, origin = required_space(config), origin_of(config)
     check_training(config)
-    data, fitted = agreeing_with_space(config.data, named)
-    complete = with_settings(config, {"data": data, "space": fitted})
+    data, found = config.data, {}
+    if origin is not None:
+        check_images(data, named, origin)
+        data = prepared_as(data, origin.preprocessing(named["in_chans"]))
+        found = {RECORDED: origin.to_dict()}
+    data, fitted = agreeing_with_space(data, named)
+    complete = with_settings(config, {"data": data, "space": fitted, **found})
     space, phases = SearchSpace(fitted), resolve_phases(config)
     if not phases:
-        return SupernetSpec(folder=folder, config=complete, space=space, search_space=space)
+        return SupernetSpec(
+            folder=folder, config=complete, space=space, search_space=space, origin=origin
+        )
+    if origin is not None:
+        raise ConfigError(
+            f"searcher.phases makes a supernet for each phase, but {space.name} has the weights of "
+            f"one; use searcher.phases=null"
+        )
     check_phases(space, phases)
     return PhasedSpec(folder=folder, config=complete, space=space, phases=phases)
 
@@ -71,8 +87,8 @@ def train(run: SupernetSpec, session: Session) -> Architecture | None:
     """Train a supernet, search it; the best architecture, if there was a search."""
     pl.seed_everything(run.config.seed, workers=True, verbose=False)
     datamodule = instantiate(run.config.data)
-    module = make_module(run, datamodule)
-    callbacks = make_callbacks(run.config)
+    module, start = make_module(run, datamodule)
+    callbacks = [*([] if start is None else [start]), *make_callbacks(run.config)]
     check_callbacks(callbacks, module, getattr(datamodule, "batch_size", None))
     trainer = make_trainer(run.config, callbacks)
     check_length(trainer, module.scheduler_settings)
@@ -89,8 +105,14 @@ def train(run: SupernetSpec, session: Session) -> Architecture | None:
     return None if found is None else found.best.candidate.architecture
 
 
-def make_module(run: SupernetSpec, datamodule: Any) -> SearchableClassifier:
-    """The supernet in the module that trains it, with what its objective needs."""
+def make_module(
+    run: SupernetSpec, datamodule: Any
+) -> tuple[SearchableClassifier, PretrainedStart | None]:
+    """The supernet in the module that trains it, with what its objective needs.
+
+    Returns:
+        The module, and what makes a pretrained network ready for it; `None` where nothing does.
+    """
     is_whole = run.search_space == run.space  # then users' modules need not know of parts
     module: SearchableClassifier = instantiate(
         run.config.model,
@@ -98,8 +120,9 @@ def make_module(run: SupernetSpec, datamodule: Any) -> SearchableClassifier:
         num_classes=datamodule.num_classes,
         **({} if is_whole else {"search_space": run.search_space}),
     )
+    start = begin_with_original(run, module, getattr(datamodule, "class_names", None) or None)
     module.prepare_objective(datamodule)
-    return module
+    return module, start
 
 
 def _start(

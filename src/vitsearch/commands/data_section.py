@@ -6,6 +6,7 @@ Each function returns a section and changes none.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def agreeing_with_space(
     named = [name for name in SHAPE if name in data]
     fitted = with_settings(data, {name: space.get(name) for name in named if data[name] is None})
     return fitted, space | {name: fitted[name] for name in named}
+
+
+def prepared_as(data: DictConfig, preprocessing: Mapping[str, Any]) -> DictConfig:
+    """The section with a network's mean and deviation, where its data module takes them.
+
+    Args:
+        data: Its own values stay.
+        preprocessing: Of the network: `mean`, `std`.
+    """
+    return with_settings(data, _normalisation(data, preprocessing))
 
 
 def of_supernet(data: DictConfig | None, checkpoint: Path, space: SearchSpace) -> DictConfig:
@@ -124,13 +135,18 @@ def _fitting(section: DictConfig, network: VisionTransformer) -> dict[str, Any]:
     """Settings of a data section that the network decides."""
     found = {name: getattr(network.plan, name) for name in SHAPE if name in section}
     if network.has_stated_preprocessing:
-        taken = inspect.signature(get_object(section._target_)).parameters
-        found |= {
-            name: list(network.pretrained_cfg[name])
-            for name in NORMALISATION
-            if name in taken and section.get(name) is None
-        }
+        found |= _normalisation(section, network.pretrained_cfg)
     return found
+
+
+def _normalisation(section: DictConfig, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's mean and deviation, if a data module takes them and was given none."""
+    taken = inspect.signature(get_object(section._target_)).parameters
+    return {
+        name: list(preprocessing[name])
+        for name in NORMALISATION
+        if name in taken and name in preprocessing and section.get(name) is None
+    }
 
 
 def _evaluating(section: DictConfig, batch_size: int | None) -> dict[str, Any]:

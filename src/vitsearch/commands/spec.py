@@ -11,11 +11,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from vitsearch.commands.pretrained.section import converted, names_network
 from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.errors.checks import check_whole
 from vitsearch.runs.resume import (
@@ -29,6 +30,9 @@ from vitsearch.runs.resume import (
 )
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.config import list_spaces, unknown_space
+
+if TYPE_CHECKING:
+    from vitsearch.supernet.converting.origin import Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +64,14 @@ class SupernetSpec(RunSpec):
         search_space: The part of it that is trained and searched.
         phase: Name of the phase; `None` for a whole run.
         weights: A checkpoint of the same supernet to begin with; `None` for fresh weights.
+        origin: The pretrained network that training begins with; `None` for none.
     """
 
     space: SearchSpace
     search_space: SearchSpace
     phase: str | None = None
     weights: Path | None = None
+    origin: Origin | None = None
 
     def carry_out(self, train: Train) -> None:
         """Train and search it."""
@@ -141,10 +147,10 @@ def resumed_config(config: DictConfig, folder: Path, overrides: Sequence[str]) -
 
 
 def required_space(config: DictConfig) -> dict[str, Any]:
-    """The configuration of the space that the command was given.
+    """The configuration of the space that the command was given, or that of the network it named.
 
     Raises:
-        SpaceError: There is none; the message lists the spaces.
+        SpaceError: There is none (the message lists the spaces), or a network cannot be converted.
     """
     given = config.get("space")
     if given is None:
@@ -153,7 +159,8 @@ def required_space(config: DictConfig) -> dict[str, Any]:
         raise unknown_space(str(given))
     plain = OmegaConf.to_container(given, resolve=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    named = {str(key): value for key, value in plain.items()}
+    return converted(named) if names_network(named) else named
 
 
 def check_seed(seed: object) -> None:

@@ -134,6 +134,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self._tables: dict[Part, ImageTable] = {}
         self._indices: dict[Split, Int64Array] = {}
+        self._mixed: Int64Array = np.zeros(0, dtype=np.int64)
 
     # What a subclass provides.
 
@@ -195,6 +196,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
             "test": np.arange(len(test)),
             "statistics": mixed[: self.statistics_images],
         }
+        self._mixed = mixed
 
     def _held_out(self, train: ImageTable) -> NDArray[np.bool_]:
         """What a search holds out; `train_on=all` leaves it out of the statistics alone."""
@@ -271,6 +273,18 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         Not augmented, never sharded, the same in every run with the same seed.
         """
         return self._evaluation("statistics", shard=False)
+
+    def sample_dataloader(self, count: int) -> DataLoader[Any]:
+        """The first of the same training images, `count` of them or all that there are.
+
+        Args:
+            count: How many.
+        """
+        self.setup()
+        indices = torch.from_numpy(self._mixed[:count])
+        dataset = self.make_dataset("train", indices, augment=False)
+        sampler = ExactDistributedSampler(dataset, num_replicas=1, rank=0)
+        return self._loader(ImageLoader, dataset, sampler, batch_size=self.eval_batch_size)
 
     def evaluation_dataloader(self, split: Split, *, shard: bool = True) -> DataLoader[Any]:
         """Any split as it is, without augmentation, in its order (see `sample_ids`).

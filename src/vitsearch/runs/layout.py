@@ -3,6 +3,7 @@
 supernet.ckpt | network.ckpt   what training goes on from
 config.yaml, finished.json     which run this is, and that nothing is left to do
 search/                        history, settings, measurements, best, front, result
+original/                      the pretrained network that a training began with
 best/ | model/                 the network that was found, or trained alone
 audit/                         networks trained alone beside their inherited scores
 phases/<name>/                 run folders of phases
@@ -37,6 +38,7 @@ REPORT_FILE = Path("report.html")
 
 BEST_FOLDER = Path("best")
 MODEL_FOLDER = Path("model")
+ORIGINAL_FOLDER = Path("original")
 PHASES_FOLDER = Path("phases")
 PICTURES_FOLDER = Path("report")
 
@@ -60,6 +62,7 @@ WRITTEN = (
     REPORT_FILE,
     BEST_FOLDER,
     MODEL_FOLDER,
+    ORIGINAL_FOLDER,
     PICTURES_FOLDER,
 )
 """All that a run writes, most of it under a temporary name first, which a kill can leave behind."""

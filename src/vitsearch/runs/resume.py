@@ -18,7 +18,13 @@ from vitsearch.errors import ConfigError
 from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format, without_format
-from vitsearch.runs.layout import CONFIG_FILE, FINISHED_FILE, REPORT_FILE, WRITTEN
+from vitsearch.runs.layout import (
+    CONFIG_FILE,
+    FINISHED_FILE,
+    ORIGINAL_FOLDER,
+    REPORT_FILE,
+    WRITTEN,
+)
 from vitsearch.runs.versions import installed_versions
 
 MAY_CHANGE = (
@@ -172,6 +178,7 @@ def _has_begun(folder: Path) -> bool:
         (folder / "supernet.ckpt").is_file()
         or (folder / "network.ckpt").is_file()
         or (folder / "phases").is_dir()
+        or (folder / ORIGINAL_FOLDER).is_dir()
         or (history.is_file() and history.stat().st_size > 0)
         or (folder / FINISHED_FILE).is_file()
     )

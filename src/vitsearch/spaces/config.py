@@ -22,6 +22,8 @@ from vitsearch.spaces.settings import SECTIONS
 from vitsearch.spaces.space import SearchSpace
 
 ENTRY_POINT_GROUP = "vitsearch.spaces"
+CONVERTED = "timm"
+"""The file of `conf/space` that is no space: it names a network, of which commands make one."""
 
 
 def config_dir() -> Path:
@@ -33,7 +35,7 @@ def config_dir() -> Path:
 
 def list_spaces() -> list[str]:
     """The names that `build_space` and `+space=` understand, sorted."""
-    files = {path.stem for path in (config_dir() / "space").glob("[!_]*.yaml")}
+    files = {path.stem for path in (config_dir() / "space").glob("[!_]*.yaml")} - {CONVERTED}
     return sorted(files | set(_entry_points()))
 
 
@@ -70,6 +72,11 @@ def space_config(name: str) -> dict[str, Any]:
     Raises:
         SpaceError: No such space; the message lists those there are.
     """
+    if name == CONVERTED:
+        raise SpaceError(
+            "space timm is made of a network: use vitsearch.from_timm(<timm's name>).space, or "
+            "+space=timm space.model=<timm's name> with a command"
+        )
     path = config_dir() / "space" / f"{name}.yaml"
     if path.is_file():
         return _plain(_compose(path))

@@ -38,6 +38,26 @@ def statistics_batches(trainer: pl.Trainer) -> list[Tensor]:
     return from_first(batches)
 
 
+def sample_batches(trainer: pl.Trainer, count: int) -> Iterable[Any]:
+    """Batches of some training images, at most `count`, as a loader gives them.
+
+    A data module says which (`sample_dataloader`: fixed, not augmented, the same on every process).
+    Without one, the first batches of the training loader serve.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    loader_of = getattr(data, "sample_dataloader", None)
+    if loader_of is not None:
+        yield from loader_of(count)
+        return
+    handed_over = training_loaders(trainer)  # not cut into parts for processes
+    seen = 0
+    for batch in handed_over[0] if handed_over else ():
+        yield batch
+        seen += len(read_images(batch))
+        if seen >= count:
+            return
+
+
 def search_batches(trainer: pl.Trainer) -> Iterable[Any]:
     """The whole search split on every process: the data module's, else the validation loader's.
 

@@ -237,3 +237,23 @@ def _take_preprocessing(supernet: SuperTransformer, cfg: Mapping[str, Any]) -> N
     names = cfg.get("label_names")
     if names is not None and len(names) == supernet.num_classes:
         supernet.class_names = tuple(names)
+
+
+def timm_facts(network: str | Path) -> dict[str, Any]:
+    """What timm knows of a named network beside its sizes, without its weights.
+
+    Args:
+        network: As in `from_timm`.
+
+    Returns:
+        `num_classes`, and of its `pretrained_cfg` what is there: `mean`, `std`, `interpolation`,
+        `crop_pct`, `label_names`.
+
+    Raises:
+        SpaceError: timm knows no such network.
+    """
+    with torch.device("meta"):
+        made = _make(str(network))
+    cfg = getattr(made, "pretrained_cfg", None) or {}
+    known = {key: cfg[key] for key in (*PREPROCESSING, "label_names") if cfg.get(key) is not None}
+    return {"num_classes": int(getattr(made, "num_classes", 0)), **known}
