@@ -29,7 +29,7 @@ Steps = Sequence[str | Sequence[str]]
 def growth_space(
     space: SearchSpace, epoch: int, growth_epochs: int, steps: Steps | None = None
 ) -> SearchSpace:
-    """The part of a space that an epoch trains: the choices of later steps have their largest option.
+    """The part of a space that an epoch trains: choices of later steps are at their largest.
 
     The first of n steps is open from the start, step k from epoch `growth_epochs * k // (n - 1)`
     on, so that everything is open once `growth_epochs` are over. Architectures of the part are

@@ -56,10 +56,9 @@ class FeatureDistillation(Objective):
         Raises:
             ConfigError: A setting is out of range.
         """
-        listed = layers if isinstance(layers, Sequence) and not isinstance(layers, str) else ()
-        if not listed or not all(is_whole(layer) for layer in listed):
+        if not isinstance(layers, list | tuple) or not layers or not all(map(is_whole, layers)):
             raise ConfigError(f"layers={layers} must list blocks by index, such as [-1, -5]")
-        self.layers = tuple(dict.fromkeys(listed))
+        self.layers = tuple(dict.fromkeys(layers))
         self.logits_weight = check_number("logits_weight", logits_weight, "[0, inf)")
         self.temperature = check_number("temperature", temperature, "(0, inf)")
         self.teacher: Teacher | None = None

@@ -45,8 +45,8 @@ class MultiArchitectureSampling(pl.Callback):
             warm_up_epochs: Epochs over which the options of widths grow from the largest alone to
                 all; 0 trains all from the start. See `warm_up_space`.
             warm_up_choices: Names or patterns of the choices that grow; by default all widths.
-            growth_epochs: Epochs over which choices open, one group after the other; 0 for none. See
-                `growth_space`.
+            growth_epochs: Epochs over which groups of choices open, one after the other; 0 for
+                none. See `growth_space`.
             growth: Names or patterns of the choices of each group.
             same_on_all_ranks: Whether every process trains the same ones in a step.
 

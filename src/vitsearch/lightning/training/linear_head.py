@@ -69,10 +69,10 @@ def logistic_regression(
         optimizer.zero_grad()
         value = F.cross_entropy(seen @ weight.T + bias, labels)
         value = value + DECAY / 2 * weight.square().sum()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[arg-type]
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
     found = (weight / scale).detach()
     return found.to(features), (bias - found @ mean).detach().to(features)

@@ -78,7 +78,9 @@ class PretrainedStart(pl.Callback):
         original.set_preprocessing(preprocessing_of(data))
         is_trial = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
         if self.folder is not None and rank_and_world()[0] == 0 and not is_trial:
-            save_model(original, self.folder, class_names=getattr(data, "class_names", None) or None)
+            save_model(
+                original, self.folder, class_names=getattr(data, "class_names", None) or None
+            )
         wait_for_processes()
         pl_module.begin_with(original)
 

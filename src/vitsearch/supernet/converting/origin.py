@@ -1,4 +1,4 @@
-"""Where a supernet comes from: a pretrained network of timm, as the section `+space=timm` names it."""
+"""The pretrained network of timm that a supernet comes from, as `+space=timm` names it."""
 
 from __future__ import annotations
 

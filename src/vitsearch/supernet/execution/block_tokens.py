@@ -42,9 +42,7 @@ def block_names(plan: Plan, layers: Sequence[int]) -> tuple[str, ...]:
     return tuple(blocks[layer].name for layer in layers)
 
 
-def normalised(
-    network: ElasticTransformer, tokens: Tensor, plan: Plan, context: Context
-) -> Tensor:
+def normalised(network: ElasticTransformer, tokens: Tensor, plan: Plan, context: Context) -> Tensor:
     """Tokens (B, N, C) behind the final norm; as they are where there is none of their width."""
     last = plan.nodes[-1]
     if last.name != NORM or last.plan.embed_dim != tokens.shape[-1]:
