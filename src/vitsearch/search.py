@@ -23,6 +23,7 @@ from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.scoring.halving import Halving
+from vitsearch.lightning.scoring.repair import check_repair
 from vitsearch.lightning.search.callback import make_report, search_and_report
 from vitsearch.lightning.search.factory import make_constraint, make_searcher
 from vitsearch.lightning.search.job import SearchJob
@@ -30,7 +31,7 @@ from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.tasks import Task
 from vitsearch.reports import start_panel
 from vitsearch.runs.layout import MEASURED_FILE
-from vitsearch.runs.resume import retrain_command
+from vitsearch.runs.resume import read_config, retrain_command
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
@@ -47,6 +48,8 @@ class SearchSpec(RunSpec):
         task: What the supernet was trained for; `None` for classification.
         halving: Whether the worse half of a generation is scored on fewer images.
         report: Whether a report is made at the end.
+        repair: Whether candidates are repaired before they are scored; as in the run that trained
+            the supernet, where the command does not say.
     """
 
     checkpoint: Path
@@ -55,6 +58,7 @@ class SearchSpec(RunSpec):
     task: Task | None
     halving: bool
     report: bool
+    repair: bool
 
 
 @command("search", resumes=True)
@@ -82,7 +86,9 @@ def resolve(config: DictConfig, folder: Path) -> SearchSpec:
             "searcher.phases needs python -m vitsearch.train, which trains between phases; "
             "searcher.phases=null searches everything at once"
         )
+    repair = check_repair(_repair(config, checkpoint), net)
     complete = {
+        **({"repair": True} if repair else {}),
         "checkpoint": str(checkpoint.absolute()),
         "data": data_section.of_supernet(config.get("data"), checkpoint, net.space),
         "space": net.space.config,
@@ -96,7 +102,16 @@ def resolve(config: DictConfig, folder: Path) -> SearchSpec:
         task=make_task(task_of_run(checkpoint.parent)),
         halving=check_flag("halving", config.get("halving", False)),
         report=check_flag("report", config.get("report", True)),
+        repair=repair,
     )
+
+
+def _repair(config: DictConfig, checkpoint: Path) -> Any:
+    given = config.get("repair")
+    if given is not None:
+        return given
+    run = read_config(checkpoint.parent) or {}
+    return ((run.get("callbacks") or {}).get("search") or {}).get("repair", False)
 
 
 def search(run: SearchSpec, session: Session) -> None:
@@ -124,7 +139,7 @@ def search(run: SearchSpec, session: Session) -> None:
     where = session.compute_on(fabric.device, net.space, config)
     session.begin(run, partial(_start, run, datamodule, f"{fabric.world_size} x {where}"))
     job = SearchJob(
-        scorer=make_scorer(fabric, net, datamodule, run.task),
+        scorer=make_scorer(fabric, net, datamodule, run.task, repair=run.repair),
         searcher=searcher,
         folder=run.folder,
         constraint=run.constraint,

@@ -19,6 +19,7 @@ from vitsearch.commands.spec import without_phases
 from vitsearch.errors import CheckpointError, ConfigError, MissingExtraError
 from vitsearch.lightning import Classifier
 from vitsearch.lightning.resuming.checkpoints import TrainingCheckpoint
+from vitsearch.lightning.scoring.repair import CALIBRATION_IMAGES, calibrate_on
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Task
 from vitsearch.lightning.tasks.batch import read_images
@@ -168,9 +169,18 @@ def make_task(section: Any) -> Task | None:
 
 
 def make_scorer(
-    fabric: Fabric, net: SuperTransformer, datamodule: Any, task: Task | None = None
+    fabric: Fabric,
+    net: SuperTransformer,
+    datamodule: Any,
+    task: Task | None = None,
+    *,
+    repair: bool = False,
 ) -> Scorer:
-    """Scores on the search split, with statistics from training images."""
+    """Scores on the search split, with statistics, and repaired if so, from training images."""
+    calibration = None
+    if repair:
+        images = datamodule.sample_dataloader(CALIBRATION_IMAGES)
+        calibration = calibrate_on(fabric.device, net, images)
     return Scorer(
         net,
         datamodule.search_dataloader(shard=False),
@@ -178,4 +188,5 @@ def make_scorer(
         device=fabric.device,
         task=task,
         autocast=fabric.autocast,
+        calibration=calibration,
     )

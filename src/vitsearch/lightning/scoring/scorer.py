@@ -20,6 +20,7 @@ from vitsearch.lightning.tasks import Batch, Classification, Score, Tally, Task
 from vitsearch.lightning.threads import ItemT, ResultT, side_by_side
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer, VisionTransformer
+from vitsearch.supernet.repairing.calibration import Calibration
 
 
 class Scorer:
@@ -30,6 +31,7 @@ class Scorer:
         task: How answers are counted.
         num_images: How many images a score rests on.
         device: Where it computes.
+        calibration: What sub-networks are repaired from; `None` where they are not.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Scorer:
         task: Task | None = None,
         autocast: Autocast = nullcontext,
         extracted: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         """Put network and images on the device.
 
@@ -54,6 +57,8 @@ class Scorer:
             autocast: Makes the context in which the network runs.
             extracted: Score the networks that would be taken out; of a bilateral supernet they are
                 half of what it runs.
+            calibration: Of the supernet on the device, to repair every sub-network from before it
+                is scored; `None` to score it as it is.
 
         Raises:
             DataError: There is no image, or a batch is none of the task's.
@@ -63,6 +68,7 @@ class Scorer:
         self.device = device
         self._autocast = autocast
         self._extracted = extracted
+        self.calibration = calibration
         dtype = next(net.parameters()).dtype  # not float32 after a training in true half precision
         ready = (self.task.prepare(batch, net.space) for batch in batches)
         self._batches = [Batch(x.to(device, dtype), y.to(device)) for x, y in ready]
@@ -93,6 +99,7 @@ class Scorer:
             task=self.task,
             autocast=self._autocast,
             extracted=extracted,
+            calibration=self.calibration,
         )
 
     def is_whole(self, score: Score) -> bool:
@@ -103,6 +110,14 @@ class Scorer:
         """BatchNorm statistics of an architecture over the training images."""
         with self._autocast():
             return self.net.estimate_statistics(architecture, self._statistics_images)
+
+    def extract(
+        self, architecture: Architecture, statistics: NormStatistics | None = None
+    ) -> VisionTransformer:
+        """The network that a score is for, with statistics of its own, repaired where all are."""
+        if statistics is None:
+            statistics = self.statistics(architecture)
+        return self.net.extract(architecture, statistics=statistics, calibration=self.calibration)
 
     def score(self, architecture: Architecture, statistics: NormStatistics | None = None) -> Score:
         """Answer the whole split, with statistics of the architecture's own."""
@@ -153,6 +168,6 @@ class Scorer:
     def _runner(
         self, architecture: Architecture, statistics: NormStatistics
     ) -> Callable[[Tensor], Tensor]:
-        if self._extracted:
-            return self.net.extract(architecture, statistics=statistics)
+        if self._extracted or self.calibration is not None:
+            return self.extract(architecture, statistics)
         return lambda images: self.net(images, architecture, statistics=[statistics])

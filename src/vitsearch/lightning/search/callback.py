@@ -19,9 +19,11 @@ from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.scoring.distributed import score_together
 from vitsearch.lightning.scoring.halving import Halving
+from vitsearch.lightning.scoring.repair import CALIBRATION_IMAGES, calibrate_on, check_repair
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.scoring.splits import (
     check_search_split,
+    sample_batches,
     search_batches,
     statistics_batches,
     test_batches,
@@ -73,6 +75,7 @@ class EvolutionarySearch(pl.Callback):
         use_test_split: bool = True,
         halving: bool = False,
         report: bool = True,
+        repair: bool = False,
     ) -> None:
         """Set up a search.
 
@@ -87,13 +90,16 @@ class EvolutionarySearch(pl.Callback):
             halving: Whether the worse half of each generation is dropped after a part of the search
                 split, see `vitsearch.lightning.scoring.halving`.
             report: Whether `report.html` is made at the end.
+            repair: Whether what a candidate lacks is folded into what it keeps before it is scored
+                and taken out, from 1,000 training images; see `SuperTransformer.calibrate`.
 
         Raises:
-            ConfigError: `halving` or `report` is neither true nor false.
+            ConfigError: `halving`, `report` or `repair` is neither true nor false.
             ConstraintError: A window is malformed.
         """
         self.halving = check_flag("halving", halving)
         self.report = check_flag("report", report)
+        self.repair = check_flag("repair", repair)
         self.constraint = make_constraint(constraint)
         self.searcher = searcher
         self.dirpath = None if dirpath is None else Path(dirpath)
@@ -133,6 +139,7 @@ class EvolutionarySearch(pl.Callback):
         """
         if self._made is not None and self._made[0] is module:
             return
+        check_repair(self.repair, module.net)
         # The search's own device is there when the search is.
         self._measurements = self._measure_on(torch.device("cpu"), module)
         searcher = make_searcher(
@@ -179,11 +186,17 @@ class EvolutionarySearch(pl.Callback):
         assert isinstance(pl_module, SearchableClassifier)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        device = trainer.strategy.root_device  # the trainer has moved the network to the CPU
+        calibration = None
+        if self.repair:
+            images = sample_batches(trainer, CALIBRATION_IMAGES)
+            calibration = calibrate_on(device, pl_module.net, images)
         scorer = Scorer(
             pl_module.net,
             search_batches(trainer),
             statistics_batches(trainer),
-            device=trainer.strategy.root_device,  # the trainer has moved the network to the CPU
+            device=device,
+            calibration=calibration,
             task=pl_module.task,
             autocast=trainer.precision_plugin.forward_context,
         )

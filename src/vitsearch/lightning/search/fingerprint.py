@@ -35,6 +35,7 @@ def search_settings(scorer: Scorer, searcher: Searcher) -> dict[str, Any]:
         "images": scorer.num_images,
         "labels": _digest(_bytes(batch.targets) for batch in scorer.batches),
         **_task(scorer.task),
+        **_repair(scorer),
         "searcher": type(searcher).__qualname__,
         **{
             f"searcher.{name}": _plain(value)
@@ -49,6 +50,12 @@ def _task(task: Task) -> dict[str, Any]:
     figures = tuple(figure.name for figure in task.figures)
     names = ScoreNames(figures=figures, counted=task.counted).to_dict()
     return {"task": task.name, **figure_entry(task.figure), **names} if names else {}
+
+
+def _repair(scorer: Scorer) -> dict[str, Any]:
+    """How many images sub-networks are repaired from, if they are."""
+    found = scorer.calibration
+    return {} if found is None else {"repair": found.num_images}
 
 
 def weights_digest(net: torch.nn.Module) -> str:

@@ -93,7 +93,7 @@ def write_result(job: SearchJob, result: SearchResult) -> None:
     """Write the best architecture, its network, and the front if there is one."""
     scorer, folder, constraint = job.scorer, job.folder, job.constraint
     architecture = result.best.candidate.architecture
-    network = scorer.net.extract(architecture, statistics=scorer.statistics(architecture))
+    network = scorer.extract(architecture)
     network.set_preprocessing(job.preprocessing)
     save_model(network.cpu(), folder / BEST_FOLDER, class_names=job.class_names)
     windows = constraint.all_windows().items()
