@@ -18,7 +18,12 @@ from vitsearch.commands.command import command
 from vitsearch.commands.data_section import agreeing_with_space, prepared_as
 from vitsearch.commands.phases import PhasedSpec, resolve_phases
 from vitsearch.commands.pieces import checkpoint_of, make_callbacks, make_trainer
-from vitsearch.commands.pretrained.section import RECORDED, check_images, origin_of
+from vitsearch.commands.pretrained.section import (
+    RECORDED,
+    check_images,
+    names_network,
+    origin_of,
+)
 from vitsearch.commands.pretrained.start import begin_with_original
 from vitsearch.commands.session import Session
 from vitsearch.commands.spec import (
@@ -63,7 +68,7 @@ def resolve(config: DictConfig, folder: Path) -> SupernetSpec | PhasedSpec:
     named, origin = required_space(config), origin_of(config)
     check_training(config)
     data, found = config.data, {}
-    if origin is not None:
+    if origin is not None and names_network(config.space):  # not a run that goes on
         check_images(data, named, origin)
         data = prepared_as(data, origin.preprocessing(named["in_chans"]))
         found = {RECORDED: origin.to_dict()}

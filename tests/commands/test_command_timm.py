@@ -1,4 +1,4 @@
-"""`+space=timm`: a pretrained network trained on as a supernet, from the first command to the last."""
+"""`+space=timm`: a pretrained network trained on as a supernet, from command to command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import vitsearch
 from tests.commands.killing import end, kill_when, results, start, weights
-from tests.commands.running import TINY, TINY_SEARCH, Outcome, run_here
+from tests.commands.running import TINY, TINY_SEARCH, Outcome, run_here, run_module
 from tests.commands.timm_folder import write_timm_folder
 from vitsearch import SearchSpace, build_space
 from vitsearch.errors import SpaceError
@@ -113,11 +113,9 @@ def test_a_killed_run_ends_the_same_without_the_network(network: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_two_processes_begin_with_the_same_network(
-    trained: Outcome, network: Path, tmp_path: Path
-):
-    two = run_here(
-        "train",
+def test_two_processes_begin_with_the_same_network(trained: Outcome, network: Path, tmp_path: Path):
+    two = run_module(
+        "vitsearch.train",
         *RECIPE,
         f"space.model={network}",
         "trainer.devices=2",
@@ -207,7 +205,7 @@ def test_without_a_network_nobody_teaches(tmp_path: Path):
 
 
 def test_in_python_it_is_from_timm():
-    with pytest.raises(SpaceError, match="vitsearch.from_timm"):
+    with pytest.raises(SpaceError, match=r"vitsearch\.from_timm"):
         build_space("timm", model="vit_tiny_patch16_224")
 
 

@@ -23,7 +23,11 @@ ARGUMENTS = {
 
 
 def write_timm_folder(
-    folder: Path, num_classes: int = 10, *, preprocessing: dict[str, Any] | None = None, **other: Any
+    folder: Path,
+    num_classes: int = 10,
+    *,
+    preprocessing: dict[str, Any] | None = None,
+    **other: Any,
 ) -> nn.Module:
     """Write `config.json` and `model.safetensors`; the network, with fresh but large weights."""
     arguments = ARGUMENTS | other

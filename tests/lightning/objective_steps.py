@@ -85,7 +85,9 @@ def one_share(module: SearchableClassifier, step: StepOutputs, index: int) -> St
     """The step as if one architecture alone had been run, on its own images."""
     architecture, share = step.architectures[index], step.shares[index]
     images = step.images[share.start : share.stop]
-    heads = tuple(module.net.forward_heads(images, architecture)) if step.heads else ()
+    layers = module.objective.layers
+    heads = tuple(module.net.forward_heads(images, architecture, layers=layers))
+    heads = heads if step.heads else ()
     logits = heads[0].answer if heads else module.net(images, architecture)
     return replace(step, architectures=(architecture,), shares=(share,), logits=logits, heads=heads)
 

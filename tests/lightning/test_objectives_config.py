@@ -22,8 +22,9 @@ from vitsearch.errors import ConfigError
 from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
 from vitsearch.lightning.objectives import OBJECTIVES
 from vitsearch.samplers import SandwichSampler, UniformSampler
-from vitsearch.spaces import SearchSpace
+from vitsearch.spaces import SearchSpace, build_space
 from vitsearch.spaces.config import config_dir
+from vitsearch.supernet import VisionTransformer, save_model
 
 FILES = sorted(path.stem for path in (config_dir() / "objective").glob("*.yaml"))
 HEADS = ("space.head.patch_head=true", "space.head.distillation=true")
@@ -51,8 +52,10 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Composer]:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Weights of a teacher."""
+    """Weights of a teacher; beside them, in `wide`, one as wide as the network that learns."""
     torch.save(tiny_vit().state_dict(), tmp_path / "teacher.pth")
+    wide = build_space("glit", num_blocks=2, embed_dims=[24], patch_sizes=[7])
+    save_model(VisionTransformer(wide, wide.largest(), 10), tmp_path / "wide")
     return tmp_path / "teacher.pth"
 
 
@@ -63,6 +66,8 @@ def naming(*names: str, checkpoint: Path) -> list[str]:
         teacher = f"objective.{name}.teacher"
         found += [f"{teacher}.name=test_vit", f"{teacher}.checkpoint_path='{checkpoint}'"]
         found += [f"+{teacher}.options.img_size=28", f"+{teacher}.options.patch_size=7"]
+    if "feature_distillation" in names:
+        found.append(f"objective.feature_distillation.teacher.name='{checkpoint.parent}/wide'")
     return found
 
 
@@ -108,6 +113,7 @@ def test_files_combine(composed: Composer, checkpoint: Path, tmp_path: Path) -> 
     assert weights == {
         "cross_entropy": 1.0,
         "in_place_distillation": 0.25,
+        "feature_distillation": 1.0,
         "teacher_distillation": 1.0,
         "token_labelling": 0.5,
     }
@@ -146,6 +152,10 @@ def module_with(objective: Any, *, heads: bool = True) -> SearchableClassifier:
         ({"in_place_distillation": {"temperature": 0}}, ["temperature=0", "above 0"]),
         ({"in_place_distillation": {"temperature": "hot"}}, ["temperature=hot"]),
         ({"teacher_distillation": {"kind": "mild"}}, ["kind=mild", "hard, soft"]),
+        ({"feature_distillation": {"layers": []}}, ["layers=[]", "[-1, -5]"]),
+        ({"feature_distillation": {"layers": -1}}, ["layers=-1", "[-1, -5]"]),
+        ({"feature_distillation": {"layers": [2]}}, ["layers=[2]", "2 blocks"]),
+        ({"feature_distillation": {"logits_weight": -1}}, ["logits_weight=-1"]),
         ({"patch_token_mixup": {"mean_of_patches": 1}}, ["mean_of_patches=1"]),
         ({"token_labelling": {"top_k": 0}}, ["top_k=0", "1 or more"]),
         ({"token_labelling": {"scores": "no.where"}}, ["scores=no.where", "imported"]),

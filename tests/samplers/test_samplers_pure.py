@@ -10,13 +10,14 @@ from vitsearch.samplers import (
     BalancedSampler,
     BucketSampler,
     SandwichSampler,
+    StratifiedSampler,
     UniformSampler,
     step_rng,
 )
 
 SPACE = build_space("glit")
 TINY = build_space("glit_tiny")
-SAMPLERS = [UniformSampler, SandwichSampler, BalancedSampler, BucketSampler]
+SAMPLERS = [UniformSampler, SandwichSampler, BalancedSampler, BucketSampler, StratifiedSampler]
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
