@@ -24,7 +24,8 @@ from vitsearch.spaces.phases import read_phases
 FILES = sorted(p.stem for p in (config_dir() / "experiment").glob("[!_]*.yaml"))
 RETRAININGS = [name for name in FILES if name.startswith(("retrain", "finetune"))]
 AUDITED = [name for name in FILES if name.endswith("_fashion")]
-EXPERIMENTS = [name for name in FILES if name not in RETRAININGS + AUDITED]
+PRETRAINED = [name for name in FILES if name.endswith("_timm")]
+EXPERIMENTS = [name for name in FILES if name not in RETRAININGS + AUDITED + PRETRAINED]
 ON_ONE_CPU = (
     "trainer.accelerator=cpu",
     "trainer.devices=1",
@@ -56,6 +57,7 @@ def test_the_experiments_are_there() -> None:
         "retrain_vit_resnas_imagenet",
     ]
     assert AUDITED == ["glit_short_fashion", "vit_resnas_narrow_fashion"]
+    assert PRETRAINED == ["elastic_timm"]  # tests/commands/test_command_timm.py runs it
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -8,10 +8,10 @@ import pytest
 from vitsearch import SearchSpace, build_space, list_spaces
 from vitsearch.spaces import config as spaces_config
 from vitsearch.spaces import config_dir
-from vitsearch.spaces.config import ENTRY_POINT_GROUP
+from vitsearch.spaces.config import CONVERTED, ENTRY_POINT_GROUP
 
 FOLDER = config_dir() / "space"
-SPACES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
+SPACES = sorted({path.stem for path in FOLDER.glob("[!_]*.yaml")} - {CONVERTED})
 PARTS = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
 
 OWN_SPACE = """
