@@ -69,6 +69,19 @@ def test_the_original_is_kept_as_it_was(trained: Outcome, network: Path):
     assert vitsearch.load_model(trained.run / "best").space == original.space
 
 
+def test_what_the_search_takes_out_is_repaired(trained: Outcome):
+    best = vitsearch.load_model(trained.run / "best")
+    net = vitsearch.load_supernet(trained.run)
+    data = vitsearch.data.FashionMini(search_per_class=5, eval_batch_size=100)
+    calibration = net.calibrate(images for images, _ in data.sample_dataloader(1000))
+    expected = net.extract(best.architecture, calibration=calibration).state_dict()
+    plain = net.extract(best.architecture).state_dict()
+    for name, tensor in best.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5)
+    if best.architecture != net.largest:
+        assert any(not torch.equal(plain[name], expected[name]) for name in plain)
+
+
 @pytest.mark.slow
 def test_every_command_goes_on_from_it(trained: Outcome, tmp_path: Path):
     run = f"checkpoint={trained.run}"
