@@ -5,7 +5,7 @@ it out, retrain it, ship it. `python -m vitsearch.train +space=glit` does it fro
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from vitsearch import costs, samplers, searchers, spaces, supernet
 from vitsearch.costs import Cost, cost
@@ -28,6 +28,9 @@ from vitsearch.supernet import (
     save_timm,
 )
 
+if TYPE_CHECKING:
+    from vitsearch.shrinking import load_elastic, save_elastic, shrink
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -48,23 +51,35 @@ __all__ = [
     "lightning",
     "list_published",
     "list_spaces",
+    "load_elastic",
     "load_model",
     "load_published_checkpoint",
     "load_supernet",
     "published",
     "push_to_hub",
     "samplers",
+    "save_elastic",
     "save_model",
     "save_pretrained",
     "save_timm",
     "searchers",
+    "shrink",
     "spaces",
     "supernet",
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import `vitsearch.data` and `vitsearch.lightning` on first use: they bring in Lightning."""
+_LAZY = ("load_elastic", "save_elastic", "shrink")
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `vitsearch.data` and `vitsearch.lightning` bring in Lightning.
+
+    `vitsearch.shrink` is a function; once the module of the same name is imported, it is that
+    module, which is called in the same way.
+    """
     if name in ("data", "lightning"):
         return import_module(f"vitsearch.{name}")
+    if name in _LAZY:
+        return getattr(import_module("vitsearch.shrinking"), name)
     raise AttributeError(f"module 'vitsearch' has no attribute {name!r}")

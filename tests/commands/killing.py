@@ -20,7 +20,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the fork server reads it when it imports torch
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["vitsearch.train", "vitsearch.search", "tests.commands.killing", "timm.scheduler"]
+    [
+        "vitsearch.train",
+        "vitsearch.search",
+        "vitsearch.shrink",
+        "tests.commands.killing",
+        "timm.scheduler",
+    ]
 )
 PATIENCE = 120.0  # seconds that no test should need; a hang takes longer
 

@@ -27,6 +27,7 @@ from vitsearch.runs.layout import (
     MODEL_FOLDER,
     NETWORK_FILE,
     SUPERNET_FILE,
+    run_of_model,
 )
 from vitsearch.runs.resume import read_config
 from vitsearch.spaces import Architecture, SearchSpace
@@ -176,7 +177,7 @@ def _of_folder(folder: Path) -> ArchitectureSource:
 def _of_model(model: Path, given: Path) -> ArchitectureSource:
     described = _read_json(model / ARCHITECTURE_FILE)
     space, architecture = _described(described, model / ARCHITECTURE_FILE)
-    run = model.parent if (model.parent / CONFIG_FILE).is_file() else None
+    run = run_of_model(model)
     return ArchitectureSource(
         given=str(given),
         words=f"of {given}",

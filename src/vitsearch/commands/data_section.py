@@ -17,7 +17,7 @@ from vitsearch.commands.architecture_source import ArchitectureSource, data_of_r
 from vitsearch.commands.spec import with_settings
 from vitsearch.data import SearchDataModule
 from vitsearch.errors import CheckpointError, ConfigError
-from vitsearch.runs.layout import CONFIG_FILE
+from vitsearch.runs.layout import CONFIG_FILE, run_of_model
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.storage.given import GivenModel
@@ -119,8 +119,7 @@ def of_network(
 
 def run_of(folder: Path) -> Path | None:
     """The run folder that a model folder lies in, if it does."""
-    above = folder.absolute().parent
-    return above if (above / CONFIG_FILE).is_file() else None
+    return run_of_model(folder)
 
 
 def _takes_train_on(made_by: Any) -> bool:
@@ -149,9 +148,47 @@ def _normalisation(section: DictConfig, preprocessing: Mapping[str, Any]) -> dic
     }
 
 
+def _prepared(section: DictConfig, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a network's preprocessing that a data module takes and was not given."""
+    taken = inspect.signature(get_object(section._target_)).parameters
+    return {
+        name: list(value) if isinstance(value, list | tuple) else value
+        for name, value in preprocessing.items()
+        if name in taken and section.get(name) is None
+    }
+
+
 def _evaluating(section: DictConfig, batch_size: int | None) -> dict[str, Any]:
     """Settings of a data section that is only evaluated."""
     if "batch_size" not in section:
         return {}
     size = batch_size or section.get("eval_batch_size") or 4 * section.batch_size
     return {"batch_size": 1, "eval_batch_size": size}
+
+
+def of_original(
+    data: DictConfig, space: SearchSpace, preprocessing: Mapping[str, Any]
+) -> DictConfig:
+    """The section for a pretrained network that is looked at, not trained.
+
+    Image size and channels are the network's; so is the preprocessing, where the data module takes
+    it and the section names none.
+
+    Args:
+        data: The section.
+        space: Of the network.
+        preprocessing: How its images were prepared, as far as that is known.
+
+    Raises:
+        ConfigError: The section names another image size.
+    """
+    given = data.get("image_size")
+    if given is not None and given != space.image_size:
+        raise ConfigError(
+            f"data.image_size={given}, but {space.name} sees {space.image_size} px: add "
+            f"image_size={given} (its position embeddings are resampled), or leave "
+            f"data.image_size out"
+        )
+    shape = {name: getattr(space, name) for name in SHAPE if name in data}
+    fitted = with_settings(data, shape | _evaluating(data, None))
+    return with_settings(fitted, _prepared(fitted, preprocessing))

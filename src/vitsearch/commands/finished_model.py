@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from vitsearch.commands.data_section import NORMALISATION, SHAPE, run_of
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.runs.layout import MODELS_FOLDER
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.storage.given import GivenModel, is_published, load_given, model_folder
 
@@ -33,7 +34,10 @@ def result_folder(model: str | None, name: str) -> str:
         return str(Path("outputs") / name / model)
     folder = model_folder(model)
     run = run_of(folder)
-    return str(Path("outputs") / name / folder.absolute().name if run is None else run / name)
+    if run is None:
+        return str(Path("outputs") / name / folder.absolute().name)
+    is_one_of_several = folder.absolute().parent.name == MODELS_FOLDER.name
+    return str(run / name / folder.name if is_one_of_several else run / name)
 
 
 OmegaConf.register_new_resolver("result_folder", result_folder, replace=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import torch
 
 from vitsearch.data.base import DataOptions, Part, SearchDataModule
 from vitsearch.data.idx import read_idx
+from vitsearch.data.preprocessing import per_channel
 from vitsearch.data.splits import ImageTable
 from vitsearch.data.tensors import TensorAugmentation, TensorImages, resized
 from vitsearch.errors import DataError
@@ -46,7 +48,8 @@ class _Fashion(SearchDataModule):
     native_image_size = 28
     native_in_chans = 1
     class_names = CLASS_NAMES
-    mean, std = MEAN, STD
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
     interpolation, crop_pct = "bilinear", 1.0  # whole images, see `tensors.resized`
 
     def __init__(
@@ -55,11 +58,15 @@ class _Fashion(SearchDataModule):
         crop_padding: int = 2,
         horizontal_flip: bool = True,
         erase_prob: float = 0.0,
+        mean: float | Iterable[float] | None = None,
+        std: float | Iterable[float] | None = None,
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(**options)
         if self.in_chans not in (1, 3):
             raise DataError(f"in_chans={self.in_chans} must be 1 or 3 for Fashion-MNIST")
+        self.mean = per_channel("mean", mean, MEAN, self.in_chans)
+        self.std = per_channel("std", std, STD, self.in_chans)
         self.augmentation = TensorAugmentation(
             crop_padding=crop_padding, horizontal_flip=horizontal_flip, erase_prob=erase_prob
         )
@@ -110,6 +117,9 @@ class FashionMini(_Fashion):
         crop_padding: Zeros around a training image, from which a random crop is cut; 0: none.
         horizontal_flip: Whether half of the training images are mirrored.
         erase_prob: Probability that a random rectangle of a training image is erased.
+        mean: Mean of the pixels in [0, 1] that images are normalised with, one or one for each
+            channel; that of Fashion-MNIST where None.
+        std: Their standard deviation, likewise.
         **options: See `SearchDataModule`; images are 28 x 28 and grey unless `image_size` or
             `in_chans` (1 or 3) say otherwise.
 
@@ -132,6 +142,9 @@ class FashionMNIST(_Fashion):
         crop_padding: Zeros around a training image, from which a random crop is cut; 0: none.
         horizontal_flip: Whether half of the training images are mirrored.
         erase_prob: Probability that a random rectangle of a training image is erased.
+        mean: Mean of the pixels in [0, 1] that images are normalised with, one or one for each
+            channel; that of Fashion-MNIST where None.
+        std: Their standard deviation, likewise.
         **options: See `SearchDataModule`; images are 28 x 28 and grey unless `image_size` or
             `in_chans` (1 or 3) say otherwise.
 
@@ -147,12 +160,16 @@ class FashionMNIST(_Fashion):
         crop_padding: int = 2,
         horizontal_flip: bool = True,
         erase_prob: float = 0.0,
+        mean: float | Iterable[float] | None = None,
+        std: float | Iterable[float] | None = None,
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(
             crop_padding=crop_padding,
             horizontal_flip=horizontal_flip,
             erase_prob=erase_prob,
+            mean=mean,
+            std=std,
             **options,
         )
         self.root = Path(root).expanduser()

@@ -25,6 +25,7 @@ from vitsearch.data.folder_images import (
 )
 from vitsearch.data.folder_layout import FolderLayout, note_splits_within
 from vitsearch.data.folder_walk import LeftOut, say_once
+from vitsearch.data.preprocessing import per_channel
 from vitsearch.data.randomness import Purpose
 from vitsearch.data.splits import ImageTable, hold_out
 from vitsearch.errors import DataError
@@ -116,8 +117,8 @@ class ImageFolder(SearchDataModule):
         self.test_fraction = check_number("test_fraction", test_fraction, "(0, 1)", error=DataError)
         self.check_files = check_files
         self.reports = UnreadableReports(corrupt)
-        self.mean = self._per_channel("mean", mean, _MEAN[self.in_chans])
-        self.std = self._per_channel("std", std, _STD[self.in_chans])
+        self.mean = per_channel("mean", mean, _MEAN[self.in_chans], self.in_chans)
+        self.std = per_channel("std", std, _STD[self.in_chans], self.in_chans)
         self.interpolation = interpolation
         self.crop_pct = _crop_pct(crop_pct)
         normalisation = {"mean": self.mean, "std": self.std}
@@ -205,21 +206,6 @@ class ImageFolder(SearchDataModule):
                 f"no image of class {self._names(lost.tolist())} in {folder} can be read"
             )
         return sound
-
-    def _per_channel(
-        self, name: str, value: float | Iterable[float] | None, default: tuple[float, ...]
-    ) -> tuple[float, ...]:
-        if value is None:
-            return default
-        values = (value,) * self.in_chans if isinstance(value, (int, float)) else tuple(value)
-        if len(values) != self.in_chans:
-            raise DataError(
-                f"{name}={list(values)} has {len(values)} numbers; legal is one, "
-                f"or one for each of in_chans={self.in_chans}"
-            )
-        if name == "std" and min(values) <= 0:
-            raise DataError(f"std={list(values)} must be above 0")
-        return tuple(float(number) for number in values)
 
 
 def _pair(name: str, value: Iterable[float]) -> tuple[float, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from vitsearch.errors import DataError
+
 _KEYS = ("mean", "std", "interpolation", "crop_pct")
 
 
@@ -25,3 +27,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return value
     return tuple(float(number) for number in value)
+
+
+def per_channel(
+    name: str, value: float | Iterable[float] | None, default: tuple[float, ...], in_chans: int
+) -> tuple[float, ...]:
+    """A mean or a standard deviation as a user gave it, one number for each channel.
+
+    Args:
+        name: `mean` or `std`.
+        value: One number, or one for each channel.
+        default: Where there is none.
+        in_chans: How many channels.
+
+    Raises:
+        DataError: There are more or fewer numbers, or a deviation is not above 0.
+    """
+    if value is None:
+        return default
+    values = (value,) * in_chans if isinstance(value, (int, float)) else tuple(value)
+    if len(values) != in_chans:
+        raise DataError(
+            f"{name}={list(values)} has {len(values)} numbers; legal is one, or one for each of "
+            f"in_chans={in_chans}"
+        )
+    if name == "std" and min(values) <= 0:
+        raise DataError(f"std={list(values)} must be above 0")
+    return tuple(float(number) for number in values)

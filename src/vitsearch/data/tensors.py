@@ -132,7 +132,10 @@ class TensorImages(EpochDataset):
         return Batch(self.augmentation.erase(images, draws), self.labels[chosen])
 
     def _normalised(self, images: torch.Tensor) -> torch.Tensor:
-        scaled = images.float().div_(255).sub_(self._mean).div_(self._std)
+        scaled = images.float().div_(255)
+        if scaled.shape[1] < self._mean.shape[1]:  # grey images, each channel with its own mean
+            scaled = scaled.expand(-1, self.in_chans, -1, -1).contiguous()
+        scaled = scaled.sub_(self._mean).div_(self._std)
         if scaled.shape[1] != self.in_chans:
             scaled = scaled.expand(-1, self.in_chans, -1, -1).contiguous()
         return scaled

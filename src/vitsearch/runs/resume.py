@@ -22,6 +22,8 @@ from vitsearch.runs.layout import (
     CONFIG_FILE,
     FINISHED_FILE,
     ORIGINAL_FOLDER,
+    ELASTIC_FOLDER,
+    MODELS_FOLDER,
     REPORT_FILE,
     WRITTEN,
 )
@@ -91,7 +93,11 @@ def is_finished(config: DictConfig, folder: Path) -> bool:
 
 def finished_line(folder: Path) -> str:
     """What to print instead of running a finished run again."""
-    places = {"model": "the network is in", "best": "the best network is in"}
+    places = {
+        "model": "the network is in",
+        "models": "the networks are in",
+        "best": "the best network is in",
+    }
     where = next(
         (f"{words} {folder / name}" for name, words in places.items() if (folder / name).is_dir()),
         f"the supernet is in {folder}",
@@ -169,6 +175,8 @@ def sweep(folder: Path) -> None:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink(missing_ok=True)
+    for path in (folder / MODELS_FOLDER).glob(".*"):  # budgets have names of their own
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _has_begun(folder: Path) -> bool:
@@ -179,6 +187,7 @@ def _has_begun(folder: Path) -> bool:
         or (folder / "network.ckpt").is_file()
         or (folder / "phases").is_dir()
         or (folder / ORIGINAL_FOLDER).is_dir()
+        or (folder / ELASTIC_FOLDER).is_dir()
         or (history.is_file() and history.stat().st_size > 0)
         or (folder / FINISHED_FILE).is_file()
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -85,15 +85,29 @@ def shrink(
         repaired = (network.extract(c.architecture, calibration=calibration) for c in candidates)
         searcher.tell([judge(one) for one in repaired])
     scored = searcher.scored()
-    front = tuple(
-        FrontPoint(architecture=a, cost=network.cost(a), score=scored[a]) for a in searcher.front()
-    )
+    points = [
+        FrontPoint(architecture=a, cost=network.cost(a), score=scored[a])
+        for a in (*searcher.front(), network.largest)
+    ]
     return Elastic(
         supernet=network,
         calibration=calibration,
-        front=front,
+        front=full_last(points, network.largest),
         figure="fidelity" if score is None else "score",
     )
+
+
+def full_last(points: Iterable[FrontPoint], largest: Architecture) -> tuple[FrontPoint, ...]:
+    """A front, the cheapest first and the full network last, even where a smaller one beats it.
+
+    Args:
+        points: The front and the full network.
+        largest: The full network's architecture.
+    """
+    by_architecture = {point.architecture: point for point in points}
+    full = by_architecture.pop(largest)
+    smaller = sorted(by_architecture.values(), key=lambda p: (p.cost.macs, p.score))
+    return (*smaller, full)
 
 
 def first_candidates(

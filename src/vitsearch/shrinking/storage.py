@@ -66,9 +66,20 @@ def load_elastic(folder: str | Path) -> Elastic:
         folder: An elastic folder, or a run folder of `vitsearch.shrink`, which has one.
 
     Raises:
-        CheckpointError: A file is missing or damaged, or weights do not fit.
+        CheckpointError: A file is missing or damaged, weights do not fit, or the run that writes
+            the folder has not ended.
         FormatError: A newer version has written it.
     """
+    found = read_elastic(folder)
+    if not found.front:
+        raise CheckpointError(
+            f"{find_elastic(folder)} has no front yet: its run has not ended; go on with it first"
+        )
+    return found
+
+
+def read_elastic(folder: str | Path) -> Elastic:
+    """The same, also of a run that has not ended, whose front is empty."""
     source = find_elastic(folder)
     described = read_json(source / ELASTIC_FILE, CheckpointError)
     try:

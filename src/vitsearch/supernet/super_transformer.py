@@ -287,7 +287,9 @@ class SuperTransformer(ElasticTransformer):
             refit_branches(self, network, images)
         return network
 
-    def calibrate(self, batches: Iterable[Batch], *, gradients: bool = False) -> Calibration:
+    def calibrate(
+        self, batches: Iterable[Batch], *, gradients: bool = False, summed: bool = True
+    ) -> Calibration:
         """Look once at unlabelled images: what every layer sees in the largest sub-network.
 
         From it units are put in order (`order`) and sub-networks repaired (`extract`). In a
@@ -299,6 +301,8 @@ class SuperTransformer(ElasticTransformer):
             gradients: Whether to record what importance `taylor` needs, in a backward pass for
                 each batch. Batches may then be pairs of images and labels (B,); without labels
                 the loss is the distance between an image and its mirror image.
+            summed: Whether a distributed run adds up what its processes have seen; without it each
+                keeps its own, and one alone may call.
 
         Returns:
             Sums, in memory that `Calibration.nbytes` tells, and the batches of this process.
@@ -306,7 +310,7 @@ class SuperTransformer(ElasticTransformer):
         Raises:
             ConfigError: There are no images.
         """
-        return calibrate(self, batches, gradients=gradients)
+        return calibrate(self, batches, gradients=gradients, summed=summed)
 
     def order(
         self, calibration: Calibration | None = None, importance: str = "variance"

@@ -37,7 +37,7 @@ class Stopwatch:
 
         Args:
             folder: The run folder.
-            part: `training` or `search`.
+            part: `training`, `search`, or another part of the run.
             device: Where the work is done.
             goes_on: Whether earlier starts belong to the same work; else they are forgotten.
             **facts: More of the entry, ready for JSON.
@@ -56,6 +56,11 @@ class Stopwatch:
             "versions": versions(),
             **facts,
         }
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._started
 
     def lap(self, **facts: Any) -> None:
         """Write how long it took until now, and what was done in that time."""

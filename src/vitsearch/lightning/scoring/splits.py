@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -69,6 +69,30 @@ def search_batches(trainer: pl.Trainer) -> Iterable[Any]:
         return loader_of(shard=False)  # type: ignore[no-any-return]
     check_search_split(trainer)
     return validation_loaders(trainer)[0]
+
+
+def first_of(batches: Iterable[Any], count: int) -> Iterator[Any]:
+    """The first images of a split, batch by batch; the last batch is cut.
+
+    Args:
+        batches: As a loader gives them.
+        count: How many images, at most.
+    """
+    left = count
+    for batch in batches:
+        if left <= 0:
+            return
+        size = len(read_images(batch))
+        yield batch if size <= left else _cut(batch, left)
+        left -= size
+
+
+def _cut(batch: Any, count: int) -> Any:
+    if isinstance(batch, Mapping):
+        return {name: value[:count] for name, value in batch.items()}
+    if isinstance(batch, Tensor):
+        return batch[:count]
+    return [value[:count] for value in batch]
 
 
 def check_search_split(trainer: pl.Trainer) -> None:

@@ -33,7 +33,7 @@ def search_settings(scorer: Scorer, searcher: Searcher) -> dict[str, Any]:
         "sharing": net.sharing,
         "weights": weights_digest(net),
         "images": scorer.num_images,
-        "labels": _digest(_bytes(batch.targets) for batch in scorer.batches),
+        "labels": _digest(_bytes(scorer.task.identity(batch)) for batch in scorer.batches),
         **_task(scorer.task),
         **_repair(scorer),
         "searcher": type(searcher).__qualname__,

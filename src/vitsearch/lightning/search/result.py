@@ -15,7 +15,7 @@ from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import BEST_FILE, BEST_FOLDER, FRONT_FILE
 from vitsearch.searchers import Candidate, FrontSearcher, Searcher
-from vitsearch.supernet import save_model
+from vitsearch.supernet import VisionTransformer, save_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +89,19 @@ def front_of(history: Sequence[Scored], searcher: Searcher) -> tuple[Scored, ...
     return tuple(scored[architecture] for architecture in searcher.front())
 
 
-def write_result(job: SearchJob, result: SearchResult) -> None:
-    """Write the best architecture, its network, and the front if there is one."""
+def write_result(
+    job: SearchJob, result: SearchResult, network: VisionTransformer | None = None
+) -> None:
+    """Write the best architecture, its network, and the front if there is one.
+
+    Args:
+        job: The search.
+        result: What it found.
+        network: That of the best architecture; as the scorer takes it out by default.
+    """
     scorer, folder, constraint = job.scorer, job.folder, job.constraint
     architecture = result.best.candidate.architecture
-    network = scorer.extract(architecture)
+    network = scorer.extract(architecture) if network is None else network
     network.set_preprocessing(job.preprocessing)
     save_model(network.cpu(), folder / BEST_FOLDER, class_names=job.class_names)
     windows = constraint.all_windows().items()

@@ -136,6 +136,10 @@ class Task(ABC):
         """By which a part of a split is balanced: numbers (B,) from 0, or `None` for no groups."""
         return None
 
+    def identity(self, batch: Batch) -> Tensor:
+        """What tells the images of a split from those of another; scores depend on it."""
+        return batch.targets
+
     def prepare(self, batch: Any, space: SearchSpace | None = None) -> Batch:
         """Images and targets of whatever a loader gives, for networks of a space.
 

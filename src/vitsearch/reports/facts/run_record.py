@@ -16,6 +16,7 @@ from typing import Any
 from vitsearch.costs import Constraint
 from vitsearch.costs.metrics import costs_of
 from vitsearch.errors import ConfigError, HistoryError, SpaceError, VitSearchError
+from vitsearch.reports.facts.shrunk import Shrunk
 from vitsearch.reports.words.figure import TOP1, Figure, figure_of
 from vitsearch.runs import layout
 from vitsearch.runs.formats import read_json, without_format
@@ -86,9 +87,10 @@ class RunRecord:
         settings: What the scores depend on.
         networks: Best and largest network on both splits, by name.
         metrics: Rows of metrics.csv; each has the numbers that it holds, by column.
-        timing: Starts of `training` and of `search`, see `timing.json`.
+        timing: Starts of each part of the work, see `timing.json`.
         versions: Of Python and packages, by name; several where starts differ.
         audit: Facts of the audit; `None` without one.
+        shrunk: What a shrinking has found; `None` without one.
         phases: The phases before the last, in order.
         is_searched: Whether the search is over.
         is_finished: Whether nothing is left to do.
@@ -111,6 +113,7 @@ class RunRecord:
     timing: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
+    shrunk: Shrunk | None = None
     phases: tuple[RunRecord, ...] = ()
     is_searched: bool = False
     is_finished: bool = False
@@ -152,6 +155,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     by_digest = {trial.digest: trial for trial in trials}
     result = _json(folder / layout.RESULT_FILE) or {}
     timing = _json(folder / layout.TIMING_FILE) or {}
+    shrunk = _json(folder / layout.SHRINK_FILE)
     finished = _json(folder / layout.FINISHED_FILE)
     settings = _json(folder / layout.SETTINGS_FILE) or {}
     if best is not None:
@@ -176,6 +180,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         timing=timing,
         versions=_versions(timing, finished or {}),
         audit=_json(folder / layout.AUDIT_FILE),
+        shrunk=None if shrunk is None else Shrunk.read(shrunk),
         phases=tuple(read_run(path) for path in _phases(folder, config)),
         is_searched=best is not None,
         is_finished=finished is not None,

@@ -14,6 +14,7 @@ from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.page.audit_section import audit_section
 from vitsearch.reports.page.page import Facts, Link, Page, Part, Section, Table, Text
 from vitsearch.reports.page.repeat_section import repeat_section
+from vitsearch.reports.page.shrink_section import shrink_lead, shrink_sections
 from vitsearch.reports.page.time_section import duration, time_section, total_seconds
 from vitsearch.reports.pictures.accuracy_cost import accuracy_cost_pictures
 from vitsearch.reports.pictures.architecture import architecture_picture
@@ -35,7 +36,9 @@ def run_page(record: RunRecord) -> Page:
 
 
 def _sections(record: RunRecord) -> Iterator[Section]:
-    if record.best is not None:
+    if record.shrunk is not None:
+        yield from shrink_sections(record, record.shrunk)
+    elif record.best is not None:
         yield Section(
             title=f"The best{'' if record.is_searched else ' so far'}: {record.best.digest}",
             parts=[Facts(pairs=key_figures(record), prominent=True)],
@@ -44,8 +47,10 @@ def _sections(record: RunRecord) -> Iterator[Section]:
     yield from _with_picture(architecture_picture(record), *_architecture_table(record))
     yield from _with_picture(progress_picture(record))
     for picture in accuracy_cost_pictures(record):
-        yield from _with_picture(picture)
-    yield from _with_picture(options_picture(record))
+        if record.shrunk is None or picture.name != "accuracy_macs":  # it has one of its own
+            yield from _with_picture(picture)
+    if record.shrunk is None:  # too few of its candidates are random
+        yield from _with_picture(options_picture(record))
     if record.whole:
         yield _candidates(record)
     yield from _with_picture(training_picture(record))
@@ -77,6 +82,8 @@ def data_name(config: Mapping[str, Any]) -> str:
 
 def lead(record: RunRecord) -> str:
     """The run in a sentence or two."""
+    if record.shrunk is not None:
+        return shrink_lead(record.shrunk)
     best = record.best
     if best is None:
         return "This run was trained without a search; it has no candidates to show."
@@ -176,7 +183,8 @@ def _candidates(record: RunRecord) -> Section:
     ]
     headings = ("architecture", figure.label, *(named(n).narrow_heading for n in names), "gen.")
     parts: list[Part] = [Table(headings=headings, rows=rows, caption=caption)]
-    return Section(title=title, parts=parts + _networks(record))
+    networks = _networks(record) if record.shrunk is None else []
+    return Section(title=title, parts=parts + networks)
 
 
 def _networks(record: RunRecord) -> list[Part]:

@@ -13,7 +13,7 @@ Start = Mapping[str, Any]
 
 
 def time_section(record: RunRecord) -> Section:
-    """Training and search: how long, how much of it, on what."""
+    """Each part of the work: how long, how much of it, on what."""
     title = "Time spent"
     rows = []
     for name, part in _parts(record):
@@ -54,11 +54,12 @@ def duration(seconds: float, *, short: bool = False) -> str:
 
 
 def _parts(record: RunRecord) -> list[tuple[str, Sequence[Start]]]:
-    """Training and search of each phase, by name."""
+    """Every part of the work of each phase, by name."""
     found = []
     for phase in (*record.phases, record):
         where = f" ({phase.name})" if record.phases and phase is not record else ""
-        for part in ("training", "search"):
+        first = ("training", "preparation", "search")  # the rest follows in the order of its work
+        for part in (*first, *(name for name in phase.timing if name not in first)):
             starts = phase.timing.get(part) or ()
             if starts:
                 found.append((f"{part}{where}", starts))

@@ -13,6 +13,7 @@ from vitsearch.reports.pictures.base import MANY, Picture, dot_size, legend_outs
 from vitsearch.reports.words.figure import capital
 
 _ORIGINS = {
+    "initial": (style.GREEN, "D"),
     "random": (style.AMBER, "o"),
     "mutation": (style.BLUE, "^"),
     "crossover": (style.PURPLE, "s"),

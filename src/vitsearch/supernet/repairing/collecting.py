@@ -26,7 +26,11 @@ Batch = Tensor | tuple[Tensor, Tensor] | list[Tensor]
 
 
 def calibrate(
-    network: SuperTransformer, batches: Iterable[Batch], *, gradients: bool = False
+    network: SuperTransformer,
+    batches: Iterable[Batch],
+    *,
+    gradients: bool = False,
+    summed: bool = True,
 ) -> Calibration:
     """See `SuperTransformer.calibrate`."""
     recorder = _Recorder(network, gradients=gradients)
@@ -43,8 +47,8 @@ def calibrate(
         network.train(was_training)
     if not recorder.num_images:
         raise ConfigError("calibrate: there are no images; give batches of (B, C, H, W)")
-    total = _of_all_processes(Calibration(recorder.layers, recorder.num_images))
-    return replace(total, images=tuple(seen))
+    own = Calibration(recorder.layers, recorder.num_images)
+    return replace(_of_all_processes(own) if summed else own, images=tuple(seen))
 
 
 def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
