@@ -25,7 +25,7 @@ from vitsearch.commands.session import Session
 from vitsearch.commands.shrinking.source import FITTED
 from vitsearch.commands.shrinking.spec import ShrinkSpec, resolve
 from vitsearch.commands.spec import without_phases
-from vitsearch.costs import human
+from vitsearch.costs import human, reachable_range
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.scoring.repaired import RepairedScorer
@@ -38,8 +38,9 @@ from vitsearch.lightning.shrinking.preparation import Preparation, Prepared, pre
 from vitsearch.lightning.shrinking.run import Shrinking, run_shrinking
 from vitsearch.lightning.tasks import Classification, Task
 from vitsearch.lightning.tasks.fidelity import FeatureFidelity
-from vitsearch.reports import SearchProgress, start_panel
+from vitsearch.reports import SearchProgress, facts_panel
 from vitsearch.reports.facts.shrunk import Shrunk
+from vitsearch.reports.terminal.panels import size_in_words
 from vitsearch.reports.terminal.shrink_table import shrink_table, training_line
 from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.layout import MEASURED_FILE, MODELS_FOLDER
@@ -179,8 +180,10 @@ def _start(run: ShrinkSpec, devices: str) -> RenderableType:
     net, data = run.net, run.datamodule
     full = net.cost(net.largest)
     scores = "features like the full network's" if run.by_features else "accuracy"
+    low, high = reachable_range(net.space, "macs", net.num_classes)
     facts = {
         "network": f"{run.source}: {human(full.macs)} MACs, {human(full.params)} parameters",
+        "smaller ones": f"{size_in_words(net.space.size())}, {human(low)} to {human(high)} MACs",
         "budgets": ", ".join(target.name for target in run.targets.each),
         "scored by": scores,
         "data": f"{type(data).__name__}, {data.num_classes} classes, {data.in_chans} x "
@@ -188,9 +191,7 @@ def _start(run: ShrinkSpec, devices: str) -> RenderableType:
         "devices": devices,
         "run folder": str(run.folder),
     }
-    return start_panel(
-        net.space, num_classes=net.num_classes, constraint=run.targets.constraint, facts=facts
-    )
+    return facts_panel(facts)
 
 
 def next_steps(run: ShrinkSpec, found: Shrunk) -> str:

@@ -20,10 +20,10 @@ from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import (
     CONFIG_FILE,
-    FINISHED_FILE,
-    ORIGINAL_FOLDER,
     ELASTIC_FOLDER,
+    FINISHED_FILE,
     MODELS_FOLDER,
+    ORIGINAL_FOLDER,
     REPORT_FILE,
     WRITTEN,
 )

@@ -24,17 +24,18 @@ class UniformCuts:
         """
         shares = [_shares(space, name) for name in _CUT]
         model = CostModel(space, num_classes)
-        found: dict[Architecture, float] = {}
+        found: dict[Architecture, tuple[bool, float]] = {}
         for pair in product(*shares):
             architecture = _cut(space, dict(zip(_CUT, pair, strict=True)))
-            uneven = abs(pair[0] - pair[1])
+            uneven = (pair[1] < pair[0], abs(pair[0] - pair[1]))
             found[architecture] = min(uneven, found.get(architecture, uneven))
         self._cuts = [(model.cost(a).macs, uneven, a) for a, uneven in found.items()]
 
     def below(self, macs: float) -> Architecture | None:
-        """The uniform cut nearest below a number of MACs; of those about as near the most even one.
+        """The uniform cut nearest below a number of MACs; `None` where the smallest costs more.
 
-        `None` where even the smallest costs more.
+        Of those about as near it is the most even one that cuts heads no further than MLPs: heads
+        are fewer, and each of them matters more.
         """
         inside = [cut for cut in self._cuts if cut[0] <= macs]
         if not inside:

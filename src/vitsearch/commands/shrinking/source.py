@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.pretrained import pretrained_folder
 from vitsearch.runs.formats import read_json
 from vitsearch.runs.layout import ELASTIC_FOLDER, START_FILE
 from vitsearch.shrinking.storage import read_elastic
@@ -70,7 +71,7 @@ def read_source(config: DictConfig, folder: Path) -> Source:
     weights = config.get("weights")
     with isolate_rng():
         net = from_timm(
-            _embedded() if path is None else path,
+            str(pretrained_folder(EMBEDDED)) if path is None else path,
             pretrained=weights is None,
             weights=weights,
             img_size=config.image_size,
@@ -94,12 +95,6 @@ def with_classes(net: SuperTransformer, num_classes: int) -> SuperTransformer:
     made.load_state_dict({**fresh, **kept})
     made.preprocessing = net.preprocessing
     return made.to(next(net.parameters()).dtype).eval()
-
-
-def _embedded() -> str:
-    from vitsearch.pretrained import pretrained_folder
-
-    return str(pretrained_folder(EMBEDDED))
 
 
 def _from_anywhere(model: str) -> str:

@@ -92,6 +92,7 @@ class LastRound:
         self._plain = {one.candidate.architecture: one.score for one in history}
         self._count = count
         self._test: RepairedScorer | None = test
+        self._made: dict[Architecture, tuple[Finalist, VisionTransformer]] = {}
         self._cuts = UniformCuts(scorer.net.space, scorer.net.num_classes)
 
     def choose(self, target: Target) -> Chosen | None:
@@ -149,6 +150,9 @@ class LastRound:
 
     @torch.no_grad()
     def _repair(self, architecture: Architecture) -> tuple[Finalist, VisionTransformer]:
+        """A network and its scores; it may be a finalist of several budgets."""
+        if architecture in self._made:
+            return self._made[architecture]
         scorer = self._scorer
         calibration = scorer.calibration
         network = scorer.net.extract(
@@ -160,10 +164,9 @@ class LastRound:
         score, repair = scorer.score_as_is(network), SEQUENTIAL
         if plain.value > score.value:
             network, score, repair = scorer.extract(architecture), plain, PLAIN
-        return (
-            Finalist(architecture=architecture, repair=repair, plain=plain, search=score),
-            network,
-        )
+        found = Finalist(architecture=architecture, repair=repair, plain=plain, search=score)
+        self._made[architecture] = found, network
+        return found, network
 
     def _tested(
         self,

@@ -126,15 +126,16 @@ class Shrunk:
         return self.keeps(score) >= ENOUGH
 
     def train_below(self, points: Iterable[tuple[float, float]]) -> float | None:
-        """The fewest MACs that keep enough, if anything cheaper was looked at and does not.
+        """The fewest MACs that keep enough; `None` where the networks of all budgets do.
 
         Args:
             points: MACs and scores of networks, beside those of the budgets.
         """
         chosen = [(one.network.macs, one.network.search) for one in self.networks]
+        if all(self.is_enough(score) for _, score in chosen):
+            return None
         several = [*points, *chosen, (self.full.macs, self.full.search)]
-        enough = min(macs for macs, score in several if self.is_enough(score))
-        return enough if any(macs < enough for macs, _ in several) else None
+        return min(macs for macs, score in several if self.is_enough(score))
 
 
 def _for_budget(found: Mapping[str, Any]) -> ForBudget:

@@ -36,10 +36,10 @@ def shrink_lead(found: Shrunk) -> str:
     """The shrinking in a sentence or two."""
     figure = found.figure
     text = (
-        f"The full network has {human(found.full.macs)} MACs and a {figure.noun} of "
+        f"The {figure.noun} of the full network, {human(found.full.macs)} MACs, is "
         f"{figure.text(found.full.search)} on {found.num_images:,} images of the search split."
     )
-    for one in found.networks:
+    for one in {one.network.digest: one for one in found.networks}.values():
         share = percent(one.network.macs / found.full.macs)
         text += (
             f" With {share} of the MACs ({human(one.network.macs)}) it keeps "
