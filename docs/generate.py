@@ -27,7 +27,17 @@ from vitsearch.reports.terminal.panels import size_in_words
 from vitsearch.spaces.config import config_dir
 
 CONF = config_dir()
-COMMANDS = ("train", "search", "describe", "audit", "retrain", "evaluate", "export", "report")
+COMMANDS = (
+    "train",
+    "search",
+    "shrink",
+    "describe",
+    "audit",
+    "retrain",
+    "evaluate",
+    "export",
+    "report",
+)
 FAMILIES = ("glit", "vitas", "vit_resnas", "autoformer")
 
 

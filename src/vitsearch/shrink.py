@@ -23,7 +23,7 @@ from vitsearch.commands.command import command
 from vitsearch.commands.pieces import launch, make_fabric
 from vitsearch.commands.session import Session
 from vitsearch.commands.shrinking.source import FITTED
-from vitsearch.commands.shrinking.spec import ShrinkSpec, resolve
+from vitsearch.commands.shrinking.spec import ShrinkSpec, number_of_images, resolve
 from vitsearch.commands.spec import without_phases
 from vitsearch.costs import human, reachable_range
 from vitsearch.data import preprocessing_of
@@ -74,9 +74,10 @@ def make_smaller(run: ShrinkSpec, session: Session) -> None:
     where = session.compute_on(fabric.device, run.net.space, config)
     session.begin(run, partial(_start, run, f"{fabric.world_size} x {where}"), notes=run.notes)
     prepared = _prepare(run, session, fabric)
+    images = number_of_images(config.search_images, run.net.cost(run.net.largest).macs)
     scorer = RepairedScorer(
         prepared.net,
-        first_of(datamodule.search_dataloader(shard=False), config.search_images),
+        first_of(datamodule.search_dataloader(shard=False), images),
         prepared.calibration,
         compares_features=run.by_features,
         device=fabric.device,

@@ -58,7 +58,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    commands = "train search retrain describe audit evaluate export report"
+    commands = "train search shrink retrain describe audit evaluate export report"
     assert set(commands.split()) == set(FILES) - set(GROUPS)
     groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
     assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
@@ -84,9 +84,14 @@ def test_a_group_composes(name: str, composed: Composer) -> None:
     assert "???" not in str(config)
 
 
-@pytest.mark.parametrize("name", ["train", "search", "retrain"])
+@pytest.mark.parametrize("name", ["train", "search", "shrink", "retrain"])
 def test_every_section_of_a_command_is_resolved(name: str, composed: Composer) -> None:
-    given = {"train": "+space=glit", "search": "checkpoint=x", "retrain": "architecture=x"}[name]
+    given = {
+        "train": "+space=glit",
+        "search": "checkpoint=x",
+        "shrink": "model.path=x",
+        "retrain": "architecture=x",
+    }[name]
     config = composed(name, given)
     assert "${" not in OmegaConf.to_yaml(plain(config))
     assert config.run_dir.startswith("outputs/")

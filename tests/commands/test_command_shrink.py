@@ -18,6 +18,7 @@ from tests.commands.killing import end, kill_when, lines_of, start
 from tests.commands.running import Outcome, files_below, read_history, run_here, run_module
 from tests.commands.test_command_errors import refused
 from tests.commands.timm_folder import write_timm_folder
+from vitsearch.commands.shrinking.spec import number_of_images
 
 FEW = (
     "trainer.devices=1",
@@ -222,6 +223,7 @@ ERRORS = [
     (("data.image_size=56",), ("data.image_size=56", "image_size=56", "28 px")),
     (("searcher=evolution",), ("searcher", "nsga2")),
     (("finalists=0",), ("finalists=0", "1 or more")),
+    (("search_images=many",), ("search_images=many", "auto")),
     (("weights=nowhere.pth",), ("weights=nowhere.pth is no file",)),
     (("model=vit_tiny_patch16_22",), ("vit_tiny_patch16_22", "vit_tiny_patch16_224")),
     (("model=swin_tiny_patch4_window7_224", "weights=null"), ("swin",)),
@@ -236,6 +238,14 @@ def test_a_mistake_is_one_line(
 ) -> None:
     outcome = run_here("shrink", f"model={original}", *QUIET, *given, folder=tmp_path)
     refused(outcome, *words)
+
+
+@pytest.mark.parametrize(
+    ("macs", "images"), [(30_000_000, 1000), (564_000_000, 266), (10**10, 256)]
+)
+def test_large_networks_are_scored_on_fewer_images(macs: int, images: int) -> None:
+    assert number_of_images("auto", macs) == images
+    assert number_of_images(77, macs) == 77
 
 
 def results(run: Path) -> dict[str, bytes]:

@@ -98,7 +98,7 @@ def test_commands_compose(path: Path, composes: Check) -> None:
         overrides = ready(words)
         if overrides is not None:
             command = module.removeprefix("vitsearch.")
-            if command in ("evaluate", "export"):  # they spell out model=<path>
+            if command in ("evaluate", "export", "shrink"):  # they spell out model=<path>
                 overrides = [re.sub(r"^model=", "model.path=", o) for o in overrides]
             composes(command, overrides)
 

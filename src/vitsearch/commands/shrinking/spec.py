@@ -31,6 +31,9 @@ from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.repairing.ordering import IMPORTANCES
 
 SCORES = ("auto", "accuracy", "fidelity")
+AUTO = "auto"
+_IMAGES = (256, 1000)  # that candidates are scored on, if nothing else is said
+_WORK = 1.5e11  # MACs of scoring the full network: seconds of a CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +73,10 @@ def resolve(config: DictConfig, folder: Path) -> ShrinkSpec:
         DataError: A setting of the data is out of range.
         SpaceError: The network cannot be converted.
     """
-    for name in ("calibration_images", "head_images", "search_images", "finalists"):
+    for name in ("calibration_images", "head_images", "finalists"):
         check_whole(name, config[name], 1)
+    if config.search_images != AUTO:
+        check_whole("search_images", config.search_images, 1, otherwise=AUTO)
     check_one_of("score", config.score, SCORES)
     check_one_of("importance", config.importance, IMPORTANCES)
     for name in ("use_test_split", "report"):
@@ -107,6 +112,19 @@ def resolve(config: DictConfig, folder: Path) -> ShrinkSpec:
         by_features=by_features,
         notes=notes,
     )
+
+
+def number_of_images(given: int | str, macs: int) -> int:
+    """How many images of the search split candidates are scored on, at most.
+
+    Args:
+        given: The setting; `auto` for fewer where networks are large.
+        macs: Of the full network.
+    """
+    if given != AUTO:
+        return int(given)
+    fewest, most = _IMAGES
+    return max(fewest, min(most, round(_WORK / macs)))
 
 
 def _by_features(score: str, datamodule: Any, source: Source) -> bool:
