@@ -81,11 +81,10 @@ class RepairedScorer(Scorer):
         return features_of(network) if self.compares_features else network
 
     def _keep_folds_small(self) -> None:
+        """Forget repaired weights where they are many; what they are made from stays."""
         folds = self.calibration.folds
-        kept = sum(
-            tensor.numel() * tensor.element_size()
-            for found in list(folds.values())
-            for tensor in found.values()
-        )
+        by_sizes = {key: own for key, own in list(folds.items()) if isinstance(own, dict)}
+        kept = sum(t.numel() * t.element_size() for own in by_sizes.values() for t in own.values())
         if kept > _MOST_BYTES:
-            folds.clear()
+            for key in by_sizes:
+                folds.pop(key, None)
