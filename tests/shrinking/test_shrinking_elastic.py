@@ -64,9 +64,13 @@ def test_it_comes_back_as_it_was(elastic: Elastic, folder: Path) -> None:
     assert back.figure == "fidelity"
     images = make_images(4)[0]
     for share in (0.5, 0.8):
-        one, other = elastic.at(macs=share), back.at(macs=share)
+        one, other = elastic.at(macs=share, images=()), back.at(macs=share)
         assert one.architecture == other.architecture
         assert torch.equal(one(images), other(images))
+        fitted = elastic.at(macs=share)  # to the images that a file does not hold
+        assert not torch.equal(fitted(images), one(images))
+        again = back.at(macs=share, images=elastic.calibration.images)
+        torch.testing.assert_close(again(images), fitted(images))
     run = folder.parent
     assert vitsearch.load_elastic(run).front == back.front  # a run folder has it, too
 
