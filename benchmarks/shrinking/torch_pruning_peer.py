@@ -11,6 +11,7 @@ import copy
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +22,16 @@ from benchmarks.shrinking.trial import BATCH, Candidate, Trial, macs_of
 MODULES, NAME = ("torch_pruning",), "Torch-Pruning"
 USUAL = "Torch-Pruning, Taylor, isomorphic"
 BOTTLENECK = "Torch-Pruning, Taylor, isomorphic, embedding whole"
-_MOST = 0.98  # pruning ratio
 _ROUND_TO = 8
-_HALVINGS = 7  # of the interval in which a ratio is looked for
+# MACs need not fall with the ratio: a layer that would lose everything is left as it is. So the first
+# ratio of these that meets a budget is looked for, then one between it and the ratio before.
+_RATIOS = tuple(step / 20 for step in range(20))
+_HALVINGS = 5
+OUT_OF_REACH = "out of reach: layers that would lose everything stay whole"
 
 
 def torch_pruning(trial: Trial, budgets: tuple[float, ...]) -> Iterator[Candidate]:
-    """Both modes, at the smallest pruning ratio within each budget."""
+    """Both modes, each budget with about the smallest pruning ratio that meets it."""
     with trial.step("Torch-Pruning: gradients"):
         gradients = label_gradients(trial.network, *trial.pictures.calibration)
     for method, bottleneck in ((USUAL, False), (BOTTLENECK, True)):
@@ -37,7 +41,7 @@ def torch_pruning(trial: Trial, budgets: tuple[float, ...]) -> Iterator[Candidat
             ratio = find_ratio(trial, gradients, limit, known, bottleneck=bottleneck)
             if ratio is None:
                 yield Candidate(
-                    method=method, budget=budget, network=None, seconds=0.0, note="out of reach"
+                    method=method, budget=budget, network=None, seconds=0.0, note=OUT_OF_REACH
                 )
                 continue
             began = time.perf_counter()
@@ -62,7 +66,7 @@ def find_ratio(
     *,
     bottleneck: bool,
 ) -> float | None:
-    """The smallest pruning ratio with at most so many MACs; `None` if there is none.
+    """A small pruning ratio with at most so many MACs; `None` if there is none.
 
     Args:
         trial: What to prune.
@@ -78,11 +82,15 @@ def find_ratio(
             known[ratio] = macs_of(made, trial.image)
         return known[ratio]
 
-    low, high = 0.0, _MOST
+    for low, high in pairwise(_RATIOS):
+        if macs(high) <= limit:
+            break
+    else:
+        return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if macs(middle) <= limit else (middle, high)
-    return high if macs(high) <= limit else None
+    return high
 
 
 def prune(
