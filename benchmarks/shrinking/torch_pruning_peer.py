@@ -23,8 +23,8 @@ MODULES, NAME = ("torch_pruning",), "Torch-Pruning"
 USUAL = "Torch-Pruning, Taylor, isomorphic"
 BOTTLENECK = "Torch-Pruning, Taylor, isomorphic, embedding whole"
 _ROUND_TO = 8
-# MACs need not fall with the ratio: a layer that would lose everything is left as it is. So the first
-# ratio of these that meets a budget is looked for, then one between it and the ratio before.
+# MACs may rise with the ratio: a layer that would lose everything is left as it is. So the first
+# of these ratios that meets a budget is looked for, then one between it and the ratio before.
 _RATIOS = tuple(step / 20 for step in range(20))
 _HALVINGS = 5
 OUT_OF_REACH = "out of reach: layers that would lose everything stay whole"
@@ -82,11 +82,10 @@ def find_ratio(
             known[ratio] = macs_of(made, trial.image)
         return known[ratio]
 
-    for low, high in pairwise(_RATIOS):
-        if macs(high) <= limit:
-            break
-    else:
+    found = next((pair for pair in pairwise(_RATIOS) if macs(pair[1]) <= limit), None)
+    if found is None:
         return None
+    low, high = found
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if macs(middle) <= limit else (middle, high)
