@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
@@ -195,13 +196,16 @@ def _pictures(files: Iterator[Path], image_size: int) -> Iterator[Tensor]:
     """(3, size, size) bytes of every file that is a picture: whole, in the middle of a square."""
     for path in files:
         try:
-            with Image.open(path) as opened:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # passed over below
+                opened = Image.open(path)
+            with opened:
                 if max(opened.size) > _LARGEST:
                     continue
-                small = opened.convert("RGBA")
+                whole = opened.convert("RGBA")
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
             continue
-        small.thumbnail((image_size, image_size), Image.Resampling.BICUBIC)
+        small = ImageOps.contain(whole, (image_size, image_size), Image.Resampling.BICUBIC)
         white = Image.new("RGBA", (image_size, image_size), "white")
         place = ((image_size - small.width) // 2, (image_size - small.height) // 2)
         white.alpha_composite(small, place)

@@ -23,8 +23,10 @@ MODULES, NAME = ("torch_pruning",), "Torch-Pruning"
 USUAL = "Torch-Pruning, Taylor, isomorphic"
 BOTTLENECK = "Torch-Pruning, Taylor, isomorphic, embedding whole"
 _ROUND_TO = 8
-# MACs may rise with the ratio: a layer that would lose everything is left as it is. So the first
-# of these ratios that meets a budget is looked for, then one between it and the ratio before.
+# Layers that would lose all their heads are left as they are, so above this MACs would rise again.
+_MOST_HEADS = 0.7
+# For the same reason the first of these ratios that meets a budget is looked for, then one between
+# it and the ratio before.
 _RATIOS = tuple(step / 20 for step in range(20))
 _HALVINGS = 5
 OUT_OF_REACH = "out of reach: layers that would lose everything stay whole"
@@ -106,7 +108,7 @@ def prune(
         network: Of timm, in eval mode.
         gradients: By names of its parameters.
         image: (1, 3, H, W) to trace it with.
-        ratio: Of channels, and of heads, that go.
+        ratio: Of channels that go, and of heads up to a share of them.
         bottleneck: Whether the embedding stays whole.
     """
     import torch_pruning as tp
@@ -125,7 +127,7 @@ def prune(
             image,
             importance=tp.importance.GroupTaylorImportance(),
             pruning_ratio=ratio,
-            head_pruning_ratio=ratio,
+            head_pruning_ratio=min(ratio, _MOST_HEADS),
             num_heads={b.attn.qkv: b.attn.num_heads for b in blocks},
             prune_num_heads=True,
             prune_head_dims=False,
