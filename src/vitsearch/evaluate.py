@@ -12,19 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from vitsearch.commands import data_section
-from vitsearch.commands.architecture_source import task_of_run
 from vitsearch.commands.command import command
-from vitsearch.commands.finished_model import given_model, make_fitting_datamodule
+from vitsearch.commands.finished_model import (
+    given_model,
+    make_fitting_datamodule,
+    refuse_other_tasks,
+)
 from vitsearch.commands.pieces import launch, make_fabric
 from vitsearch.commands.session import Session, save_config
 from vitsearch.commands.spec import with_settings
-from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_whole
 from vitsearch.lightning.evaluation.run import Evaluation, EvaluationSettings, evaluate
 from vitsearch.lightning.evaluation.speed import speed_settings
 from vitsearch.reports.pictures.evaluation import write_evaluation_plots
 from vitsearch.reports.terminal.evaluation_table import evaluation_panel, evaluation_tables
-from vitsearch.supernet.storage.given import GivenModel
 
 
 @command(
@@ -33,7 +34,7 @@ from vitsearch.supernet.storage.given import GivenModel
 def main(config: DictConfig, session: Session) -> None:
     """Load a network, evaluate it on a split of its data or of other data."""
     given = given_model(config)
-    _refuse_other_tasks(given)
+    refuse_other_tasks(given, "evaluate")
     settings = read_settings(config)
     data = data_section.of_network(config.get("data"), given, batch_size=config.batch_size)
     datamodule = make_fitting_datamodule(data, given.network)
@@ -46,20 +47,6 @@ def main(config: DictConfig, session: Session) -> None:
     found = evaluate(given, datamodule, fabric, settings, console=console)
     if console is not None:
         show(found, session.folder, console)
-
-
-def _refuse_other_tasks(given: GivenModel) -> None:
-    """Evaluations know classification alone.
-
-    Raises:
-        ConfigError: The network's run trained for something else.
-    """
-    task = None if given.folder is None else task_of_run(data_section.run_of(given.folder))
-    if task is not None:
-        raise ConfigError(
-            f"{given.source} was trained for {task.get('_target_')}; evaluate knows "
-            f"classification only, the figures of its task are in result.json"
-        )
 
 
 def read_settings(config: DictConfig) -> EvaluationSettings:

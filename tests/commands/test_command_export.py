@@ -13,6 +13,7 @@ import torch
 import vitsearch
 from tests.commands.running import Outcome, files_below, run_here, run_module, run_program
 from tests.commands.test_command_errors import refused
+from vitsearch.data import FashionMini
 
 
 @pytest.fixture
@@ -66,6 +67,17 @@ def test_a_folder_beside_and_elsewhere(run: Path, tmp_path: Path) -> None:
         (("model={run}", "format=safetensors", "from_pixels=true"), ("from_pixels", "safetensors")),
         (("model={run}", "run_dir=/proc/here"), ("/proc/here", "cannot be written")),
         (("model={run}", "nonsense=1"), ("nonsense=1", "format")),
+        (("model={run}", "quantise=int4"), ("quantise=int4", "legal: int8, null")),
+        (
+            ("model={run}", "quantise=int8", "format=safetensors"),
+            ("quantise=int8", "format=onnx", "format=safetensors"),
+        ),
+        (
+            ("model={run}", "quantise=int8", "calibration_images=0"),
+            ("calibration_images=0", "1 or more"),
+        ),
+        (("model={run}", "data=fashion_mini"), ("data", "quantise=int8")),
+        (("model={alone}", "quantise=int8"), ("data of", "unknown", "add data=<name>")),
         (("-m", "model=a,b"), ("--multirun", "one network")),
     ],
 )
@@ -74,12 +86,57 @@ def test_what_is_refused(
 ) -> None:
     if "opset=7" in overrides:
         pytest.importorskip("onnxruntime")
-    named = [text.format(run=trained.run) for text in overrides]
+    alone = tmp_path / "alone"
+    shutil.copytree(trained.run / "best", alone)
+    named = [text.format(run=trained.run, alone=alone) for text in overrides]
     refused(run_here("export", *named, folder=tmp_path / "work"), *words)
     assert not (trained.run / "export").exists()
 
 
-def test_a_missing_extra(trained: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [(), ("quantise=int8",)])
+def test_a_missing_extra(
+    options: tuple[str, ...], trained: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    outcome = run_here("export", f"model={trained.run}", folder=tmp_path / "work")
+    outcome = run_here("export", f"model={trained.run}", *options, folder=tmp_path / "work")
     refused(outcome, "onnxruntime", "pip install 'vitsearch[export]'")
+
+
+def test_int8_by_the_data_of_its_run(run: Path, tmp_path: Path) -> None:
+    """The figures of the report are those of the file; another export takes its place."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    options = ("model=run", "quantise=int8", "calibration_images=40")
+    outcome = run_here("export", *options, folder=tmp_path).succeeded()
+    assert outcome.err == ""
+    assert files_below(run / "export") == {"model.int8.onnx", "model.int8.onnx.json"}
+    report = json.loads((run / "export" / "model.int8.onnx.json").read_text(encoding="utf-8"))
+    assert report["calibration_images"] == 40
+    assert report["megabytes"]["int8"] < report["megabytes"]["float32"]
+
+    session = onnxruntime.InferenceSession(run / "export" / "model.int8.onnx")
+    network, data = vitsearch.load_model(run), FashionMini()
+    data.setup()
+    correct = {"float32": 0, "int8": 0}
+    for images, labels in data.test_dataloader():
+        (logits,) = session.run(None, {"images": images.numpy()})
+        correct["int8"] += int((torch.from_numpy(logits).argmax(dim=1) == labels).sum())
+        with torch.inference_mode():
+            correct["float32"] += int((network(images).argmax(dim=1) == labels).sum())
+    accuracy = report["accuracy"]
+    assert accuracy["images"] == 2000
+    assert accuracy["correct"]["int8"] == correct["int8"]
+    assert abs(accuracy["correct"]["float32"] - correct["float32"]) <= 2  # ties of rounding
+    assert abs(accuracy["int8"] - accuracy["float32"]) < 0.05
+    for words in (
+        f"{report['same_predictions']} of 40 calibration images",
+        f"{100 * accuracy['int8']:.1f} %, in float {100 * accuracy['float32']:.1f} %",
+        "test split, 2000 images",
+        f"{report['megabytes']['int8']:.2f} MB",
+        "ms, in float",
+    ):
+        assert words in outcome.out
+
+    (run / "export" / "model.int8.onnx").write_bytes(b"damaged")
+    run_here("export", *options, folder=tmp_path).succeeded()
+    assert (run / "export" / "model.int8.onnx").stat().st_size / 1e6 == report["megabytes"]["int8"]
+    assert len(files_below(run / "export")) == 2

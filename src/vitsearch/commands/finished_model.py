@@ -9,6 +9,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from vitsearch.commands.architecture_source import task_of_run
 from vitsearch.commands.data_section import NORMALISATION, SHAPE, run_of
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import CheckpointError, ConfigError
@@ -51,6 +52,24 @@ def given_model(config: DictConfig) -> GivenModel:
         SpaceError: There is no such model.
     """
     return load_given(str(config.model.path), config.checkpoint)
+
+
+def refuse_other_tasks(given: GivenModel, what: str) -> None:
+    """Refuse a network that was trained for something else than classification.
+
+    Args:
+        given: The network.
+        what: What knows classification only, for the message.
+
+    Raises:
+        ConfigError: The network's run names another task.
+    """
+    task = None if given.folder is None else task_of_run(run_of(given.folder))
+    if task is not None:
+        raise ConfigError(
+            f"{given.source} was trained for {task.get('_target_')}; {what} knows "
+            f"classification only, the figures of its task are in result.json"
+        )
 
 
 def make_fitting_datamodule(section: DictConfig, network: VisionTransformer) -> Any:

@@ -72,11 +72,9 @@ def export_model(
     """
     check_one_of("format", format, list(FORMATS))
     chosen = FORMATS[format]
-    job = _make_job(network, chosen, from_pixels=from_pixels, opset=opset)
+    job = make_job(network, chosen, from_pixels=from_pixels, opset=opset)
     chosen.check(job)
-    damaged = [name for name, own in job.network.state_dict().items() if not own.isfinite().all()]
-    if damaged:
-        raise ExportError(f"the network's weights are damaged: {damaged[0]} is NaN or infinite")
+    check_weights(job.network)
     batches = [example_images(job.network, size, pixels=from_pixels) for size in BATCH_SIZES]
     target = Path(folder) / chosen.target
     with staged(Path(folder)) as temporary:
@@ -96,9 +94,26 @@ def export_model(
     )
 
 
-def _make_job(
+def check_weights(network: VisionTransformer) -> None:
+    """Refuse a network whose file could not be compared with it.
+
+    Raises:
+        ExportError: Weights are NaN or infinite.
+    """
+    damaged = [name for name, own in network.state_dict().items() if not own.isfinite().all()]
+    if damaged:
+        raise ExportError(f"the network's weights are damaged: {damaged[0]} is NaN or infinite")
+
+
+def make_job(
     network: VisionTransformer, chosen: Format, *, from_pixels: bool, opset: int | None
 ) -> Job:
+    """A copy of the network, ready for a format.
+
+    Raises:
+        ConfigError: The format does not have a setting, or the network does not say how images were
+            normalised.
+    """
     if opset is not None and chosen.name != "onnx":
         raise ConfigError(f"opset={opset} is a setting of format=onnx, not of {chosen.name}")
     if from_pixels and not chosen.takes_pixels:
