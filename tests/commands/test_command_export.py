@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from docs.outputs import blocks_of, shape
 
 import vitsearch
-from tests.commands.running import Outcome, files_below, run_here, run_module, run_program
+from tests.commands.running import (
+    REPOSITORY,
+    Outcome,
+    files_below,
+    run_here,
+    run_module,
+    run_program,
+)
 from tests.commands.test_command_errors import refused
 from vitsearch.data import FashionMini
 
@@ -135,8 +143,19 @@ def test_int8_by_the_data_of_its_run(run: Path, tmp_path: Path) -> None:
         "ms, in float",
     ):
         assert words in outcome.out
+    page = [b for b in blocks_of(REPOSITORY / "docs" / "after.md") if "quantise=" in b.command]
+    assert len(page) == 1
+    assert shape(page[0].text) == shape(outcome.out)
 
     (run / "export" / "model.int8.onnx").write_bytes(b"damaged")
     run_here("export", *options, folder=tmp_path).succeeded()
     assert (run / "export" / "model.int8.onnx").stat().st_size / 1e6 == report["megabytes"]["int8"]
     assert len(files_below(run / "export")) == 2
+
+
+def test_the_embedded_network_as_a_model_folder(tmp_path: Path) -> None:
+    example = REPOSITORY / "examples" / "embedded.py"
+    printed = run_program([sys.executable, example, "net"], tmp_path)
+    assert printed == "written to net\n"
+    assert files_below(tmp_path / "net") == {"architecture.json", "model.safetensors"}
+    assert vitsearch.load_model(tmp_path / "net").class_names == FashionMini().class_names
