@@ -51,49 +51,50 @@ def main(config: DictConfig, session: Session) -> None:
     elif config.get("data") is not None:
         raise ConfigError("data is a setting of quantise=int8, and quantise is null")
     given = given_model(config)
-    exported: Exported | Int8Exported
+    datamodule = None if config.quantise is None else _make_data(config, given)
+    model = f"{given.name} {given.network.architecture.digest}"
+    folder, opset = session.folder, config.opset
     try:
-        if config.quantise is None:
+        if datamodule is None:
             exported = export_model(
-                given.network,
-                session.folder,
-                format=config.format,
-                from_pixels=from_pixels,
-                opset=config.opset,
+                given.network, folder, format=config.format, from_pixels=from_pixels, opset=opset
             )
+            panel, snippet = export_panel(exported, model), exported.snippet
         else:
-            exported = quantised(given, config, session, from_pixels=from_pixels)
+            int8 = export_int8(
+                given.network,
+                folder,
+                images=_calibration_images(datamodule, config.calibration_images),
+                score=lambda run: _accuracy(run, datamodule),
+                from_pixels=from_pixels,
+                opset=opset,
+            )
+            panel, snippet = int8_panel(int8, model), int8.snippet
     except OSError as error:
         raise ConfigError(
             f"run_dir={session.folder} cannot be written: {error.strerror}"
         ) from error
-    model = f"{given.name} {given.network.architecture.digest}"
-    panel = export_panel if isinstance(exported, Exported) else int8_panel
-    session.console.print(panel(exported, model))  # type: ignore[arg-type]
-    session.say(exported.snippet)
+    session.console.print(panel)
+    session.say(snippet)
 
 
-def quantised(
-    given: GivenModel, config: DictConfig, session: Session, *, from_pixels: bool
-) -> Int8Exported:
-    """The int8 file, calibrated on training images and scored on the test split."""
+def _make_data(config: DictConfig, given: GivenModel) -> Any:
+    """The data to calibrate and to score on, set up.
+
+    Raises:
+        CheckpointError: The data is unknown, or has other classes than the network.
+        ConfigError: The network is no classifier, or the images are not of its kind.
+    """
     refuse_other_tasks(given, "quantise=int8")
     section = data_section.of_network(config.get("data"), given)
     datamodule = make_fitting_datamodule(section, given.network)
-    return export_int8(
-        given.network,
-        session.folder,
-        images=_calibration_images(datamodule, config.calibration_images),
-        score=lambda run: _accuracy(run, datamodule),
-        from_pixels=from_pixels,
-        opset=config.opset,
-    )
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return datamodule
 
 
 def _calibration_images(datamodule: Any, count: int) -> Iterator[Tensor]:
     """Training images, without augmentation; read when they are asked for."""
-    datamodule.prepare_data()
-    datamodule.setup("fit")
     for batch in datamodule.sample_dataloader(count):
         yield read_images(batch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,21 +138,26 @@ def test_what_fails_leaves_an_earlier_file(tmp_path: Path, monkeypatch: pytest.M
         export_int8(network, tmp_path, images=batches, score=fails)
     check_kept()
 
-    monkeypatch.setattr(int8_export, "quantise_file", _flipped)
+    monkeypatch.setattr(int8_export, "quantise_file", _broken_by("Neg"))
     with pytest.raises(ExportError, match="of 20 calibration images, which must be more than half"):
         export_int8(network, tmp_path, images=batches)
     check_kept()
-    with pytest.raises(ExportError, match="not kept"):
+    monkeypatch.setattr(int8_export, "quantise_file", _broken_by("Log"))
+    with pytest.raises(ExportError, match="not finite, so it was not kept"):
         export_int8(network, tmp_path / "new", images=batches)
     assert not list((tmp_path / "new").iterdir())
 
 
-def _flipped(source: Path, target: Path, images: object, facts: object) -> None:
-    """A file whose logits have the other sign, as a broken quantisation might."""
-    model = onnx.load(source)
-    (output,) = model.graph.output
-    for node in model.graph.node:
-        names = ["unflipped" if name == output.name else name for name in node.output]
-        node.output[:] = names
-    model.graph.node.append(onnx.helper.make_node("Neg", ["unflipped"], [output.name]))
-    onnx.save(model, target)
+def _broken_by(operator: str) -> Callable[[Path, Path, object, object], None]:
+    """A quantisation whose file has one operator more, behind the logits."""
+
+    def write(source: Path, target: Path, images: object, facts: object) -> None:
+        model = onnx.load(source)
+        (output,) = model.graph.output
+        for node in model.graph.node:
+            names = ["unbroken" if name == output.name else name for name in node.output]
+            node.output[:] = names
+        model.graph.node.append(onnx.helper.make_node(operator, ["unbroken"], [output.name]))
+        onnx.save(model, target)
+
+    return write

@@ -32,14 +32,7 @@ class OnnxFormat(Format):
 
     def check(self, job: Job) -> None:
         """All three packages, and an opset that they know."""
-        for package in _PACKAGES:
-            try:
-                importlib.import_module(package)
-            except ImportError as error:
-                raise MissingExtraError(
-                    f"format=onnx needs {package}, which is not installed: "
-                    f"pip install 'vitsearch[export]'"
-                ) from error
+        check_packages()
         newest = _newest_opset()
         opset = job.opset
         if opset is None:
@@ -98,6 +91,22 @@ class OnnxFormat(Format):
             f"session = onnxruntime.InferenceSession({str(path)!r})\n"
             f'logits = session.run(None, {{"{INPUT}": images}})[0]'
         )
+
+
+def check_packages() -> None:
+    """Refuse to begin without the packages that write and run ONNX files.
+
+    Raises:
+        MissingExtraError: One is not installed.
+    """
+    for package in _PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"format=onnx needs {package}, which is not installed: "
+                f"pip install 'vitsearch[export]'"
+            ) from error
 
 
 def _newest_opset() -> int:
