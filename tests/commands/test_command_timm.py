@@ -44,6 +44,11 @@ def trained(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return run_here("train", *RECIPE, f"space.model={network}", folder=folder).succeeded()
 
 
+def prepared_for(network: vitsearch.VisionTransformer) -> dict[str, float]:
+    """The normalisation of grey images that a network expects."""
+    return {name: network.pretrained_cfg[name][0] for name in ("mean", "std")}
+
+
 def test_the_run_says_the_space_and_where_it_is_from(trained: Outcome, network: Path):
     config: Any = OmegaConf.to_container(OmegaConf.load(trained.run / "config.yaml"))
     space = vitsearch.from_timm(network).space
@@ -72,7 +77,8 @@ def test_the_original_is_kept_as_it_was(trained: Outcome, network: Path):
 def test_what_the_search_takes_out_is_repaired(trained: Outcome):
     best = vitsearch.load_model(trained.run / "best")
     net = vitsearch.load_supernet(trained.run)
-    data = vitsearch.data.FashionMini(search_per_class=5, eval_batch_size=100)
+    own = prepared_for(best)
+    data = vitsearch.data.FashionMini(search_per_class=5, eval_batch_size=100, **own)
     calibration = net.calibrate(images for images, _ in data.sample_dataloader(1000))
     expected = net.extract(best.architecture, calibration=calibration).state_dict()
     plain = net.extract(best.architecture).state_dict()
@@ -150,12 +156,12 @@ def test_a_network_without_a_head_gets_one_that_fits(tmp_path: Path):
         "callbacks.search=null",
         folder=tmp_path / "run",
     ).succeeded()
-    head = vitsearch.load_model(done.run / "original").state_dict()["head.weight"]
-    assert head.shape == (10, 24)
-    data = vitsearch.data.FashionMini(search_per_class=5)
+    original = vitsearch.load_model(done.run / "original")
+    assert original.state_dict()["head.weight"].shape == (10, 24)
+    data = vitsearch.data.FashionMini(search_per_class=5, **prepared_for(original))
     images, labels = next(iter(data.sample_dataloader(200)))
     with torch.no_grad():
-        said = vitsearch.load_model(done.run / "original")(images).argmax(1)
+        said = original(images).argmax(1)
     assert (said == labels).float().mean() > 0.4  # of ten classes, from random features
 
 
