@@ -259,6 +259,9 @@ def test_dinov2_converts_exactly_and_keeps_its_accuracy(wheel):
     )
     full = np.mean(answers(trial, trial.network))
     assert full > 0.75
-    kept = [np.mean(answers(trial, one.network)) for one in own_methods.ours(trial, (0.5,))]
+    kept = {}
+    for one in own_methods.ours(trial, (0.75, 0.5)):
+        kept.setdefault(one.budget, []).append(np.mean(answers(trial, one.network)))
     # The better repair of both, as one would take after a look at them.
-    assert max(kept) > full - 0.05
+    assert max(kept[0.75]) > full - 0.02
+    assert max(kept[0.5]) > full - 0.05
