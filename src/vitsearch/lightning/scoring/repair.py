@@ -16,7 +16,7 @@ from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.tasks.batch import read_images
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.repairing.calibration import Calibration
-from vitsearch.supernet.repairing.modules import ending_layers
+from vitsearch.supernet.repairing.folding import is_repairable
 
 CALIBRATION_IMAGES = 1000
 """Training images that are looked at."""
@@ -34,7 +34,7 @@ def check_repair(repair: object, net: SuperTransformer) -> bool:
     """
     if not check_flag("repair", repair):
         return False
-    if net.sharing != "prefix" or net.has_batch_norm or not any(ending_layers(net)):
+    if net.has_batch_norm or not is_repairable(net):
         raise ConfigError(
             f"repair=true is for spaces of pretrained networks with model.sharing=prefix; space "
             f"{net.space.name} cannot be repaired: use repair=false"

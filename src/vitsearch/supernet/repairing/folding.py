@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vitsearch.elastic import ElasticLinear, ElasticModule, LinearSizes
+from vitsearch.elastic import ElasticLinear, LinearSizes
 from vitsearch.elastic.calibration import (
     LogitMaps,
     PrefixRepair,
@@ -34,6 +34,7 @@ from vitsearch.supernet.repairing.modules import (
     check_calibration,
     columns_of,
     ending_layer,
+    ending_layers,
     name_in,
     rows_of,
 )
@@ -285,8 +286,4 @@ def _add_constant(
 
 def is_repairable(network: SuperTransformer) -> bool:
     """Whether the sub-networks of a network can be repaired: whether it has layers to fold."""
-    return network.sharing == "prefix" and any(
-        ending_layer(module) is not None
-        for module in network.modules()
-        if isinstance(module, ElasticModule)
-    )
+    return network.sharing == "prefix" and any(True for _ in ending_layers(network))
