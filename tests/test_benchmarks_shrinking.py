@@ -176,6 +176,14 @@ def test_peers_that_are_missing_are_named(monkeypatch):
     assert all("vitsearch[peers]" in note for note in notes)
 
 
+def test_nothing_but_the_data_needs_to_be_said():
+    arguments = command.parse([])
+    given = Amounts(
+        training=arguments.training, calibration=arguments.calibration, test=arguments.test
+    )
+    assert given == Amounts()
+
+
 def test_parts_and_seeds_are_joined_into_one_table(tmp_path):
     files = []
     for seed, only in ((0, "uniform"), (0, "ours"), (1, "ours")):

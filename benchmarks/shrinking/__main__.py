@@ -137,8 +137,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--search", nargs="*", type=_share, metavar="BUDGET", help="NSGA-II, too; for some budgets"
     )
     parser.add_argument("--wheel", type=Path, default=dinov2.WHEELS, help="folder of the wheel")
-    parser.add_argument("--training", type=int, default=Amounts.training, help="images")
-    parser.add_argument("--calibration", type=int, default=Amounts.calibration, help="images")
+    parser.add_argument("--training", type=int, default=Amounts().training, help="images")
+    parser.add_argument("--calibration", type=int, default=Amounts().calibration, help="images")
     parser.add_argument("--test", type=int, help="images; all if not given")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--json", type=Path, help="where to write all answers")

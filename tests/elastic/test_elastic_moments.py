@@ -124,3 +124,10 @@ def test_a_weight_counts_rows_that_often():
     moments = Moments.of(x)
     moments.update(x[:4], weight=5)
     torch.testing.assert_close(moments.covariance, repeated.inputs.covariance)
+
+
+def test_long_rows_have_the_same_moments():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(40, 1100, generator=generator, dtype=torch.float64)
+    expected = np.cov(rows.numpy().T, bias=True)
+    np.testing.assert_allclose(Moments.of(rows).covariance, expected, rtol=1e-10, atol=1e-12)

@@ -284,7 +284,7 @@ class SuperTransformer(ElasticTransformer):
         network.class_names = self.class_names
         network.eval()
         if images is not None:
-            refit_branches(self, network, images)
+            refit_branches(self, [network], images)
         return network
 
     def calibrate(

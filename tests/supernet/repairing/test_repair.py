@@ -124,7 +124,7 @@ def test_branches_are_fitted_to_the_stream_of_the_original():
     calibration = net.calibrate(batches())
     a = with_sizes(net, mlp_hidden=48, num_heads=2)
     network = net.extract(a, calibration=calibration)
-    refit_branches(net, network, batches(), ridge=0)
+    refit_branches(net, [network], batches(), ridge=0)
     last, original = network.stages[0].blocks[2], net.extract(net.largest).stages[0].blocks[2]
     entering, leaving, wanted = [], [], []
     hooks = [

@@ -14,11 +14,33 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 
+_HALVED = 512  # numbers in a row from which halves are multiplied apart
+
 
 def _as_rows(x: Tensor) -> Tensor:
     """Flatten `(..., d)` to `(n, d)`, in single precision at least."""
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+
+
+def _centred(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows `(n, d)` less their mean; the mean; and what rounding left of it. Means in float64."""
+    about = rows.mean(0)
+    centred = rows - about
+    # A rounded mean leaves the rows a small one of their own.
+    rest = centred.mean(0)
+    return centred, about.double() + rest.double(), rest.double()
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """X^T X `(d, d)` of rows `(n, d)`; what is symmetric is computed once where that pays."""
+    dim = rows.shape[1]
+    if dim < _HALVED:
+        return rows.T @ rows
+    first, second = rows[:, : dim // 2], rows[:, dim // 2 :]
+    cross = first.T @ second
+    upper = torch.cat([_gram(first), cross], 1)
+    return torch.cat([upper, torch.cat([cross.T, _gram(second)], 1)])
 
 
 @dataclass(slots=True)
@@ -72,11 +94,8 @@ class Moments:
         rows = _as_rows(rows)
         if not rows.shape[0]:
             return
-        mean = rows.mean(0, dtype=torch.float64)
-        centred = rows - mean.to(rows.dtype)
-        # A float32 mean is rounded, so the centred rows keep a small mean of their own.
-        rest = centred.mean(0, dtype=torch.float64)
-        scatter = (centred.T @ centred).double().addr_(rest, rest, alpha=-rows.shape[0])
+        centred, mean, rest = _centred(rows)
+        scatter = _gram(centred).double().addr_(rest, rest, alpha=-rows.shape[0])
         self._add(rows.shape[0] * weight, mean, scatter if weight == 1 else scatter * weight)
 
     def merge(self, other: Moments) -> None:
@@ -150,17 +169,17 @@ class CrossMoments:
         x, t = _as_rows(inputs), _as_rows(targets)
         if not x.shape[0]:
             return
-        own = Moments.of(x)
-        mean = t.mean(0, dtype=torch.float64)
-        x, t = x - own.mean.to(x.dtype), t - mean.to(t.dtype)
-        # Rounded means leave small ones behind, as in `Moments.update`.
-        rest_x = x.mean(0, dtype=torch.float64)
-        rest_t = t.mean(0, dtype=torch.float64)
+        count = x.shape[0]
+        x, mean_x, rest_x = _centred(x)
+        t, mean_t, rest_t = _centred(t)
         dtype = torch.promote_types(x.dtype, t.dtype)
-        cross = (t.T.to(dtype) @ x.to(dtype)).double() - torch.outer(rest_t, rest_x) * x.shape[0]
-        scatter = t.double().square().sum(0) - rest_t.square() * t.shape[0]
-        own = Moments(own.count * weight, own.mean, own.scatter * weight)
-        self._add(CrossMoments(own, mean, scatter * weight, cross * weight))
+        scatter_x = _gram(x).double().addr_(rest_x, rest_x, alpha=-count)
+        cross = (t.T.to(dtype) @ x.to(dtype)).double().addr_(rest_t, rest_x, alpha=-count)
+        scatter_t = t.square().sum(0).double() - rest_t.square() * count
+        if weight != 1:
+            scatter_x, cross, scatter_t = scatter_x * weight, cross * weight, scatter_t * weight
+        own = Moments(count * weight, mean_x, scatter_x)
+        self._add(CrossMoments(own, mean_t, scatter_t, cross))
 
     def merge(self, other: CrossMoments) -> None:
         """Add the rows that `other` has seen."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from vitsearch.lightning.threads import spare_threads
 from vitsearch.shrinking import UniformCuts
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import VisionTransformer
+from vitsearch.supernet.repairing.refitting import refit_branches
 
 PLAIN, SEQUENTIAL = "plain", "sequential"
 
@@ -137,27 +139,41 @@ class LastRound:
         own = even_shares(macs, world)[rank]
         networks: dict[int, VisionTransformer] = {}
         found: dict[int, Finalist] = {}
-        length = spare_threads()
-        for start in range(0, len(own), length):
-            leave_alone_if_wished(scorer.device)
-            turn = own[start : start + length]
-            made = scorer.side_by_side(self._repair, [several[index] for index in turn])
-            for index, (finalist, network) in zip(turn, made, strict=True):
+        shares = even_shares([macs[index] for index in own], spare_threads())
+        groups = [[own[place] for place in share] for share in shares if share]
+        made = scorer.side_by_side(
+            self._repair, [[several[index] for index in group] for group in groups]
+        )
+        for group, pairs in zip(groups, made, strict=True):
+            for index, (finalist, network) in zip(group, pairs, strict=True):
                 found[index], networks[index] = finalist, network
         everyone = {i: one for share in gathered(found) for i, one in share.items()}
         leave_if_wished(scorer.device)
         return [everyone[index] for index in range(len(several))], networks
 
     @torch.no_grad()
-    def _repair(self, architecture: Architecture) -> tuple[Finalist, VisionTransformer]:
-        """A network and its scores; it may be a finalist of several budgets."""
-        if architecture in self._made:
-            return self._made[architecture]
-        scorer = self._scorer
-        calibration = scorer.calibration
-        network = scorer.net.extract(
-            architecture, calibration=calibration, images=calibration.images
+    def _repair(
+        self, architectures: Sequence[Architecture]
+    ) -> list[tuple[Finalist, VisionTransformer]]:
+        """Networks and their scores; some may be finalists of another budget, too."""
+        scorer, calibration = self._scorer, self._scorer.calibration
+        new = [a for a in dict.fromkeys(architectures) if a not in self._made]
+        networks = [scorer.net.extract(a, calibration=calibration) for a in new]
+        refit_branches(
+            scorer.net,
+            networks,
+            calibration.images,
+            pause=partial(leave_alone_if_wished, scorer.device),
         )
+        for architecture, network in zip(new, networks, strict=True):
+            self._made[architecture] = self._scored(architecture, network)
+        return [self._made[architecture] for architecture in architectures]
+
+    def _scored(
+        self, architecture: Architecture, network: VisionTransformer
+    ) -> tuple[Finalist, VisionTransformer]:
+        """The better of both repairs, given the sequential one, with its scores."""
+        scorer = self._scorer
         plain = self._plain.get(architecture)
         if plain is None:
             plain = scorer.score(architecture)
@@ -165,7 +181,6 @@ class LastRound:
         if plain.value > score.value:
             network, score, repair = scorer.extract(architecture), plain, PLAIN
         found = Finalist(architecture=architecture, repair=repair, plain=plain, search=score)
-        self._made[architecture] = found, network
         return found, network
 
     def _tested(

@@ -2,12 +2,13 @@
 
 Both networks see the calibration images side by side. The last layer of each branch is fitted so
 that the stream of tokens returns to that of the original network; the next branch sees the result,
-so errors do not pile up. It takes one pass over the images for each sub-network.
+so errors do not pile up. It takes one pass over the images for each sub-network, and one for the
+original, however many are fitted beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -87,47 +88,81 @@ class Step(NamedTuple):
 @torch.no_grad()
 def refit_branches(
     supernet: SuperTransformer,
-    network: VisionTransformer,
+    networks: Sequence[VisionTransformer],
     batches: Iterable[Tensor],
     *,
     ridge: float = RIDGE,
+    pause: Callable[[], None] | None = None,
 ) -> None:
-    """Fit the last layer of every branch of a network taken out, in place.
+    """Fit the last layer of every branch of networks taken out, in place.
+
+    The original sees the images once for all of them.
 
     Args:
-        supernet: Where it was taken out; its largest sub-network is the original.
-        network: The sub-network, at its full width C.
+        supernet: Where they were taken out; its largest sub-network is the original.
+        networks: Sub-networks at their full width C.
         batches: Calibration images (B, C, H, W).
         ridge: Of the mean variance of a layer's inputs; the fit stays near the weights at hand.
+        pause: Called after each block; what it raises ends the fit.
 
     Raises:
-        ConfigError: The network has other blocks than those of vit spaces, or fewer channels.
+        ConfigError: A network has other blocks than those of vit spaces, or fewer channels.
     """
+    if not networks:
+        return
     original = supernet.space.plan(supernet.largest)
-    own = supernet.space.plan(network.architecture)
-    _check(supernet, original, own)
-    names = {n.name: renamed.name for n, renamed in zip(own.nodes, network.plan.nodes, strict=True)}
-    cut = {
-        (name, step.branch.role): step
-        for name, renamed in names.items()
-        for step in _steps(network, network.plan, renamed)
-    }
     images = list(batches)
+    cuts = [_Cut(supernet, original, network, images, ridge) for network in networks]
     target = [supernet.run_nodes(batch, original.until(1))["stem"] for batch in images]
-    stream = [network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images]
-    tokens = pooled_tokens(network.plan)
-    waiting: Step | None = None
     for node in original.nodes:
         for step in _steps(supernet, original, node.name):
-            following = cut.get((node.name, step.branch.role))
-            if following is not None:
-                # Branches that are gone since the last one that is there count towards its target.
-                if waiting is not None:
-                    stream = _fit(waiting, stream, target, tokens, ridge)
-                waiting = following
+            for cut in cuts:
+                cut.reach(node.name, step.branch.role, target)
             target = [x + step.added(step.entering(x)) for x in target]
-    if waiting is not None:
-        _fit(waiting, stream, target, tokens, ridge)
+        if pause is not None:
+            pause()
+    for cut in cuts:
+        cut.finish(target)
+
+
+class _Cut:
+    """A network that is fitted, and its stream before the branch that waits for its fit."""
+
+    def __init__(
+        self,
+        supernet: SuperTransformer,
+        original: Plan,
+        network: VisionTransformer,
+        images: Sequence[Tensor],
+        ridge: float,
+    ) -> None:
+        own = supernet.space.plan(network.architecture)
+        _check(supernet, original, own)
+        pairs = zip(own.nodes, network.plan.nodes, strict=True)
+        self._steps = {
+            (node.name, step.branch.role): step
+            for node, renamed in pairs
+            for step in _steps(network, network.plan, renamed.name)
+        }
+        self._stream = [network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images]
+        self._tokens = pooled_tokens(network.plan)
+        self._ridge = ridge
+        self._waiting: Step | None = None
+
+    def reach(self, node: str, role: str, target: Sequence[Tensor]) -> None:
+        """Come to a branch of the original, whose stream in front of it is the target.
+
+        Branches that are gone since the last one that is there count towards its target.
+        """
+        following = self._steps.get((node, role))
+        if following is not None:
+            self.finish(target)
+            self._waiting = following
+
+    def finish(self, target: Sequence[Tensor]) -> None:
+        """Fit the branch that waits, if one does, so that the stream comes to the target."""
+        if self._waiting is not None:
+            self._stream = _fit(self._waiting, self._stream, target, self._tokens, self._ridge)
 
 
 def pooled_tokens(plan: Plan) -> tuple[int, int]:
@@ -181,13 +216,15 @@ def _fit(
     width = last.in_features
     keeps = sum(x[..., 0].numel() * x.element_size() for x in stream) * width <= _MOST_KEPT
     kept: list[Tensor] = []
+    heads: list[tuple[Tensor, Tensor]] = []  # what enters and what is missing, of the first tokens
     for x, wanted in zip(stream, target, strict=True):
         missing = wanted - x
         entering, missing = step.entering(x), missing if factor is None else missing / factor
         kept += [entering] if keeps else []
         seen.update(entering, missing)
-        if first and weight_of_first > 1:
-            seen.update(entering[:, :first], missing[:, :first], weight=weight_of_first - 1)
+        heads.append((entering[:, :first].clone(), missing[:, :first].clone()))
+    if first and weight_of_first > 1:
+        seen.update(*map(torch.cat, zip(*heads, strict=True)), weight=weight_of_first - 1)
     weight, bias = refit(last.weight, last.bias, seen, ridge=ridge)
     if scale is not None:
         idle = scale == 0  # nothing comes of these channels, whatever their weights
