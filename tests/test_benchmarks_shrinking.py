@@ -254,7 +254,7 @@ def wheel() -> Path:
 
 @pytest.mark.slow
 def test_dinov2_converts_exactly_and_keeps_its_accuracy(wheel):
-    amounts = Amounts(training=1000, calibration=500, test=300)
+    amounts = Amounts(training=1000, calibration=250, test=300)
     made = dinov2.load_dinov2(wheel, image_size=command.IMAGE_SIZE)
     trial = start_trial(made, divide(fashion(command.IMAGE_SIZE), 0, amounts), 0)
     images = trial.pictures.test[0][:20]
