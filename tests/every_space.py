@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vitsearch import Architecture, SearchSpace, build_space, list_spaces
+from vitsearch.spaces import Tokens
 
 COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
     "ViT-ResNAS with GLiT's mixer": (
@@ -76,6 +77,36 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
         "glit",
         {"mlp": {"ratios": None, "hidden": [40, 72]}, "num_blocks": 3},
     ),
+    "small ResNet": (
+        "resnet18",
+        {
+            "image_size": 16,
+            "stem.small": True,
+            "stem.widths": [6, 8],
+            "num_stages": 3,
+            "num_blocks": [2, 2, 3],
+            "depths": [[1, 2], [2], [1, 3]],
+            "embed_dims": [[8, 12], [12, 16], [8, 24]],
+            "block.stride": [1, 2, 2],
+        },
+    ),
+    "small ResNet of bottlenecks": (
+        "resnet18",
+        {
+            "image_size": 20,
+            "in_chans": 1,
+            "stem.small": True,
+            "num_stages": 2,
+            "num_blocks": 2,
+            "depths": None,
+            "skippable": [[], [1]],
+            "embed_dims": [[8, 12, 16], [16, 24, 32]],
+            "stem.widths": [6, 8],
+            "block": "bottleneck",
+            "block.stride": 2,
+            "block.expansions": [0.25, 0.5],
+        },
+    ),
     "GLiT with two widths and patch sizes": (
         "glit",
         {"patch_sizes": [4, 7], "embed_dims": [24, 36], "num_blocks": 3},
@@ -93,8 +124,16 @@ def space_named(name: str) -> SearchSpace:
     return build_space(base, **overrides)
 
 
+RESNETS = ("resnet18", "resnet34", "resnet50")
+
 SMALL = [name for name in EVERY if space_named(name).image_size < 64]
 """Those of a size to be run as they are: the demos, and composed ones."""
+
+
+OF_TOKENS = [
+    name for name in EVERY if all(stage.block.flow is Tokens for stage in space_named(name).stages)
+]
+"""Those whose blocks are transformer blocks."""
 
 
 @cache
@@ -102,12 +141,23 @@ def quick_space(name: str) -> SearchSpace:
     """A space whose networks are built and run in milliseconds.
 
     Spaces of a paper's size keep their widths, heads and kernels; they get two slots a stage, small
-    patches and few of them.
+    patches and few of them. ResNets get an eighth of their widths.
     """
     space = space_named(name)
     if name in SMALL:
         return space
     config, stages = space.config, len(space.stages)
+    if name in RESNETS:
+        return SearchSpace(
+            config
+            | {
+                "image_size": 32,
+                "num_blocks": 2,
+                "depths": [[1, 2]] * stages,
+                "embed_dims": [[width // 8 for width in own] for own in config["embed_dims"]],
+                "stem": config["stem"] | {"widths": [4, 8]},
+            }
+        )
     sizes = [4 * 2**i for i, _ in enumerate(space.stem.patch_sizes)]
     config |= {
         "num_blocks": 2,

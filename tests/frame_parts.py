@@ -194,8 +194,6 @@ class TwoStagesPlan:
 
 @HEADS.register("two_stages")
 class TwoStages(HeadPart):
-    takes = Tokens
-
     def __init__(self, settings: Any, context: Any) -> None:
         pass
 

@@ -71,7 +71,7 @@ def pieces_of(space: SearchSpace, architecture: Architecture) -> list[Any]:
     for stage in plan.stages:
         pieces += [] if stage.transition is None else [stage.transition]
         for block in stage.blocks:
-            pieces += [block.mixer, block.mlp]
+            pieces += getattr(block, "pieces", lambda own=block: [own])()
     return pieces
 
 

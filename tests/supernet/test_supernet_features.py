@@ -11,6 +11,7 @@ from tests.every_space import SMALL, perturbed, space_named
 
 from vitsearch import VisionTransformer, save_model
 from vitsearch.errors import ConfigError
+from vitsearch.supernet.heads import as_tokens
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -39,6 +40,7 @@ def test_intermediates_are_those_of_the_forward_pass(network, images):
     last = network.forward_intermediates(
         x, 1, norm=True, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True
     )
+    expected = as_tokens(expected)
     assert torch.equal(torch.cat([last[0][1], last[0][0]], dim=1), expected)
     assert last[0][1].shape[1] == prefix
     maps = network.forward_intermediates(x, [-1], norm=True, intermediates_only=True)
@@ -51,7 +53,7 @@ def test_stopping_early_gives_the_same_features(network, images):
     features = network.forward_intermediates(x, intermediates_only=True)
     stopped, first = network.forward_intermediates(x, [0], stop_early=True, output_fmt="NLC")
     assert torch.equal(first[0].transpose(1, 2).reshape(features[0].shape), features[0])
-    assert stopped.shape[1] == first[0].shape[1] + network.num_prefix_tokens
+    assert as_tokens(stopped).shape[1] == first[0].shape[1] + network.num_prefix_tokens
 
 
 @torch.no_grad()
@@ -78,7 +80,8 @@ def test_pruned_networks_give_the_same_features(network, images, tmp_path):
 def test_dinos_name(network, images):
     x = images(network)
     (last,) = network.get_intermediate_layers(x, norm=True)
-    assert torch.equal(last, network.forward_features(x)[:, network.num_prefix_tokens :])
+    tokens = as_tokens(network.forward_features(x))
+    assert torch.equal(last, tokens[:, network.num_prefix_tokens :])
     maps = network.get_intermediate_layers(x, [0, -1], reshape=True, return_prefix_tokens=True)
     assert all(patches.dim() == 4 and tokens.dim() == 3 for patches, tokens in maps)
 

@@ -9,6 +9,7 @@ import torch
 from authors import CHECKPOINTS, PUBLISHED, authors_shapes, authors_state, our_shapes
 
 import vitsearch
+from vitsearch.spaces.published import family_of
 from vitsearch.supernet.storage.importing.autoformer import AUTOFORMER
 from vitsearch.supernet.storage.importing.load import FAMILIES, check_given, convert
 from vitsearch.supernet.storage.importing.vitas import VITAS
@@ -29,7 +30,7 @@ def takes_of(name, given=()):
 
 
 def test_every_published_network_has_a_family():
-    assert {name.rpartition("_")[0] for name in vitsearch.list_published()} <= set(FAMILIES)
+    assert {family_of(name) for name in vitsearch.list_published()} <= set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -17,13 +17,14 @@ from timm.optim import create_optimizer_v2, param_groups_layer_decay
 import vitsearch
 from vitsearch import VisionTransformer, list_published, load_model, save_model
 from vitsearch.errors import ConfigError, SpaceError
+from vitsearch.spaces.published import family_of
 from vitsearch.spaces.resizing import resized_for
 
-SIZES = {"glit": 32, "vitas": 32, "autoformer": 32, "vit_resnas": 56}
+SIZES = {"glit": 32, "vitas": 32, "autoformer": 32, "vit_resnas": 56, "resnet": 32}
 
 
 def small_size(name):
-    return SIZES[name.rpartition("_")[0]]
+    return SIZES[family_of(name)]
 
 
 def small(name="glit_tiny", **options):
@@ -39,7 +40,7 @@ def of_space(name, **options):
 
 def test_timm_lists_them():
     names = [f"vitsearch_{name}" for name in list_published()]
-    assert timm.list_models("vitsearch_*", exclude_filters="vitsearch_vit") == names
+    assert sorted(timm.list_models("vitsearch_*", exclude_filters="vitsearch_vit")) == names
     assert set(timm.list_models(module="timm_models")) == {"vitsearch", *names}
     for name in names:
         assert timm.is_model(name)
@@ -76,7 +77,7 @@ def test_every_published_network(name, images):
     assert scales[network.head.weight] == 1
     assert {scales[p] for p in network.stem.parameters()} == {min(scales.values())}
     blocks = [block for stage in network.stages for block in stage.blocks]
-    of_blocks = [scales[block.norm1.weight] for block in blocks]
+    of_blocks = [scales[next(block.parameters())] for block in blocks]
     assert of_blocks == sorted(set(of_blocks))
     transitions = [stage.transition for stage in network.stages if stage.transition is not None]
     of_transitions = [scales[transition.norm.weight] for transition in transitions]

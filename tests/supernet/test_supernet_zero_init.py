@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from tests.every_space import EVERY, quick_space
+from tests.every_space import OF_TOKENS, quick_space
 from torch import Tensor, nn
 
 from vitsearch import SuperTransformer, VisionTransformer
@@ -33,7 +33,7 @@ def changes(network: nn.Module, images: Tensor, *call: object) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", OF_TOKENS)
 def test_every_block_begins_as_the_identity(name: str) -> None:
     space = quick_space(name)
     network = SuperTransformer(space, CLASSES).eval()

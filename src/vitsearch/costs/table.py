@@ -18,7 +18,7 @@ from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
 from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.cost import closed_forms, joining
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Seen
 
 Key = tuple[Value | None, ...]
 Numbers = tuple[int, ...]
@@ -36,7 +36,7 @@ class _Half:
 
     pieces: PieceTable
     role: str
-    shape: Shape
+    seen: Seen
     names: tuple[str, ...]
     otherwise: Key
     costs: dict[Key, Numbers]
@@ -44,7 +44,7 @@ class _Half:
     def add(self, key: Key) -> Numbers:
         """Look up one that was not met before."""
         values = tuple(o if v is None else v for v, o in zip(key, self.otherwise, strict=True))
-        cost = self.pieces.cost(self.role, values, self.shape)
+        cost = self.pieces.cost(self.role, values, self.seen)
         found = self.costs[key] = cost.numbers
         return found
 
@@ -118,24 +118,25 @@ class CostModel:
         values = self.space.values(architecture)
         slots = []
         frame = self.space.body.frame(values)
-        for stage, shape in zip(self.space.stages, frame.stage_shapes, strict=True):
-            own = stage.pieces.own_cost(shape)
+        for stage, flow in zip(self.space.stages, frame.stage_flows, strict=True):
             for slot in range(stage.num_blocks):
                 if stage.within_depth(slot, values):
-                    halves = [self._half(role, stage, slot, shape) for role in stage.pieces.names]
+                    seen = flow.seen(slot)
+                    own = stage.pieces.own_cost(seen)
+                    halves = [self._half(role, stage, slot, seen) for role in stage.pieces.names]
                     slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
         return _Frame(frame.cost(self.num_classes).numbers, tuple(slots))
 
-    def _half(self, role: str, stage: Stage, slot: int, shape: Shape) -> _Half:
+    def _half(self, role: str, stage: Stage, slot: int, seen: Seen) -> _Half:
         part = stage.block.pieces()[role]
         prefix = stage.block_prefix(slot)
         return _Half(
             pieces=stage.pieces,
             role=role,
-            shape=shape,
+            seen=seen,
             names=tuple(f"{prefix}.{choice.name}" for choice in part.choices()),
             otherwise=tuple(choice.otherwise for choice in part.choices()),
-            costs=self._tables.setdefault((role, stage.index, shape), {}),
+            costs=self._tables.setdefault((role, stage.index, seen), {}),
         )
 
 

@@ -16,7 +16,7 @@ from vitsearch.spaces import SearchSpace, Value
 from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.cost import closed_forms, is_peak
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import StageFlow
 
 _UNKNOWN = -1
 
@@ -83,10 +83,10 @@ class _Table:
 
 
 class _Frames:
-    """What the shared choices fix: the cost of all but the blocks, and the tokens of each stage.
+    """What the shared choices fix: the cost of all but the blocks, and what flows in each stage.
 
     Attributes:
-        contexts: For each stage the kinds of tokens met so far, numbered in this order.
+        contexts: For each stage the flows met so far, numbered in this order.
     """
 
     def __init__(self, rows: RowFormat, num_classes: int) -> None:
@@ -97,20 +97,20 @@ class _Frames:
         self._names = [choice.name for choice in space.shared_choices if choice.name not in depths]
         self._num_metrics = len(closed_forms())
         self._table = _Table(self._num_metrics + len(space.stages))
-        self.contexts: list[list[Shape]] = [[] for _ in space.stages]
+        self.contexts: list[list[StageFlow]] = [[] for _ in space.stages]
 
     def look_up(self, codes: Codes) -> tuple[Codes, Codes]:
-        """The costs (n, metrics) of rows, and the numbers of their tokens (n, stages)."""
+        """The costs (n, metrics) of rows, and the numbers of their flows (n, stages)."""
         space = self._rows.space
 
         def make(row: int) -> list[int]:
             values = self._rows.read(self._names, codes, row)
             frame = space.body.frame(values)
             numbers = []
-            for stage, tokens in zip(space.stages, frame.stage_shapes, strict=True):
-                if tokens not in self.contexts[stage.index]:
-                    self.contexts[stage.index].append(tokens)
-                numbers.append(self.contexts[stage.index].index(tokens))
+            for stage, flow in zip(space.stages, frame.stage_flows, strict=True):
+                if flow not in self.contexts[stage.index]:
+                    self.contexts[stage.index].append(flow)
+                numbers.append(self.contexts[stage.index].index(flow))
             return [*frame.cost(self._num_classes).numbers, *numbers]
 
         found = self._table.look_up(self._rows.keys(self._names, codes) + 1, make)
@@ -133,16 +133,16 @@ class _Slot:
         for number, (role, own) in enumerate(stage.pieces.names.items()):
             names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
             looks = tuple((rows.values(name), rows.varies(name)) for name in names)
-            likeness = (role, stage.index, looks)  # of equal looks, keys mean the same
+            likeness = (role, stage.index, slot == 0, looks)  # of equal looks, keys mean the same
             table = tables.setdefault(likeness, _Table(len(closed_forms())))
-            self._halves.append(_Half(rows, stage.pieces, role, names, table, number == 0))
+            self._halves.append(_Half(rows, stage.pieces, slot, role, names, table, number == 0))
 
-    def look_up(self, codes: Codes, contexts: Codes, tokens: Sequence[Shape]) -> list[Codes]:
-        """The costs (n, metrics) of its pieces, given the numbers (n,) of what flows in."""
+    def look_up(self, codes: Codes, contexts: Codes, flows: Sequence[StageFlow]) -> list[Codes]:
+        """The costs (n, metrics) of its pieces, given the numbers (n,) of its stage's flows."""
         present = np.ones(codes.shape[1], dtype=np.bool_)
         for index, holds in self._needed:
             present &= holds[codes[index]]
-        return [half.look_up(codes, present, contexts, tokens) for half in self._halves]
+        return [half.look_up(codes, present, contexts, flows) for half in self._halves]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +156,20 @@ class _Half:
 
     rows: RowFormat
     pieces: PieceTable
+    slot: int
     role: str
     names: Sequence[str]
     table: _Table
     is_first: bool
 
     def look_up(
-        self, codes: Codes, present: Mask, contexts: Codes, tokens: Sequence[Shape]
+        self, codes: Codes, present: Mask, contexts: Codes, flows: Sequence[StageFlow]
     ) -> Codes:
         """The costs (n, metrics) of rows; nothing without a block."""
 
         def make(row: int) -> Sequence[int]:
             taken = tuple(self.rows.read(self.names, codes, row).values())
-            seen = tokens[contexts[row]]
+            seen = flows[contexts[row]].seen(self.slot)
             cost = self.pieces.cost(self.role, taken, seen)
             return (cost + self.pieces.own_cost(seen) if self.is_first else cost).numbers
 

@@ -14,6 +14,7 @@ from vitsearch.elastic.layers.norm import ElasticBatchNorm, ElasticFinalNorm, El
 from vitsearch.elastic.layers.private_attention import ElasticPrivateAttention
 from vitsearch.elastic.layers.reduction import ElasticReduction
 from vitsearch.elastic.layers.relative_attention import ElasticRelativeAttention
+from vitsearch.elastic.layers.residual import ElasticResidual, ElasticResNetStem
 from vitsearch.elastic.layers.stem import ElasticPatchEmbed, ElasticPatchStem
 from vitsearch.elastic.layers.vit.grid_tables import GridTables
 from vitsearch.elastic.rewiring import Reordering, rewire
@@ -43,6 +44,8 @@ __all__ = [
     "ElasticPrivateAttention",
     "ElasticReduction",
     "ElasticRelativeAttention",
+    "ElasticResNetStem",
+    "ElasticResidual",
     "GridTables",
     "LinearSizes",
     "NormEstimator",

@@ -15,7 +15,7 @@ from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies.slots import Key, Slot, SlotOption, SlotTable, State
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost, closed_forms, is_peak
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Seen, StageFlow
 from vitsearch.spaces.parts.base import Values
 from vitsearch.spaces.plan import HeadPlan, PiecePlan, PlanCatalogue
 
@@ -78,8 +78,8 @@ def extreme(
     for shared in shared_assignments(space):
         total = order.rank(space.body.frame(shared).cost(num_classes))
         chosen: list[tuple[Slot, SlotOption]] = []
-        for stage, shape in zip(space.stages, space.body.shapes(shared), strict=True):
-            stage_rank, stage_chosen = ends.of_stage(stage.index, shared, shape)
+        for stage, flow in zip(space.stages, space.body.flows(shared), strict=True):
+            stage_rank, stage_chosen = ends.of_stage(stage.index, shared, flow)
             total = order.join(total, stage_rank)
             chosen += stage_chosen
         if best is None or order.beats(total, best[0]):
@@ -132,13 +132,14 @@ class _Ends:
         self._best: dict[Key, dict[State, tuple[Rank, SlotOption]]] = {}
 
     def of_stage(
-        self, stage: int, shared: Values, shape: Shape
+        self, stage: int, shared: Values, flow: StageFlow
     ) -> tuple[Rank, list[tuple[Slot, SlotOption]]]:
         states: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {(): ((0, 0), [])}
         for slot in self._table.stages[stage]:
             following: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {}
+            seen = flow.seen(slot.index)
             for state, (so_far, chosen) in states.items():
-                for after, (rank, option) in self._of_slot(slot, state, shared, shape).items():
+                for after, (rank, option) in self._of_slot(slot, state, shared, seen).items():
                     total = self._order.join(so_far, rank)
                     if after not in following or self._order.beats(total, following[after][0]):
                         following[after] = (total, [*chosen, (slot, option)])
@@ -149,18 +150,18 @@ class _Ends:
         return best
 
     def _of_slot(
-        self, slot: Slot, state: State, shared: Values, shape: Shape
+        self, slot: Slot, state: State, shared: Values, seen: Seen
     ) -> dict[State, tuple[Rank, SlotOption]]:
         """For each state that the slot can lead to, its best option."""
         table = self._table
         key, options = table.options(slot, {**shared, **dict(state)})
         linked = bool(table.state_after(slot, state, options[0]))
-        known = (key, shape, slot.index if linked else None, state)
+        known = (key, seen, slot.index if linked else None, state)
         if known not in self._best:
             best: dict[State, tuple[Rank, SlotOption]] = {}
             for option in options:
                 after = table.state_after(slot, state, option)
-                rank = self._order.rank(table.block_cost(slot.stage, option, shape))
+                rank = self._order.rank(table.block_cost(slot.stage, option, seen))
                 if after not in best or self._order.beats(rank, best[after][0]):
                     best[after] = (rank, option)
             self._best[known] = best
@@ -172,7 +173,7 @@ def catalogue(space: SearchSpace) -> PlanCatalogue:
     table = space.slot_table
     found: dict[str, dict[PiecePlan, None]] = {}
     heads: dict[HeadPlan, None] = {}
-    seen: set[tuple[str, Key, Shape]] = set()
+    known: set[tuple[str, Key, Seen]] = set()
     for shared in shared_assignments(space):
         frame = space.body.frame(shared)
         heads[frame.head] = None
@@ -180,19 +181,18 @@ def catalogue(space: SearchSpace) -> PlanCatalogue:
             found.setdefault(name, {})
         for node in frame.nodes:
             found[node.name][node.plan] = None
-        for stage, shape in zip(space.stages, frame.stage_shapes, strict=True):
+        for stage, flow in zip(space.stages, frame.stage_flows, strict=True):
             for slot, key, options in table.walk(stage, shared):
                 name = stage.block_prefix(slot.index)
-                if (name, key, shape) not in seen:
-                    seen.add((name, key, shape))
-                    found[name].update(dict.fromkeys(_blocks(table, slot, options, shape)))
+                seen = flow.seen(slot.index)
+                if (name, key, seen) not in known:
+                    known.add((name, key, seen))
+                    found[name].update(dict.fromkeys(_blocks(slot, options, seen)))
     nodes = {name: tuple(plans) for name, plans in found.items()}
     return PlanCatalogue(nodes=nodes, heads=tuple(heads), num_stages=len(space.stages))
 
 
-def _blocks(
-    table: SlotTable, slot: Slot, options: list[SlotOption], shape: Shape
-) -> Iterator[PiecePlan]:
+def _blocks(slot: Slot, options: list[SlotOption], seen: Seen) -> Iterator[PiecePlan]:
     """Blocks in which every piece of these options is, in as few as possible."""
     stage = slot.stage
     present = [option.pieces for option in options if option.present]
@@ -200,11 +200,11 @@ def _blocks(
         return
     pieces = {
         role: [
-            stage.pieces.plan(role, values, shape)
+            stage.pieces.plan(role, values, seen)
             for values in dict.fromkeys(option[role] for option in present)
         ]
         for role in present[0]
     }
     for number in range(max(map(len, pieces.values()))):
         chosen = {role: plans[min(number, len(plans) - 1)] for role, plans in pieces.items()}
-        yield stage.block.assemble(chosen, shape)
+        yield stage.block.assemble(chosen, seen)

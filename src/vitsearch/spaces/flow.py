@@ -44,3 +44,37 @@ class Map:
 
 
 Shape = Tokens | Map
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What the first block of a stage sees if it leads there itself, as those of ResNets do.
+
+    Attributes:
+        before: What comes in.
+        after: What goes out.
+    """
+
+    before: Shape
+    after: Shape
+
+
+Seen = Shape | Opening
+"""What a block sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFlow:
+    """What flows in a stage.
+
+    Attributes:
+        shape: Out of each of its blocks.
+        first: What its first block sees.
+    """
+
+    shape: Shape
+    first: Seen
+
+    def seen(self, slot: int) -> Seen:
+        """What the block of a slot sees."""
+        return self.shape if slot else self.first

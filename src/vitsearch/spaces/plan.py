@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from vitsearch.spaces.cost import Cost, cost_of, with_further
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Shape, StageFlow
 
 IMAGE = "image"
 """What the first node reads."""
@@ -116,7 +116,7 @@ class Plan:
         image_size: Side of the square input, pixels.
         in_chans: Channels of the input.
         nodes: From the image to the features that the head reads, in order of computation.
-        stage_shapes: What flows in each stage.
+        stage_flows: What flows in each stage.
         head: Features to answers.
         head_reads: The names of the nodes whose outputs the head takes.
         last_reads: For each node, what nothing reads after it: outputs that can be forgotten.
@@ -125,7 +125,7 @@ class Plan:
     image_size: int
     in_chans: int
     nodes: tuple[Node, ...]
-    stage_shapes: tuple[Shape, ...]
+    stage_flows: tuple[StageFlow, ...]
     head: HeadPlan
     head_reads: tuple[str, ...]
     last_reads: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
@@ -134,6 +134,11 @@ class Plan:
     def stem(self) -> PiecePlan:
         """The plan of the first node."""
         return self.nodes[0].plan
+
+    @property
+    def stage_shapes(self) -> tuple[Shape, ...]:
+        """What comes out of each stage."""
+        return tuple(flow.shape for flow in self.stage_flows)
 
     @cached_property
     def stages(self) -> tuple[StagePlan, ...]:
@@ -210,7 +215,7 @@ class PlanCatalogue:
         return PlanCatalogue(
             nodes={node.name: (node.plan,) for node in plan.nodes},
             heads=(plan.head,),
-            num_stages=len(plan.stage_shapes),
+            num_stages=len(plan.stage_flows),
         )
 
 

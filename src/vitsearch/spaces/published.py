@@ -22,6 +22,12 @@ def published_entries() -> dict[str, dict[str, Any]]:
     return entries
 
 
+def family_of(name: str) -> str:
+    """The family that a published architecture belongs to."""
+    family: str = published_entries()[name].get("family") or name.rpartition("_")[0]
+    return family
+
+
 def list_published() -> list[str]:
     """The names that `published` and `create_model` understand."""
     return sorted(published_entries())
@@ -32,7 +38,7 @@ def published(name: str) -> tuple[SearchSpace, Architecture]:
 
     Where the paper's network lies outside of the paper's space (AutoFormer-Tiny has MLPs of ratio
     3) the space has that option, too. Which of a stage's skippable slots are empty is not
-    published; here they are the last.
+    published; here they are the last. A ResNet is the largest of its space.
 
     Raises:
         SpaceError: An unknown name.
@@ -43,6 +49,8 @@ def published(name: str) -> tuple[SearchSpace, Architecture]:
         )
     entry = published_entries()[name]
     space = build_space(entry["space"], **entry.get("settings", {}))
+    if entry.get("largest"):
+        return space, space.largest()
     stages = entry.get("stages") or [{"width": entry["embed_dim"], "blocks": entry["blocks"]}]
     shared: dict[str, Value] = {"stem.patch_size": entry["patch_size"]}
     for index, stage in enumerate(stages):

@@ -32,6 +32,12 @@ _POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "avgmax": lambda seen: 0.5 * (seen.amax(dim=1) + seen.mean(dim=1)),
 }
 
+
+def as_tokens(x: Tensor) -> Tensor:
+    """A map (B, C, H, W) as tokens (B, H * W, C), row by row; tokens as they are."""
+    return x.flatten(2).mT if x.dim() == 4 else x
+
+
 HeadMaker = Callable[[Sequence[Any], int], ElasticModule[Any]]
 _MAKERS: dict[type, HeadMaker] = {}
 
@@ -149,7 +155,7 @@ class NetworkWithHead(nn.Module):
         if not isinstance(head, ClassifierPlan):
             assert self.head is not None
             return HeadOutputs(self.head(*features, head, context), None, None, (0, 0))
-        (tokens,) = features
+        tokens = as_tokens(*features)
         prefix = head.num_prefix_tokens
 
         def said(by: ElasticModule[Any] | None, seen: Tensor) -> Tensor:
@@ -162,7 +168,8 @@ class NetworkWithHead(nn.Module):
         return HeadOutputs(logits, distilled, each, head.grid)
 
     def run_pool(self, tokens: Tensor, plan: ClassifierPlan, context: Context = PLAIN) -> Tensor:
-        """(B, N, C) to (B, C), normalised where the norm stands behind the pool."""
+        """(B, N, C), or a map, to (B, C), normalised where the norm stands behind the pool."""
+        tokens = as_tokens(tokens)
         seen = tokens if plan.pool_prefix else tokens[:, plan.num_prefix_tokens :]
         pooled: Tensor
         if self.attn_pool is not None:

@@ -20,6 +20,7 @@ from vitsearch.elastic import (
     ElasticBatchNorm,
     ElasticConvStem,
     ElasticModule,
+    ElasticResNetStem,
     active_state,
 )
 from vitsearch.elastic.base import PLAIN
@@ -253,7 +254,7 @@ class ElasticTransformer(NetworkWithHead):
         if not isinstance(choice, bool) and choice != "auto":
             raise ConfigError(f"zero_init_residual={choice} is unknown; legal: true, false, auto")
         if choice == "auto":
-            choice = isinstance(self.stem, ElasticConvStem)
+            choice = isinstance(self.stem, ElasticConvStem | ElasticResNetStem)
         if not choice:
             return
         layers: dict[str, Any] = {**self.all_layers()}

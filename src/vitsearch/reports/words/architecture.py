@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vitsearch.spaces import Architecture, Plan, SearchSpace
+from vitsearch.spaces.flow import Map
 from vitsearch.spaces.words import grid_in_words, words_of
 
 
@@ -20,15 +21,16 @@ def describe_architecture(space: SearchSpace, architecture: Architecture) -> lis
 
 
 def describe_input(plan: Plan) -> str:
-    """Image, patches and widths."""
+    """Image, patches or stem, and widths."""
     first = plan.stages[0]
-    patch = plan.image_size // first.grid[0]
+    if isinstance(plan.nodes[0].shape, Map):
+        seen = words_of(plan.stem)
+    else:
+        patch = plan.image_size // first.grid[0]
+        seen = f"patch {patch} ({grid_in_words(first.grid)} {first.unit})"
     widths = " > ".join(str(stage.embed_dim) for stage in plan.stages)
     depth = sum(len(stage.blocks) for stage in plan.stages)
-    return (
-        f"{plan.image_size} px, patch {patch} ({grid_in_words(first.grid)} {first.unit}), width "
-        f"{widths}, {depth} blocks"
-    )
+    return f"{plan.image_size} px, {seen}, width {widths}, {depth} blocks"
 
 
 def describe_mlp(mlp: object, embed_dim: int) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.choice import Choice
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import StageFlow
 from vitsearch.spaces.parts.base import HeadPart, StemPart, Values
 from vitsearch.spaces.plan import Plan
 
@@ -41,7 +41,7 @@ class Body(Protocol):
             SpaceError: Which, and what would fit.
         """
 
-    def shapes(self, values: Values) -> tuple[Shape, ...]:
+    def flows(self, values: Values) -> tuple[StageFlow, ...]:
         """What flows in each stage, from the values of the shared choices."""
 
     def plan(self, values: Values) -> Plan:

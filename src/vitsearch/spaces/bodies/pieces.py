@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from vitsearch.spaces.choice import Value
 from vitsearch.spaces.cost import ClosedForm, Cost, cost_of, further_forms, no_cost
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Seen
 from vitsearch.spaces.parts.base import BlockKind
 from vitsearch.spaces.plan import PiecePlan
 
@@ -33,34 +33,34 @@ class PieceTable:
             role: tuple(choice.name for choice in part.choices())
             for role, part in self._parts.items()
         }
-        self._plans: dict[tuple[str, Taken, Shape], PiecePlan] = {}
-        self._costs: dict[tuple[str, Taken, Shape], Cost] = {}
+        self._plans: dict[tuple[str, Taken, Seen], PiecePlan] = {}
+        self._costs: dict[tuple[str, Taken, Seen], Cost] = {}
         self._further: tuple[ClosedForm, ...] = ()
 
-    def plan(self, role: str, taken: Taken, shape: Shape) -> PiecePlan:
-        """The sizes of a piece in a block into which `shape` flows."""
-        key = (role, taken, shape)
+    def plan(self, role: str, taken: Taken, seen: Seen) -> PiecePlan:
+        """The sizes of a piece in a block that sees this."""
+        key = (role, taken, seen)
         found = self._plans.get(key)
         if found is None:
             values = dict(zip(self.names[role], taken, strict=True))
-            found = self._plans[key] = self._parts[role].plan(values, shape)
+            found = self._plans[key] = self._parts[role].plan(values, seen)
         return found
 
-    def block(self, taken: Mapping[str, Taken], shape: Shape) -> PiecePlan:
+    def block(self, taken: Mapping[str, Taken], seen: Seen) -> PiecePlan:
         """The sizes of a block, from the values of each of its pieces."""
-        plans = {role: self.plan(role, values, shape) for role, values in taken.items()}
-        return self._block.assemble(plans, shape)
+        plans = {role: self.plan(role, values, seen) for role, values in taken.items()}
+        return self._block.assemble(plans, seen)
 
-    def cost(self, role: str, taken: Taken, shape: Shape) -> Cost:
+    def cost(self, role: str, taken: Taken, seen: Seen) -> Cost:
         """What a piece costs; what its block costs itself is `own_cost`."""
         if self._further != further_forms():
             self._costs, self._further = {}, further_forms()
-        key = (role, taken, shape)
+        key = (role, taken, seen)
         found = self._costs.get(key)
         if found is None:
-            found = self._costs[key] = cost_of(self.plan(role, taken, shape))
+            found = self._costs[key] = cost_of(self.plan(role, taken, seen))
         return found
 
-    def own_cost(self, shape: Shape) -> Cost:
+    def own_cost(self, seen: Seen) -> Cost:
         """What a block costs beside its pieces."""
-        return no_cost() + self._block.own_cost(shape)
+        return no_cost() + self._block.own_cost(seen)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost, no_cost
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Seen
 from vitsearch.spaces.parts.base import Values
 
 if TYPE_CHECKING:
@@ -124,12 +124,12 @@ class SlotTable:
         own = {f"{prefix}.{name}": value for name, value in option.values.items()}
         return tuple(item for item in (*state, *own.items()) if item[0] in later)
 
-    def block_cost(self, stage: Stage, option: SlotOption, shape: Shape) -> Cost:
+    def block_cost(self, stage: Stage, option: SlotOption, seen: Seen) -> Cost:
         """What a slot costs with an option."""
         if not option.present:
             return no_cost()
-        costs = (stage.pieces.cost(role, taken, shape) for role, taken in option.pieces.items())
-        return sum(costs, stage.pieces.own_cost(shape))
+        costs = (stage.pieces.cost(role, taken, seen) for role, taken in option.pieces.items())
+        return sum(costs, stage.pieces.own_cost(seen))
 
     def walk(self, stage: Stage, shared: Values) -> Iterator[tuple[Slot, Key, list[SlotOption]]]:
         """Every list of options that the slots of a stage can have after the shared choices."""

@@ -12,7 +12,7 @@ from typing import Any
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.choice import Choice, Condition
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Seen
 from vitsearch.spaces.parts.base import (
     BLOCKS,
     TRANSITIONS,
@@ -126,13 +126,13 @@ class Stage:
         keep = self.keep_name(slot)
         return self.within_depth(slot, values) and (keep is None or bool(values[keep]))
 
-    def block_plan(self, slot: int, values: Values, shape: Shape) -> PiecePlan:
+    def block_plan(self, slot: int, values: Values, seen: Seen) -> PiecePlan:
         """The sizes of one slot that has a block, from the values of all choices."""
         taken = {
             role: tuple([values[name] for name in names])
             for role, names in self._block_names[slot].items()
         }
-        return self.pieces.block(taken, shape)
+        return self.pieces.block(taken, seen)
 
     def transition_values(self, values: Values) -> Values:
         """The values of the transition's choices, by their short names."""
@@ -167,6 +167,8 @@ def build_stages(
                 "a stage takes one of the two"
             )
         transition = settings.get("transition") or {"kind": "none"}
+        block = BLOCKS.build(settings.get("block") or {"kind": "transformer"}, context)
+        _check_opening(block, depths, skippable)
         stages.append(
             Stage(
                 index=index,
@@ -176,7 +178,7 @@ def build_stages(
                 depth_weights=depth_weights,
                 skippable=skippable,
                 transition=TRANSITIONS.build(transition, context) if index else None,
-                block=BLOCKS.build(settings.get("block") or {"kind": "transformer"}, context),
+                block=block,
             )
         )
     _check_widths(stages)
@@ -209,10 +211,32 @@ def _depths(
     return depths, weights
 
 
+def _check_opening(block: BlockKind, depths: tuple[int, ...], skippable: tuple[int, ...]) -> None:
+    """Refuse to leave out a first block that leads to its stage."""
+    if not block.opens:
+        return
+    if depths and depths[0] == 0:
+        raise SpaceError(
+            f"space.depths={list(depths)}: the first block leads to the stage, so a depth is 1 or "
+            f"more"
+        )
+    if 0 in skippable:
+        raise SpaceError(
+            f"space.skippable={list(skippable)}: the first block leads to the stage, "
+            f"so it cannot be skipped"
+        )
+
+
 def _check_widths(stages: Sequence[Stage]) -> None:
     widths = [list(stage.embed_dims) for stage in stages]
     for before, stage in pairwise(stages):
-        if stage.transition is None:
+        if stage.block.opens:
+            if stage.transition is not None:
+                raise SpaceError(
+                    f"the blocks of stage {stage.index} lead there themselves; set "
+                    f"space/transition=none"
+                )
+        elif stage.transition is None:
             if before.embed_dims != stage.embed_dims or len(stage.embed_dims) > 1:
                 raise SpaceError(
                     f"space.embed_dims={widths}: stages follow each other without a transition, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.bodies.stage import Stage, build_stages
 from vitsearch.spaces.choice import Choice
-from vitsearch.spaces.flow import Map, Shape, Tokens
+from vitsearch.spaces.flow import Map, Opening, Shape, StageFlow, Tokens
 from vitsearch.spaces.parts.base import (
     BODIES,
     HEADS,
+    STEM_WIDTH,
     STEMS,
     HeadPart,
     StageContext,
@@ -65,22 +66,37 @@ class Stages:
 
     def check(self, values: Values) -> None:
         """Refuse patches and stages that do not fit the image."""
-        self.shapes(values)
+        self.flows(values)
 
-    def shapes(self, values: Values) -> tuple[Shape, ...]:
+    def flows(self, values: Values) -> tuple[StageFlow, ...]:
         """What flows in each stage."""
-        grid = self.stem.grid(_under(self._stem_names, values), self.image_size)
-        found: list[Shape] = []
+        before = self._after_stem(values)
+        found: list[StageFlow] = []
         for stage in self.stages:
+            grid = stage.block.grid(before.grid)
             if stage.transition is not None:
                 grid = stage.transition.grid(stage.transition_values(values), grid)
-            width = int(values[f"{stage.prefix}.embed_dim"] or 0)
-            if stage.block.flow is Map:
-                found.append(Map(embed_dim=width, grid=grid))
-            else:
-                prefix = self.head.num_prefix_tokens
-                found.append(Tokens(embed_dim=width, grid=grid, num_prefix_tokens=prefix))
+            shape = self._shape(
+                stage.block.flow, int(values[f"{stage.prefix}.embed_dim"] or 0), grid
+            )
+            first = Opening(before=before, after=shape) if stage.block.opens else shape
+            found.append(StageFlow(shape=shape, first=first))
+            before = shape
         return tuple(found)
+
+    def _after_stem(self, values: Values) -> Shape:
+        """What the stem gives."""
+        own = _under(self._stem_names, values)
+        width = own.get(STEM_WIDTH) or values[f"{self.stages[0].prefix}.embed_dim"] or 0
+        return self._shape(
+            _flow(self.stem, "gives"), int(width), self.stem.grid(own, self.image_size)
+        )
+
+    def _shape(self, kind: type[Shape], width: int, grid: tuple[int, int]) -> Shape:
+        if kind is Map:
+            return Map(embed_dim=width, grid=grid)
+        prefix = self.head.num_prefix_tokens
+        return Tokens(embed_dim=width, grid=grid, num_prefix_tokens=prefix)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,33 +117,30 @@ class Stages:
         return self._plan(values, blocks=True)
 
     def _plan(self, values: Values, *, blocks: bool) -> Plan:
-        shapes = self.shapes(values)
-        nodes, ends = self._nodes(values, shapes, blocks=blocks)
+        flows = self.flows(values)
+        nodes, ends = self._nodes(values, flows, blocks=blocks)
         own = self.head.nodes(ends)
         seen = (*ends, *own)
         return Plan(
             image_size=self.image_size,
             in_chans=self.in_chans,
             nodes=(*nodes, *own),
-            stage_shapes=shapes,
+            stage_flows=flows,
             head=self.head.plan(_under(self._head_names, values), seen),
             head_reads=self.head.reads(seen),
         )
 
     def _nodes(
-        self, values: Values, shapes: tuple[Shape, ...], *, blocks: bool
+        self, values: Values, flows: tuple[StageFlow, ...], *, blocks: bool
     ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
         """The nodes of the body, and the last one of each stage."""
-        stem = Node(
-            name="stem", plan=self._stem_plan(values, shapes[0]), reads=(IMAGE,), shape=shapes[0]
-        )
+        before = self._after_stem(values)
+        stem = Node(name="stem", plan=self._stem_plan(values, before), reads=(IMAGE,), shape=before)
         nodes, ends, last = [stem], [], stem
-        for stage, shape in zip(self.stages, shapes, strict=True):
-            index = stage.index
+        for stage, flow in zip(self.stages, flows, strict=True):
+            index, shape = stage.index, flow.shape
             if stage.transition is not None:
-                own = stage.transition.plan(
-                    stage.transition_values(values), shapes[index - 1], shape
-                )
+                own = stage.transition.plan(stage.transition_values(values), last.shape, shape)
                 last = Node(
                     name=f"{stage.prefix}.transition",
                     plan=own,
@@ -140,14 +153,14 @@ class Stages:
                 if stage.is_present(slot, values):
                     last = Node(
                         name=stage.block_prefix(slot),
-                        plan=stage.block_plan(slot, values, shape),
+                        plan=stage.block_plan(slot, values, flow.seen(slot)),
                         reads=(last.name,),
                         shape=shape,
                         stage=index,
                         slot=slot,
                     )
                     nodes.append(last)
-            ends.append(last)
+            ends.append(replace(last, shape=shape))  # a frame has no blocks that lead there
         return tuple(nodes), tuple(ends)
 
     def _stem_plan(self, values: Values, shape: Shape) -> PiecePlan:
@@ -207,21 +220,26 @@ def _check_flow(body: Stages) -> None:
     Raises:
         SpaceError: Names both.
     """
-    steps: list[tuple[str, type, type]] = [("the stem", Tokens, _flow(body.stem, "gives"))]
+    first: tuple[type[Shape], ...] = (Tokens,)
+    steps = [("the stem", first, _flow(body.stem, "gives"))]
     for stage in body.stages:
         if stage.transition is not None:
             takes, gives = _flow(stage.transition, "takes"), _flow(stage.transition, "gives")
-            steps.append((f"the transition to stage {stage.index}", takes, gives))
-        steps.append((f"stage {stage.index}", stage.block.flow, stage.block.flow))
-    steps.append(("the head", body.head.takes, body.head.takes))
+            steps.append((f"the transition to stage {stage.index}", (takes,), gives))
+        steps.append((f"stage {stage.index}", (stage.block.flow,), stage.block.flow))
+    steps.append(("the head", body.head.takes, Tokens))
     for (before, _, given), (after, taken, _) in pairwise(steps):
-        if given is not taken:
-            raise SpaceError(
-                f"{before} gives {_WORDS[given]}, but {after} takes {_WORDS[taken]}; choose a "
-                f"space/transition that leads from one to the other, or other parts"
-            )
+        if given in taken:
+            continue
+        advice = "choose a space/transition that leads from one to the other, or other parts"
+        if after == "the head":
+            advice = "choose a space/head that takes it, such as resnet, or other parts"
+        raise SpaceError(
+            f"{before} gives {_WORDS[given]}, but {after} takes "
+            f"{' or '.join(_WORDS[kind] for kind in taken)}; {advice}"
+        )
 
 
-def _flow(part: object, name: str) -> type:
-    found: type = getattr(part, name, Tokens)
+def _flow(part: object, name: str) -> type[Shape]:
+    found: type[Shape] = getattr(part, name, Tokens)
     return found

@@ -26,6 +26,8 @@ from vitsearch.spaces.parts.norms import NormKind
 from vitsearch.spaces.parts.pooling import AttentionPoolPlan
 from vitsearch.spaces.parts.reduction import Reduction, ReductionPlan
 from vitsearch.spaces.parts.relative_attention import RelativeAttention, RelativeAttentionPlan
+from vitsearch.spaces.parts.residual import ResidualKind, ResidualPlan
+from vitsearch.spaces.parts.resnet_stem import ResNetStem, ResNetStemPlan
 from vitsearch.spaces.parts.stem import PatchStem, PatchStemPlan
 from vitsearch.spaces.parts.vit import (
     BeitAttention,
@@ -79,6 +81,10 @@ __all__ = [
     "ReductionPlan",
     "RelativeAttention",
     "RelativeAttentionPlan",
+    "ResNetStem",
+    "ResNetStemPlan",
+    "ResidualKind",
+    "ResidualPlan",
     "RopeAttention",
     "RopeAttentionPlan",
     "RopeKind",

@@ -27,6 +27,10 @@ TokenContext = Tokens
 """What a block's parts see, under the name that parts outside of this package know."""
 
 
+STEM_WIDTH = "width"
+"""The name of a stem's choice of its own width, where it has one; else it is the first stage's."""
+
+
 class StemPart(Protocol):
     """Turns an image into tokens, or into a map if it says `gives = Map`."""
 
@@ -79,9 +83,16 @@ class BlockKind:
 
     Attributes:
         flow: What goes in and comes out, alike: `Tokens` or `Map`.
+        opens: Whether the first block of a stage leads there itself, from another width and grid,
+            as in a ResNet; it then sees an `Opening`, and there is no transition.
     """
 
     flow: ClassVar[type[Shape]] = Tokens
+    opens: ClassVar[bool] = False
+
+    def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns after the first block, from those before it."""
+        return grid
 
     def choices(self) -> tuple[Choice, ...]:
         """Choices, named relative to the block."""
@@ -113,14 +124,14 @@ class BlockKind:
 
 
 class HeadPart:
-    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more.
-
-    Attributes:
-        takes: What flows in: `Tokens` or `Map`.
-    """
+    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more."""
 
     __slots__ = ()
-    takes: ClassVar[type[Shape]] = Tokens
+
+    @property
+    def takes(self) -> tuple[type[Shape], ...]:
+        """What may flow in: `Tokens`, `Map`."""
+        return (Tokens,)
 
     @property
     def num_prefix_tokens(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.cost import Cost, linear_cost
+from vitsearch.spaces.flow import Map, Shape, Tokens
 from vitsearch.spaces.parts.base import HEADS, HeadPart, StageContext, Values
 from vitsearch.spaces.parts.norms import NormKind, read_norm
 from vitsearch.spaces.parts.pooling import AttentionPool, AttentionPoolPlan
@@ -42,7 +43,7 @@ class ClassifierPlan:
 
     Attributes:
         embed_dim: C of the last stage.
-        grid: Rows and columns of patch tokens.
+        grid: Rows and columns of patch tokens, or of the map.
         pool: As timm names it: `token` (class token); `avg`, `max` or `avgmax` (mean, largest, or
             the mean of both, over the patch tokens); `map` (by attention).
         num_prefix_tokens: Tokens in front of the patches.
@@ -51,6 +52,7 @@ class ClassifierPlan:
         pool_prefix: Whether the tokens in front of the patches are pooled with them.
         pool_norm: The norm of what is pooled (timm's `fc_norm`); `None` for none.
         attention_pool: The pool by attention; `None` for another pool.
+        unit: What is pooled, in words.
     """
 
     embed_dim: int
@@ -62,6 +64,7 @@ class ClassifierPlan:
     pool_prefix: bool = False
     pool_norm: NormPlan | None = None
     attention_pool: AttentionPoolPlan | None = None
+    unit: str = "patch tokens"
 
     def cost(self, num_classes: int) -> Cost:
         """Pool and classifiers; 0 classes mean none. The patch head is not counted."""
@@ -77,10 +80,10 @@ class ClassifierPlan:
         """What is pooled."""
         return {
             "token": "class token",
-            "avg": "mean of the patch tokens",
-            "max": "maximum of the patch tokens",
-            "avgmax": "mean and maximum of the patch tokens",
-            "map": "attention over the patch tokens",
+            "avg": f"mean of the {self.unit}",
+            "max": f"maximum of the {self.unit}",
+            "avgmax": f"mean and maximum of the {self.unit}",
+            "map": f"attention over the {self.unit}",
         }[self.pool]
 
 
@@ -113,6 +116,12 @@ class Head(HeadPart):
     attention_pool: AttentionPool | None
 
     @property
+    def takes(self) -> tuple[type[Shape], ...]:
+        """Tokens; a map, too, if neither a token of it is asked for nor a norm in front."""
+        of_tokens = self.pool == "token" or self.distillation or self.patch_head
+        return (Tokens,) if of_tokens or self.norm_place == "before" else (Tokens, Map)
+
+    @property
     def num_prefix_tokens(self) -> int:
         """Tokens in front of the patches."""
         return self.class_token + self.distillation + self.registers
@@ -137,7 +146,8 @@ class Head(HeadPart):
         """The sizes for one architecture."""
         shape = nodes[-1].shape
         rows, columns = shape.grid
-        seen = rows * columns + (self.num_prefix_tokens if self.pool_prefix else 0)
+        prefix = shape.num_prefix_tokens
+        seen = rows * columns + (prefix if self.pool_prefix else 0)
         by_attention = None
         if self.attention_pool is not None:
             by_attention = self.attention_pool.plan(shape.embed_dim, seen)
@@ -145,12 +155,13 @@ class Head(HeadPart):
             embed_dim=shape.embed_dim,
             grid=shape.grid,
             pool=self.pool,
-            num_prefix_tokens=self.num_prefix_tokens,
+            num_prefix_tokens=prefix,
             distillation=self.distillation,
             patch_head=self.patch_head,
             pool_prefix=self.pool_prefix,
             pool_norm=self._norm_plan(shape.embed_dim) if self.norm_place == "after" else None,
             attention_pool=by_attention,
+            unit="pixels" if isinstance(shape, Map) else "patch tokens",
         )
 
 

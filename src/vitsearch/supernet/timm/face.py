@@ -19,6 +19,7 @@ from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.checks import check_num_classes
+from vitsearch.supernet.heads import as_tokens
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.timm.features import FeatureNetwork
 from vitsearch.supernet.timm.preprocessing import checked_preprocessing, make_pretrained_cfg
@@ -123,7 +124,7 @@ class TimmNetwork(FeatureNetwork):
         """Tokens (B, N, C) to (B, C); without pooling (B, N, C). Normalised if a norm is behind."""
         if self.global_pool:
             return self.run_pool(tokens, self.head_plan)
-        return self.normalise_pooled(tokens, self.head_plan)
+        return self.normalise_pooled(as_tokens(tokens), self.head_plan)
 
     def get_classifier(self) -> nn.Module:
         """The classifier; an identity if there is none."""

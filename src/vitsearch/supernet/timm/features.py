@@ -229,8 +229,8 @@ class FeatureNetwork(ElasticTransformer):
             replace(norm, reads=short.head_reads) for norm in self.plan.nodes[self._end :]
         )
         stages = short.nodes[-1].stage
-        shapes = self.plan.stage_shapes[: 1 + (stages or 0)]
+        flows = self.plan.stage_flows[: 1 + (stages or 0)]
         reads = (norms or short.nodes)[-1].name
         return replace(
-            self.plan, nodes=(*short.nodes, *norms), stage_shapes=shapes, head_reads=(reads,)
+            self.plan, nodes=(*short.nodes, *norms), stage_flows=flows, head_reads=(reads,)
         )

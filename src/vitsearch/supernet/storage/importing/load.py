@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from vitsearch.spaces.published import published, published_entries
+from vitsearch.spaces.published import family_of, published, published_entries
 from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.storage.importing.autoformer import AUTOFORMER
 from vitsearch.supernet.storage.importing.glit import GLIT
 from vitsearch.supernet.storage.importing.read import describe_source, read_state
+from vitsearch.supernet.storage.importing.resnet import RESNET
 from vitsearch.supernet.storage.importing.take import Family, Take
 from vitsearch.supernet.storage.importing.vit_resnas import VIT_RESNAS
 from vitsearch.supernet.storage.importing.vitas import VITAS
@@ -25,6 +26,7 @@ FAMILIES = {
     "vitas": VITAS,
     "vit_resnas": VIT_RESNAS,
     "autoformer": AUTOFORMER,
+    "resnet": RESNET,
 }
 DEFAULT_NUM_CLASSES = 1000
 
@@ -52,7 +54,7 @@ def load_published_checkpoint(
     """
     space, architecture = published(name)
     target_space = resized_for(space, architecture, image_size=image_size)
-    family = FAMILIES[name.rpartition("_")[0]]
+    family = FAMILIES[family_of(name)]
     given = read_state(source)
     num_classes = _num_classes(given.get(family.classifier))
     network = VisionTransformer(space, architecture, num_classes=num_classes)
