@@ -13,6 +13,7 @@ from benchmarks.shrinking import __main__ as command
 from benchmarks.shrinking import dinov2, modelopt_peer, torch_pruning_peer
 from benchmarks.shrinking import ours as own_methods
 from benchmarks.shrinking import uniform as uniform_cuts
+from benchmarks.shrinking.finetuning import fine_tuned
 from benchmarks.shrinking.head import fit_head
 from benchmarks.shrinking.pictures import Amounts, Pictures, Pool, divide, fashion
 from benchmarks.shrinking.results import (
@@ -208,6 +209,23 @@ def test_parts_and_seeds_are_joined_into_one_table(tmp_path):
         join([joined, other])
     with pytest.raises(DataError, match="no report"):
         read_report(tmp_path / "nothing.json")
+
+
+def test_fine_tuning_trains_a_copy(trial):
+    (made, *_) = own_methods.ours(trial, (0.7,))
+    before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+    once, again = (fine_tuned(made, trial, 3) for _ in range(2))
+    assert (once.method, once.budget) == (f"{made.method}, then 3 epochs", 0.7)
+    assert all(torch.equal(before[n], t) for n, t in made.network.state_dict().items())
+    weights = once.network.state_dict()
+    assert all(torch.equal(weights[n], t) for n, t in again.network.state_dict().items())
+    assert not all(torch.equal(before[n], t) for n, t in weights.items())
+    images, labels = trial.pictures.training
+    losses = [
+        torch.nn.functional.cross_entropy(outputs(network, images), labels)
+        for network in (made.network, once.network)
+    ]
+    assert losses[1] < losses[0]
 
 
 def test_intervals_hold_the_mean_and_narrow_with_images():

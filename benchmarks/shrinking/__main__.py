@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import nn
 
 from benchmarks.__main__ import machine
 from benchmarks.shrinking import dinov2, modelopt_peer, torch_pruning_peer
+from benchmarks.shrinking.finetuning import fine_tuned
 from benchmarks.shrinking.ours import ours, searched
 from benchmarks.shrinking.pictures import POOLS, Amounts, Pictures, divide
 from benchmarks.shrinking.results import FULL, Report, Result, join, key_for, markdown, read_report
@@ -58,9 +59,16 @@ def methods_of(part: str) -> tuple[list[Method], list[str]]:
 
 
 def compare(
-    trial: Trial, data: str, methods: list[tuple[Method, tuple[float, ...]]]
+    trial: Trial,
+    data: str,
+    methods: list[tuple[Method, tuple[float, ...]]],
+    fine_tune: Sequence[float] = (),
+    epochs: int = 1,
 ) -> Iterator[Result]:
-    """The full network, then the networks of all methods, each with its budgets."""
+    """The full network, then the networks of all methods, each with its budgets.
+
+    Those of the budgets in `fine_tune` are trained for so many epochs, too.
+    """
     images, labels = trial.pictures.test
 
     def result(made: Candidate) -> Result:
@@ -75,6 +83,8 @@ def compare(
     for method, budgets in methods:
         for made in method(trial, budgets):
             yield result(made)
+            if made.budget in fine_tune and made.network is not None:
+                yield result(fine_tuned(made, trial, epochs))
 
 
 def run(
@@ -109,7 +119,8 @@ def run(
             key = key_for(data, seed)
             report.test_ids[key] = list(trial.pictures.test_ids)
             report.steps[key] = trial.steps
-            for found_one in compare(trial, data, methods):
+            tuned = arguments.fine_tune, arguments.epochs
+            for found_one in compare(trial, data, methods, *tuned):
                 report.results.append(found_one)
                 said(_line(found_one))
                 if arguments.json is not None:
@@ -136,6 +147,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--search", nargs="*", type=_share, metavar="BUDGET", help="NSGA-II, too; for some budgets"
     )
+    parser.add_argument(
+        "--fine-tune", nargs="+", type=_share, metavar="BUDGET", default=[], help="train these, too"
+    )
+    parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning")
     parser.add_argument("--wheel", type=Path, default=dinov2.WHEELS, help="folder of the wheel")
     parser.add_argument("--training", type=int, default=Amounts().training, help="images")
     parser.add_argument("--calibration", type=int, default=Amounts().calibration, help="images")
