@@ -129,6 +129,11 @@ class HeadPart:
     __slots__ = ()
 
     @property
+    def sees_all(self) -> bool:
+        """Whether it depends on what comes out of other stages than the last."""
+        return False
+
+    @property
     def takes(self) -> tuple[type[Shape], ...]:
         """What may flow in: `Tokens`, `Map`."""
         return (Tokens,)
