@@ -145,7 +145,12 @@ class _Slot:
         for number, (role, own) in enumerate(stage.pieces.names.items()):
             names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
             looks = tuple((rows.values(name), rows.varies(name)) for name in names)
-            likeness = (role, stage.index, slot == 0, looks)  # of equal looks, keys mean the same
+            likeness = (
+                role,
+                stage.index,
+                stage.block.alike(slot),
+                looks,
+            )  # of equal looks, keys mean the same
             table = tables.setdefault(likeness, _Table(len(closed_forms())))
             self._halves.append(_Half(rows, stage.pieces, slot, role, names, table, number == 0))
 

@@ -13,7 +13,7 @@ from vitsearch.spaces.bodies.base import Ends, Segment
 from vitsearch.spaces.bodies.stage import Stage, build_stages
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost
-from vitsearch.spaces.flow import Map, Opening, Shape, StageFlow, Tokens
+from vitsearch.spaces.flow import Map, MapAndTokens, Shape, StageFlow, Tokens
 from vitsearch.spaces.parts.base import (
     BODIES,
     HEADS,
@@ -29,7 +29,7 @@ from vitsearch.spaces.settings import Settings
 
 Names = tuple[tuple[str, str], ...]
 """The choices of a part, by their short and their full names."""
-_WORDS = {Tokens: "tokens", Map: "a map"}
+_WORDS = {Tokens: "tokens", Map: "a map", MapAndTokens: "a map and tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,8 @@ class Stages:
         if stage.transition is not None:
             grid = stage.transition.grid(stage.transition_values(values), grid)
         width = int(values[f"{stage.prefix}.embed_dim"] or 0)
-        shape = self._shape(stage.block.flow, width, grid)
-        first = Opening(before=before, after=shape) if stage.block.opens else shape
-        return StageFlow(shape=shape, first=first)
+        after = self._shape(stage.block.flow, width, grid)
+        return stage.block.stage_flow(before, after, stage.own_values(values), stage.num_blocks)
 
     def _after_stem(self, values: Values) -> Shape:
         """What the stem gives."""
@@ -168,7 +167,7 @@ class Stages:
                             name=stage.block_prefix(slot),
                             plan=stage.block_plan(slot, values, flow.seen(slot)),
                             reads=(nodes[-1].name,),
-                            shape=flow.shape,
+                            shape=flow.given(slot),
                             stage=stage.index,
                             slot=slot,
                         )
@@ -248,7 +247,7 @@ def _check_flow(body: Stages) -> None:
         if stage.transition is not None:
             takes, gives = _flow(stage.transition, "takes"), _flow(stage.transition, "gives")
             steps.append((f"the transition to stage {stage.index}", (takes,), gives))
-        steps.append((f"stage {stage.index}", (stage.block.flow,), stage.block.flow))
+        steps.append((f"stage {stage.index}", stage.block.takes, stage.block.gives))
     steps.append(("the head", body.head.takes, Tokens))
     for (before, _, given), (after, taken, _) in pairwise(steps):
         if given in taken:
