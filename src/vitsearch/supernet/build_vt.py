@@ -31,8 +31,11 @@ def _vt(plans: Sequence[VtPlan]) -> ElasticVt:
     inputs = _axis(plan.sizes.in_dim for plan in plans)
     counts = _axis(plan.sizes.num_tokens for plan in plans)
     hidden = _axis(plan.hidden_dim for plan in plans)
-    assert dims is not None and halves is not None and inputs is not None
-    assert counts is not None and hidden is not None
+    assert dims is not None
+    assert halves is not None
+    assert inputs is not None
+    assert counts is not None
+    assert hidden is not None
     axes = VtAxes(
         in_dim=inputs,
         out_dim=_axis(plan.sizes.out_dim for plan in plans),
@@ -43,6 +46,7 @@ def _vt(plans: Sequence[VtPlan]) -> ElasticVt:
         query_columns=_axis(plan.query_columns for plan in plans),
     )
     ways = {plan.sizes.tokenizer for plan in plans} - {"none"}
+    layers: list[ElasticTokenLayer | ElasticRelation]
     if first.relation == "transformer":
         most = max(plan.num_layers for plan in plans)
         layers = [ElasticTokenLayer(axes, first.token_group, normed=normed) for _ in range(most)]

@@ -46,7 +46,7 @@ class VtAxes(NamedTuple):
 
 def heads_of(x: Tensor, count: int) -> Tensor:
     """(B, C, N) to (B, heads, N, C / heads)."""
-    return x.unflatten(1, (count, -1)).mT
+    return x.reshape(x.shape[0], count, -1, x.shape[-1]).mT
 
 
 def scores(queries: Tensor, keys: Tensor, *, scaled: bool) -> Tensor:
@@ -111,7 +111,8 @@ class ElasticTokenizer(ElasticModule[Any]):
                 logits = logits * own.in_dim**-0.5
             made = logits.softmax(-1) @ values.mT
             return self.proj(made, of["proj"], context)  # type: ignore[no-any-return]
-        assert before is not None and self.query is not None
+        assert before is not None
+        assert self.query is not None
         kept = before[:, sizes.renewed :]
         asking = self.query(before[:, : sizes.renewed], of["query"], context)
         queries, keys, each = (
@@ -206,7 +207,8 @@ class ElasticProjector(ElasticModule[Any]):
 
     def __init__(self, axes: VtAxes, *, normed: bool, has_shortcut: bool) -> None:
         super().__init__()
-        assert axes.out_dim is not None and axes.query_columns is not None
+        assert axes.out_dim is not None
+        assert axes.query_columns is not None
         out = axes.out_dim
         self.query = ElasticGrouped(axes.query_columns, out)
         self.query_norm = ElasticBatchNorm(out) if normed else None
@@ -252,7 +254,7 @@ class ElasticProjector(ElasticModule[Any]):
         if self.shortcut is not None and "shortcut" in of:
             around = self.shortcut(pixels.mT, of["shortcut"], context).mT
             pixels = normed("shortcut_norm", around)
-        return (pixels + said).unflatten(2, x.shape[2:])
+        return (pixels + said).reshape(x.shape[0], -1, *x.shape[2:])
 
 
 class ElasticVt(ElasticModule[Any]):
@@ -273,7 +275,7 @@ class ElasticVt(ElasticModule[Any]):
     def zero_init_residual(self) -> None:
         """Let what is added begin as nothing: zeros in the last layers of MLPs and projector."""
         for layer in self.layers:
-            for last in layer.last_layers():  # type: ignore[operator, union-attr]
+            for last in layer.last_layers():  # type: ignore[operator]
                 last.weight.zero_()
         if self.projector is not None:
             last = self.projector.norm or self.projector.value
@@ -296,7 +298,8 @@ class ElasticVt(ElasticModule[Any]):
         own = sizes.sizes
         seen, tokens = (x, None) if isinstance(x, Tensor) else (x.map, x.tokens)
         if seen.dim() == 3:  # patch tokens, row by row
-            seen = seen[:, own.num_prefix_tokens :].mT.unflatten(2, own.grid)
+            patches = seen[:, own.num_prefix_tokens :].mT
+            seen = patches.reshape(seen.shape[0], -1, *own.grid)
         if self.tokenizer is not None and own.tokenizer != "none":
             tokens = self.tokenizer(seen, tokens, sizes, context)
         for number in range(sizes.num_layers if sizes.relation == "transformer" else 1):

@@ -150,6 +150,11 @@ class Head(HeadPart):
                 "space.head.patch_head=true needs patch tokens in their places; the last stage "
                 "gives tokens without places"
             )
+        if not shape.num_prefix_tokens and (self.pool == "token" or self.distillation):
+            raise SpaceError(
+                f"space.head.pool={self.pool} needs a class token, and what comes out of the last "
+                f"stage has none; set space.head.pool=avg"
+            )
         rows, columns = shape.grid
         prefix = shape.num_prefix_tokens
         seen = rows * columns + (prefix if self.pool_prefix else 0)

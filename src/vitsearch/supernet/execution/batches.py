@@ -1,4 +1,4 @@
-"""What flows between layers, as batches: a tensor, or a map with its tokens, is joined and divided."""
+"""Batches of what flows between layers, a tensor or a map with its tokens: joined and divided."""
 
 from __future__ import annotations
 

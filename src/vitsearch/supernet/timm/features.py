@@ -211,7 +211,7 @@ class FeatureNetwork(ElasticTransformer):
         fits = tokens.dim() == 3 and tokens.shape[-1] == plan.embed_dim
         return self.norm(tokens, plan) if fits else tokens
 
-    def _as_feature(self, x: Tensor, shape: Shape, output_fmt: str, with_prefix: bool) -> Any:
+    def _as_feature(self, x: Any, shape: Shape, output_fmt: str, with_prefix: bool) -> Any:
         if isinstance(x, MapWithTokens):
             x = x.map
         count, is_map = shape.num_prefix_tokens, x.dim() == 4
