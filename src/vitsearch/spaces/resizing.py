@@ -18,7 +18,8 @@ def resized_for(
 ) -> SearchSpace:
     """The space for other images; where not all of its patch sizes fit, with this one's alone.
 
-    The same holds for more tokens than a small image has pixels. ViTAS chooses among patches of 14, 16 and 32 pixels, which all divide 224 and few other sizes.
+    ViTAS chooses among patches of 14, 16 and 32 pixels, which all divide 224 and few other sizes.
+    The same holds for more tokens than a small image has pixels.
 
     Args:
         space: Where the architecture is legal.
