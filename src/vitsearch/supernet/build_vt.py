@@ -30,18 +30,16 @@ def _vt(plans: Sequence[VtPlan]) -> ElasticVt:
     halves = _axis(plan.sizes.token_dim // 2 for plan in plans)
     inputs = _axis(plan.sizes.in_dim for plan in plans)
     counts = _axis(plan.sizes.num_tokens for plan in plans)
-    hidden = _axis(plan.hidden_dim for plan in plans)
     assert dims is not None
     assert halves is not None
     assert inputs is not None
     assert counts is not None
-    assert hidden is not None
     axes = VtAxes(
         in_dim=inputs,
         out_dim=_axis(plan.sizes.out_dim for plan in plans),
         token_dim=dims,
         half_dim=halves,
-        hidden_dim=hidden,
+        hidden_dim=_axis(plan.hidden_dim for plan in plans),
         num_tokens=counts,
         query_columns=_axis(plan.query_columns for plan in plans),
     )

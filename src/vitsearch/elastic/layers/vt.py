@@ -39,7 +39,7 @@ class VtAxes(NamedTuple):
     out_dim: Axis | None
     token_dim: Axis
     half_dim: Axis
-    hidden_dim: Axis
+    hidden_dim: Axis | None
     num_tokens: Axis
     query_columns: Axis | None
 
@@ -136,6 +136,7 @@ class ElasticTokenLayer(ElasticModule[Any]):
     def __init__(self, axes: VtAxes, token_group: int, *, normed: bool) -> None:
         super().__init__()
         dim = axes.token_dim
+        assert axes.hidden_dim is not None
         self.norm1 = ElasticLayerNorm(dim) if normed else None
         self.query = ElasticGrouped(token_group, axes.half_dim)
         self.key = ElasticGrouped(token_group, axes.half_dim)

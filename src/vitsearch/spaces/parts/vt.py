@@ -24,7 +24,8 @@ from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
 FILTER, POOL, RECURRENT, NONE = "filter", "pool", "recurrent", "none"
-RELATIONS = ("transformer", "pointwise", "graph")
+TRANSFORMER = "transformer"
+RELATIONS = (TRANSFORMER, "pointwise", "graph")
 RENEWALS = ("all", "half")
 NORMS = ("layer", "none")
 OUTPUTS = ("tokens", "map")
@@ -67,7 +68,7 @@ class VtPlan:
         sizes: What its stage fixes.
         num_heads: Of tokenizer, transformer and projector.
         num_layers: Transformers in a row.
-        hidden_dim: Between the two layers of a transformer's MLP.
+        hidden_dim: Between the two layers of a transformer's MLP; 0 without one.
         relation: `transformer`; `pointwise`, one layer of D x D; `graph`, the same and a mix of
             tokens (table 5).
         renewed: Tokens that a recurrent tokenizer asks for; the others stay.
@@ -147,7 +148,7 @@ class VtPlan:
     def relation_cost(self) -> Cost:
         """Tokens to tokens."""
         tokens, dim = self.sizes.num_tokens, self.sizes.token_dim
-        if self.relation != "transformer":
+        if self.relation != TRANSFORMER:
             mix = tokens * tokens if self.relation == "graph" else 0
             return Cost(tokens * dim * dim + mix * dim, dim * dim + mix)
         weights = 2 * dim * self.token_group + 2 * dim * self.hidden_dim
@@ -182,8 +183,8 @@ class VtPlan:
         }[own.tokenizer]
         if short:
             return made
-        back = ", projector" if own.out_dim else ""
-        return f"{made}, {heads}, MLP x{self.hidden_dim / own.token_dim:.3g}{back}"
+        mlp = f", MLP x{self.hidden_dim / own.token_dim:.3g}" if self.hidden_dim else ""
+        return f"{made}, {heads}{mlp}{', projector' if own.out_dim else ''}"
 
     def segments(self) -> tuple[Segment, ...]:
         """The channels of the tokens, head by head."""
@@ -384,9 +385,12 @@ class VtKind(BlockKind):
                     )
 
     def choices(self) -> tuple[Choice, ...]:
-        """`num_heads`, `num_layers`, `ff_ratio`."""
+        """`num_heads`; of transformers `num_layers` and `ff_ratio`, too."""
+        heads = Choice(name="num_heads", options=self.num_heads)
+        if self.relation != TRANSFORMER:
+            return (heads,)
         return (
-            Choice(name="num_heads", options=self.num_heads),
+            heads,
             Choice(name="num_layers", options=self.num_layers),
             Choice(name="ff_ratio", options=self.ff_ratios),
         )
@@ -397,8 +401,8 @@ class VtKind(BlockKind):
         return VtPlan(
             sizes=tokens,
             num_heads=int(values["num_heads"] or 0),
-            num_layers=int(values["num_layers"] or 0),
-            hidden_dim=round(float(values["ff_ratio"] or 0) * tokens.token_dim),
+            num_layers=int(values.get("num_layers") or 1),
+            hidden_dim=round(float(values.get("ff_ratio") or 0) * tokens.token_dim),
             relation=self.relation,
             renewed=tokens.num_tokens // share if tokens.tokenizer == RECURRENT else 0,
             pixel_group=self.pixel_group,
@@ -431,7 +435,7 @@ def _vt(settings: Settings, context: StageContext) -> VtKind:
         num_heads=settings.integers("num_heads", (16,)),
         num_layers=settings.integers("num_layers", (1,)),
         ff_ratios=settings.numbers("ff_ratios", (1,)),
-        relation=settings.word("relation", RELATIONS, "transformer"),
+        relation=settings.word("relation", RELATIONS, TRANSFORMER),
         renew=settings.word("renew", RENEWALS, "all"),
         pixel_group=settings.integer("pixel_group_size", 64),
         token_group=settings.integer("kqv_group_size", 256),
