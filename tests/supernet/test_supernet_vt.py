@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitsearch import SearchSpace, SuperTransformer, VisionTransformer, build_space, cost
 from vitsearch.costs import cost_table
-from vitsearch.elastic.layers.vt import MapWithTokens
+from vitsearch.elastic.layers.vt.heads import MapWithTokens
 from vitsearch.spaces.parts import VtPlan, VtSizes
 from vitsearch.supernet.build import make_layer
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vitsearch.elastic import Axis
-from vitsearch.elastic.layers.vt import (
-    ElasticProjector,
-    ElasticRelation,
-    ElasticTokenizer,
-    ElasticTokenLayer,
-    ElasticVt,
-    VtAxes,
-)
+from vitsearch.elastic.layers.vt.heads import VtAxes
+from vitsearch.elastic.layers.vt.module import ElasticVt
+from vitsearch.elastic.layers.vt.projector import ElasticProjector
+from vitsearch.elastic.layers.vt.token_layer import ElasticRelation, ElasticTokenLayer
+from vitsearch.elastic.layers.vt.tokenizer import ElasticTokenizer
 from vitsearch.spaces.parts import VtPlan
 from vitsearch.supernet.build import layer_for
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vitsearch.elastic.layers.vt import MapWithTokens
+from vitsearch.elastic.layers.vt.heads import MapWithTokens
 
 Flowing = Any
 """A tensor (B, ...), or a `MapWithTokens`."""

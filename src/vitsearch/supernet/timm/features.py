@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitsearch.elastic import ElasticModule
 from vitsearch.elastic.base import PLAIN, Context
-from vitsearch.elastic.layers.vt import MapWithTokens
+from vitsearch.elastic.layers.vt.heads import MapWithTokens
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.plan import Node, Plan
