@@ -38,7 +38,7 @@ COMMANDS = (
     "export",
     "report",
 )
-FAMILIES = ("glit", "vitas", "vit_resnas", "autoformer", "resnet")
+FAMILIES = ("glit", "vitas", "vit_resnas", "autoformer", "vt", "resnet")
 
 
 # Configuration

@@ -124,8 +124,6 @@ def space_named(name: str) -> SearchSpace:
     return build_space(base, **overrides)
 
 
-RESNETS = ("resnet18", "resnet34", "resnet50")
-
 SMALL = [name for name in EVERY if space_named(name).image_size < 64]
 """Those of a size to be run as they are: the demos, and composed ones."""
 
@@ -147,17 +145,23 @@ def quick_space(name: str) -> SearchSpace:
     if name in SMALL:
         return space
     config, stages = space.config, len(space.stages)
-    if name in RESNETS:
-        return SearchSpace(
-            config
-            | {
-                "image_size": 32,
-                "num_blocks": 2,
-                "depths": [[1, 2]] * stages,
-                "embed_dims": [[width // 8 for width in own] for own in config["embed_dims"]],
-                "stem": config["stem"] | {"widths": [4, 8]},
+    if "resnet" in name:
+        config |= {
+            "image_size": 64,
+            "num_blocks": 2,
+            "depths": [[1, 2]] * stages,
+            "embed_dims": [[width // 8 for width in own] for own in config["embed_dims"]],
+            "stem": config["stem"] | {"widths": [4, 8]},
+        }
+        if name.startswith("vt"):
+            config["block"][-1] |= {
+                "num_tokens": [4, 8, 16],
+                "token_dims": [64, 96, 128],
+                "num_heads": [2, 4],
+                "pixel_group_size": 8,
+                "kqv_group_size": 32,
             }
-        )
+        return SearchSpace(config)
     sizes = [4 * 2**i for i, _ in enumerate(space.stem.patch_sizes)]
     config |= {
         "num_blocks": 2,

@@ -194,6 +194,8 @@ class TwoStagesPlan:
 
 @HEADS.register("two_stages")
 class TwoStages(HeadPart):
+    sees_all = True
+
     def __init__(self, settings: Any, context: Any) -> None:
         pass
 

@@ -40,9 +40,9 @@ def _numbers(piece: Any, num_classes: int) -> int:
             inner = piece.hidden_dim
         case GlitMixerPlan():
             inner = max(3 * piece.num_heads * piece.head_dim, 2 * piece.local_inner)
-        case _ if hasattr(piece, "num_heads"):
+        case _ if hasattr(piece, "head_dim"):
             inner = 3 * piece.num_heads * piece.head_dim
-        case _:  # norms work on what is there
+        case _:  # norms work on what is there; no numbers of convolutions
             return 0
     return int(piece.num_tokens * (piece.embed_dim + max(piece.embed_dim, inner)))
 

@@ -45,7 +45,7 @@ def test_model_grows_by_pieces_not_by_architectures():
     model = CostModel(space)
     for _ in range(2000):
         model.cost(space.sample(rng))
-    assert len(model._frames) == 1
+    assert [len(segments) for segments in model._segments] == [1]
     # Mixers and MLPs, which all twelve slots share.
     assert sorted(len(table) for table in model._tables.values()) == [1 + 3, 9 + 3 + 3 + 3]
 

@@ -32,8 +32,10 @@ def test_intermediates_are_those_of_the_forward_pass(network, images):
     assert len(features) == len(network.feature_info)
     for feature, again, info in zip(features, same, network.feature_info, strict=True):
         assert torch.equal(feature, again)
-        side = feature.shape[-1]
-        assert feature.shape == (2, info["num_chs"], side, side)
+        side = feature.shape[-1] if feature.dim() == 4 else 1  # tokens without places
+        own = (info["num_chs"], side, side) if feature.dim() == 4 else feature.shape[1:]
+        assert feature.shape == (2, *own)
+        assert info["num_chs"] in feature.shape
         assert info["reduction"] == network.space.image_size // side
         network.get_submodule(info["module"])
     prefix = network.num_prefix_tokens
@@ -44,7 +46,7 @@ def test_intermediates_are_those_of_the_forward_pass(network, images):
     assert torch.equal(torch.cat([last[0][1], last[0][0]], dim=1), expected)
     assert last[0][1].shape[1] == prefix
     maps = network.forward_intermediates(x, [-1], norm=True, intermediates_only=True)
-    assert torch.equal(maps[0].flatten(2).transpose(1, 2), expected[:, prefix:])
+    assert torch.equal(as_tokens(maps[0]), expected[:, prefix:])
 
 
 @torch.no_grad()
@@ -52,7 +54,7 @@ def test_stopping_early_gives_the_same_features(network, images):
     x = images(network)
     features = network.forward_intermediates(x, intermediates_only=True)
     stopped, first = network.forward_intermediates(x, [0], stop_early=True, output_fmt="NLC")
-    assert torch.equal(first[0].transpose(1, 2).reshape(features[0].shape), features[0])
+    assert torch.equal(first[0], as_tokens(features[0]))
     assert as_tokens(stopped).shape[1] == first[0].shape[1] + network.num_prefix_tokens
 
 
@@ -67,7 +69,7 @@ def test_pruned_networks_give_the_same_features(network, images, tmp_path):
         assert pruned.feature_info == network.feature_info[: index + 1]
         (found,) = pruned.forward_intermediates(x, [index], intermediates_only=True)
         assert torch.equal(found, features[index])
-        assert pruned.num_features == features[index].shape[1]
+        assert pruned.num_features == network.feature_info[index]["num_chs"]
         assert not [name for name in pruned.state_dict() if name.startswith(("norm", "head"))]
         if index < count - 1:
             assert pruned(x).shape == (2, pruned.num_features)
@@ -83,7 +85,10 @@ def test_dinos_name(network, images):
     tokens = as_tokens(network.forward_features(x))
     assert torch.equal(last, tokens[:, network.num_prefix_tokens :])
     maps = network.get_intermediate_layers(x, [0, -1], reshape=True, return_prefix_tokens=True)
-    assert all(patches.dim() == 4 and tokens.dim() == 3 for patches, tokens in maps)
+    placed = [getattr(stage.shape, "placed", True) for stage in network.plan.stages]
+    assert maps[0][0].dim() == 4
+    assert maps[-1][0].dim() == (4 if placed[-1] else 3)
+    assert all(tokens.dim() == 3 for _, tokens in maps)
 
 
 def test_recomputing_intermediates(network, images):

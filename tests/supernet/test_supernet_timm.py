@@ -20,7 +20,7 @@ from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.spaces.published import family_of
 from vitsearch.spaces.resizing import resized_for
 
-SIZES = {"glit": 32, "vitas": 32, "autoformer": 32, "vit_resnas": 56, "resnet": 32}
+SIZES = {"glit": 32, "vitas": 32, "autoformer": 32, "vit_resnas": 56, "resnet": 32, "vt": 64}
 
 
 def small_size(name):
@@ -69,7 +69,8 @@ def test_every_published_network(name, images):
         tokens, features = network.forward_intermediates(x)
         assert torch.equal(tokens, network.forward_features(x))
         assert network(x).shape == (2, 7)
-    assert [f.shape[1] for f in features] == [i["num_chs"] for i in network.feature_info]
+    widths = [f.shape[1] if f.dim() == 4 else f.shape[2] for f in features]
+    assert widths == [info["num_chs"] for info in network.feature_info]
     scales = {}
     for group in param_groups_layer_decay(network, layer_decay=0.5):
         for parameter in group["params"]:

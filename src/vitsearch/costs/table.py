@@ -1,7 +1,7 @@
 """Closed-form costs of single architectures, without their plans.
 
-What the shared choices fix is looked up once (a frame); what is left are the pieces of blocks,
-which the stages have costed.
+What the shared choices of a stage fix is looked up once (a segment); what is left are the pieces of
+blocks, which the stages have costed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from vitsearch.costs.vectorised import RowCosts
 from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
+from vitsearch.spaces.bodies.base import Ends
 from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.cost import closed_forms, joining
@@ -50,17 +51,19 @@ class _Half:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """What an assignment of the shared choices fixes.
+class _Segment:
+    """What the shared choices of a stage fix, after what came before it.
 
     Attributes:
-        cost: Of everything but the blocks.
+        cost: Of everything but the blocks, the head with the last stage.
         slots: For each slot within the depth: the name of its `keep` choice or `None`, the
             cost of a block beside its pieces, its pieces.
+        after: The number of what the next stage depends on.
     """
 
     cost: Numbers
     slots: tuple[tuple[str | None, Numbers, tuple[_Half, ...]], ...]
+    after: int
 
 
 class CostModel:
@@ -72,8 +75,9 @@ class CostModel:
     def __init__(self, space: SearchSpace, num_classes: int = 1000) -> None:
         self.space = space
         self.num_classes = num_classes
-        self._shared_names = [choice.name for choice in space.shared_choices]
-        self._frames: dict[Key, _Frame] = {}
+        self._names = [tuple(choice.name for choice in own) for own in space.sections]
+        self._segments: list[dict[Key, _Segment]] = [{} for _ in space.sections]
+        self._ends: list[Ends] = [()]
         self._tables: dict[tuple[object, ...], dict[Key, Numbers]] = {}
         self._further = closed_forms()[2:]
         self._joins = [joining(name) for name in closed_forms()]
@@ -86,26 +90,32 @@ class CostModel:
     def cost(self, architecture: Architecture) -> Cost:
         """All closed forms, the classifier included."""
         get = architecture.to_dict().get  # a dictionary's own, which is faster
-        shared = tuple([get(name) for name in self._shared_names])
-        frame = self._frames.get(shared)
-        if frame is None:
-            frame = self._frames[shared] = self._frame(architecture)
-        macs, params, *_ = frame.cost
-        further = [frame.cost] if self._further else None
-        for keep, own, halves in frame.slots:
-            if keep is not None and not get(keep):
-                continue
-            macs += own[0]
-            params += own[1]
-            for half in halves:
-                key = tuple([get(name) for name in half.names])
-                cost = half.costs.get(key) or half.add(key)
-                macs += cost[0]
-                params += cost[1]
-                if further is not None:
-                    further.append(cost)
+        macs = params = before = 0
+        further: list[Numbers] | None = [] if self._further else None
+        for names, segments in zip(self._names, self._segments, strict=True):
+            shared = (before, *[get(name) for name in names])
+            segment = segments.get(shared)
+            if segment is None:
+                segment = self._segment(segments, shared, architecture)
+            macs += segment.cost[0]
+            params += segment.cost[1]
             if further is not None:
-                further.append(own)
+                further.append(segment.cost)
+            for keep, own, halves in segment.slots:
+                if keep is not None and not get(keep):
+                    continue
+                macs += own[0]
+                params += own[1]
+                for half in halves:
+                    key = tuple([get(name) for name in half.names])
+                    cost = half.costs.get(key) or half.add(key)
+                    macs += cost[0]
+                    params += cost[1]
+                    if further is not None:
+                        further.append(cost)
+                if further is not None:
+                    further.append(own)
+            before = segment.after
         return Cost(macs, params) if further is None else self._joined(further)
 
     def _joined(self, pieces: Sequence[Numbers]) -> Cost:
@@ -114,18 +124,29 @@ class CostModel:
         macs, params, *further = [join(c) for join, c in zip(self._joins, columns, strict=True)]
         return Cost(macs, params, tuple(zip(self._further, further, strict=True)))
 
-    def _frame(self, architecture: Architecture) -> _Frame:
+    def _segment(
+        self, segments: dict[Key, _Segment], shared: Key, architecture: Architecture
+    ) -> _Segment:
+        """Look up one that was not met before."""
+        index = next(i for i, own in enumerate(self._segments) if own is segments)
+        stage = self.space.stages[index]
         values = self.space.values(architecture)
+        found = self.space.body.segment(index, self._ends[int(shared[0] or 0)], values)
         slots = []
-        frame = self.space.body.frame(values)
-        for stage, flow in zip(self.space.stages, frame.stage_flows, strict=True):
-            for slot in range(stage.num_blocks):
-                if stage.within_depth(slot, values):
-                    seen = flow.seen(slot)
-                    own = stage.pieces.own_cost(seen)
-                    halves = [self._half(role, stage, slot, seen) for role in stage.pieces.names]
-                    slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
-        return _Frame(frame.cost(self.num_classes).numbers, tuple(slots))
+        for slot in range(stage.num_blocks):
+            if stage.within_depth(slot, values):
+                seen = found.flow.seen(slot)
+                own = stage.pieces.own_cost(seen)
+                halves = [self._half(role, stage, slot, seen) for role in stage.pieces.names]
+                slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
+        if found.after not in self._ends:
+            self._ends.append(found.after)
+        made = segments[shared] = _Segment(
+            cost=found.cost(self.num_classes).numbers,
+            slots=tuple(slots),
+            after=self._ends.index(found.after),
+        )
+        return made
 
     def _half(self, role: str, stage: Stage, slot: int, seen: Seen) -> _Half:
         part = stage.block.pieces()[role]

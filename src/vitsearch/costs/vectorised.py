@@ -1,24 +1,29 @@
 """The costs of many architectures at once: their rows look up tables.
 
-The tables are arrays: frames (all but the blocks) by the shared choices, pieces of blocks by what
-flows into them and by their own choices. They are filled from the stages' pieces as they are asked.
+The tables are arrays: segments (all but the blocks) by the shared choices of a stage and what came
+before it, pieces of blocks by what flows into them and by their own choices. They are filled from
+the stages' pieces as they are asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from vitsearch.costs.rows import Codes, Mask, RowFormat
 from vitsearch.spaces import SearchSpace, Value
+from vitsearch.spaces.bodies.base import Ends
 from vitsearch.spaces.bodies.pieces import PieceTable
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.cost import closed_forms, is_peak
 from vitsearch.spaces.flow import StageFlow
 
 _UNKNOWN = -1
+ItemT = TypeVar("ItemT")
 
 
 class RowCosts:
@@ -34,21 +39,22 @@ class RowCosts:
         self.format = RowFormat(space)
         self.metrics = closed_forms()
         self._peaks = [index for index, name in enumerate(self.metrics) if is_peak(name)]
-        self._frames = _Frames(self.format, num_classes)
+        self._segments = _Segments(self.format, num_classes)
         tables: dict[object, _Table] = {}
         self._slots = [
-            _Slot(self.format, stage, slot, tables)
+            [_Slot(self.format, stage, slot, tables) for slot in range(stage.num_blocks)]
             for stage in space.stages
-            for slot in range(stage.num_blocks)
         ]
 
     def costs(self, codes: Codes) -> Codes:
         """The costs (n, metrics) of rows (choices, n), the classifier included."""
-        total, contexts = self._frames.look_up(codes)
-        for slot in self._slots:
-            of_stage = self._frames.contexts[slot.stage.index]
-            for half in slot.look_up(codes, contexts[:, slot.stage.index], of_stage):
-                self._join(total, half)
+        total = np.zeros((codes.shape[1], len(self.metrics)), dtype=np.int64)
+        for index, (cost, contexts) in enumerate(self._segments.look_up(codes)):
+            self._join(total, cost)
+            flows = self._segments.contexts[index]
+            for slot in self._slots[index]:
+                for half in slot.look_up(codes, contexts, flows):
+                    self._join(total, half)
         return total
 
     def _join(self, total: Codes, more: Codes) -> None:
@@ -82,7 +88,7 @@ class _Table:
         return found
 
 
-class _Frames:
+class _Segments:
     """What the shared choices fix: the cost of all but the blocks, and what flows in each stage.
 
     Attributes:
@@ -93,28 +99,34 @@ class _Frames:
         self._rows = rows
         self._num_classes = num_classes
         space = rows.space
-        depths = {f"{stage.prefix}.depth" for stage in space.stages}
-        self._names = [choice.name for choice in space.shared_choices if choice.name not in depths]
+        self._names = [[choice.name for choice in own] for own in space.sections]
         self._num_metrics = len(closed_forms())
-        self._table = _Table(self._num_metrics + len(space.stages))
+        self._tables = [_Table(self._num_metrics + 2) for _ in space.sections]
+        self._ends: list[Ends] = [()]
         self.contexts: list[list[StageFlow]] = [[] for _ in space.stages]
 
-    def look_up(self, codes: Codes) -> tuple[Codes, Codes]:
-        """The costs (n, metrics) of rows, and the numbers of their flows (n, stages)."""
-        space = self._rows.space
+    def look_up(self, codes: Codes) -> Iterator[tuple[Codes, Codes]]:
+        """Stage by stage costs (n, metrics) of rows, and the numbers (n,) of their flows."""
+        before: Codes = np.zeros(codes.shape[1], dtype=np.int64)
+        for index, (names, table) in enumerate(zip(self._names, self._tables, strict=True)):
+            make = partial(self._segment, index, codes, before)
+            found = table.look_up(self._rows.keys(names, codes, before) + 1, make)
+            before = found[:, -2]
+            yield found[:, : self._num_metrics], found[:, -1]
 
-        def make(row: int) -> list[int]:
-            values = self._rows.read(self._names, codes, row)
-            frame = space.body.frame(values)
-            numbers = []
-            for stage, flow in zip(space.stages, frame.stage_flows, strict=True):
-                if flow not in self.contexts[stage.index]:
-                    self.contexts[stage.index].append(flow)
-                numbers.append(self.contexts[stage.index].index(flow))
-            return [*frame.cost(self._num_classes).numbers, *numbers]
+    def _segment(self, index: int, codes: Codes, before: Codes, row: int) -> list[int]:
+        values = self._rows.read(self._names[index], codes, row)
+        found = self._rows.space.body.segment(index, self._ends[before[row]], values)
+        after = _number_of(found.after, self._ends)
+        flow = _number_of(found.flow, self.contexts[index])
+        return [*found.cost(self._num_classes).numbers, after, flow]
 
-        found = self._table.look_up(self._rows.keys(self._names, codes) + 1, make)
-        return found[:, : self._num_metrics].copy(), found[:, self._num_metrics :]
+
+def _number_of(item: ItemT, known: list[ItemT]) -> int:
+    """The place of an item in a list, at whose end it is put if it is new."""
+    if item not in known:
+        known.append(item)
+    return known.index(item)
 
 
 class _Slot:
@@ -133,7 +145,12 @@ class _Slot:
         for number, (role, own) in enumerate(stage.pieces.names.items()):
             names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
             looks = tuple((rows.values(name), rows.varies(name)) for name in names)
-            likeness = (role, stage.index, slot == 0, looks)  # of equal looks, keys mean the same
+            likeness = (
+                role,
+                stage.index,
+                stage.block.alike(slot),
+                looks,
+            )  # of equal looks, keys mean the same
             table = tables.setdefault(likeness, _Table(len(closed_forms())))
             self._halves.append(_Half(rows, stage.pieces, slot, role, names, table, number == 0))
 

@@ -1,17 +1,21 @@
 """What holds for all architectures of a space together: how many, the ends, every piece they need.
 
-All of it is exact. The choices fall in two: the *shared* ones (patch size, widths, depths), which
-are few and are enumerated, and those of the blocks, which depend on little else once the shared
-ones are fixed; so counts multiply and costs add up slot by slot (see `slots.py`).
+All of it is exact. The choices fall in two: the *shared* ones of each stage (patch size, width,
+depth), which are few and are enumerated, and those of the blocks, which depend on little else once
+the shared ones are fixed. Stages know each other by the shapes between them. So counts multiply and
+costs add up slot by slot (see `slots.py`) and stage by stage, and products over stages are never
+enumerated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.architecture import Architecture
+from vitsearch.spaces.bodies.base import Ends, Segment
 from vitsearch.spaces.bodies.slots import Key, Slot, SlotOption, SlotTable, State
 from vitsearch.spaces.choice import Choice, Value, assignments
 from vitsearch.spaces.cost import Cost, closed_forms, is_peak
@@ -26,25 +30,58 @@ Rank = tuple[int, int]
 Chosen = dict[str, Value | None]
 
 
-def shared_assignments(space: SearchSpace) -> Iterator[dict[str, Value | None]]:
-    """Every legal assignment of the shared choices."""
-    return assignments(space.shared_choices)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One way through a stage.
+
+    Attributes:
+        before: What came before it, as far as it matters.
+        values: Of the stage's shared choices.
+        segment: What they fix.
+    """
+
+    before: Ends
+    values: Values
+    segment: Segment
+
+
+def steps(space: SearchSpace) -> tuple[tuple[Step, ...], ...]:
+    """Every way through each stage.
+
+    Raises:
+        SpaceError: Sizes do not fit together.
+    """
+    found: list[tuple[Step, ...]] = []
+    states: dict[Ends, None] = {(): None}
+    for index, choices in enumerate(space.sections):
+        names = {choice.name for choice in choices}
+        for choice in choices:
+            assert {c.name for c in choice.active_when} <= names, f"{choice.name}: another stage"
+        own = [
+            Step(before=before, values=values, segment=space.body.segment(index, before, values))
+            for before in states
+            for values in assignments(choices)
+        ]
+        found.append(tuple(own))
+        states = dict.fromkeys(step.segment.after for step in own)
+    return tuple(found)
 
 
 def size(space: SearchSpace) -> int:
     """The exact number of architectures."""
     table = space.slot_table
     counts: dict[tuple[object, ...], int] = {}
-    total = 0
-    for shared in shared_assignments(space):
-        product = 1
-        for stage in space.stages:
-            key = tuple(slot.key(shared) for slot in table.stages[stage.index])
+    ways: dict[Ends, int] = {(): 1}
+    for stage, own in zip(space.stages, space.steps, strict=True):
+        following: dict[Ends, int] = {}
+        for step in own:
+            key = tuple(slot.key(step.values) for slot in table.stages[stage.index])
             if key not in counts:
-                counts[key] = _count(table, stage.index, shared)
-            product *= counts[key]
-        total += product
-    return total
+                counts[key] = _count(table, stage.index, step.values)
+            after = step.segment.after
+            following[after] = following.get(after, 0) + ways[step.before] * counts[key]
+        ways = following
+    return sum(ways.values())
 
 
 def _count(table: SlotTable, stage: int, shared: Values) -> int:
@@ -74,19 +111,21 @@ def extreme(
         raise SpaceError(f"{metric} has no closed form; legal: {', '.join(closed_forms())}")
     order = _Order(metric, largest)
     ends = _Ends(space.slot_table, order)
-    best: tuple[Rank, Values, list[tuple[Slot, SlotOption]]] | None = None
-    for shared in shared_assignments(space):
-        total = order.rank(space.body.frame(shared).cost(num_classes))
-        chosen: list[tuple[Slot, SlotOption]] = []
-        for stage, flow in zip(space.stages, space.body.flows(shared), strict=True):
-            stage_rank, stage_chosen = ends.of_stage(stage.index, shared, flow)
-            total = order.join(total, stage_rank)
-            chosen += stage_chosen
-        if best is None or order.beats(total, best[0]):
-            best = (total, shared, chosen)
-    assert best is not None
-    found: Chosen = dict(best[1])
-    for slot, option in best[2]:
+    best: dict[Ends, _Way] = {(): _Way(order.nothing, (), ())}
+    for stage, own in zip(space.stages, space.steps, strict=True):
+        following: dict[Ends, _Way] = {}
+        for step in own:
+            way = best[step.before]
+            rank = order.join(way.rank, order.rank(step.segment.cost(num_classes)))
+            of_blocks, chosen = ends.of_stage(stage.index, step.values, step.segment.flow)
+            rank = order.join(rank, of_blocks)
+            after = step.segment.after
+            if after not in following or order.beats(rank, following[after].rank):
+                following[after] = _Way(rank, (*way.shared, step.values), (*way.chosen, *chosen))
+        best = following
+    (whole,) = best.values()  # nothing depends on what comes after the last stage
+    found: Chosen = {name: value for values in whole.shared for name, value in values.items()}
+    for slot, option in whole.chosen:
         prefix = slot.stage.block_prefix(slot.index)
         found.update({f"{prefix}.{name}": value for name, value in option.values.items()})
 
@@ -98,6 +137,14 @@ def extreme(
     return space.complete(pick)
 
 
+class _Way(NamedTuple):
+    """A way through some stages: its rank, the shared values of each, the options of the slots."""
+
+    rank: Rank
+    shared: tuple[Values, ...]
+    chosen: tuple[tuple[Slot, SlotOption], ...]
+
+
 class _Order:
     """What makes one network more of an end than another: a metric, then one that breaks ties.
 
@@ -105,6 +152,8 @@ class _Order:
     whether numbers add up or the largest counts, so the best way through some slots begins with
     the best way through the first of them.
     """
+
+    nothing: Rank = (0, 0)
 
     def __init__(self, metric: str, largest: bool) -> None:
         self._metrics = (metric, "params" if metric == "macs" else "macs")
@@ -171,20 +220,18 @@ class _Ends:
 def catalogue(space: SearchSpace) -> PlanCatalogue:
     """Every plan that some architecture asks for, each once; see `PlanCatalogue`."""
     table = space.slot_table
-    found: dict[str, dict[PiecePlan, None]] = {}
+    found: dict[str, dict[PiecePlan, None]] = {name: {} for name in space.body.names}
     heads: dict[HeadPlan, None] = {}
     known: set[tuple[str, Key, Seen]] = set()
-    for shared in shared_assignments(space):
-        frame = space.body.frame(shared)
-        heads[frame.head] = None
-        for name in space.body.names:
-            found.setdefault(name, {})
-        for node in frame.nodes:
-            found[node.name][node.plan] = None
-        for stage, flow in zip(space.stages, frame.stage_flows, strict=True):
-            for slot, key, options in table.walk(stage, shared):
+    for stage, own in zip(space.stages, space.steps, strict=True):
+        for step in own:
+            if step.segment.head is not None:
+                heads[step.segment.head] = None
+            for node in step.segment.nodes:
+                found[node.name][node.plan] = None
+            for slot, key, options in table.walk(stage, step.values):
                 name = stage.block_prefix(slot.index)
-                seen = flow.seen(slot.index)
+                seen = step.segment.flow.seen(slot.index)
                 if (name, key, seen) not in known:
                     known.add((name, key, seen))
                     found[name].update(dict.fromkeys(_blocks(slot, options, seen)))

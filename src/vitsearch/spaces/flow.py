@@ -1,8 +1,9 @@
-"""What flows between the nodes of a network: tokens, or a map. Shapes alone, without tensors."""
+"""What flows between the nodes of a network: tokens, a map, or both. Shapes, without tensors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,11 +14,13 @@ class Tokens:
         embed_dim: C.
         grid: Rows and columns of patch tokens.
         num_prefix_tokens: Tokens in front of the patches.
+        placed: Whether the others are patches of the image; if not, they are one row of the grid.
     """
 
     embed_dim: int
     grid: tuple[int, int]
     num_prefix_tokens: int
+    placed: bool = True
 
     unit = "tokens"
 
@@ -43,7 +46,27 @@ class Map:
     unit = "pixels"
 
 
-Shape = Tokens | Map
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapAndTokens:
+    """A map (B, C, H, W) together with tokens (B, L, D) that were made of it and have no places.
+
+    Attributes:
+        embed_dim: C.
+        grid: Rows and columns, H and W.
+        token_dim: D.
+        num_tokens: L.
+    """
+
+    embed_dim: int
+    grid: tuple[int, int]
+    token_dim: int
+    num_tokens: int
+
+    num_prefix_tokens = 0
+    unit = "pixels"
+
+
+Shape = Tokens | Map | MapAndTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +82,10 @@ class Opening:
     after: Shape
 
 
-Seen = Shape | Opening
-"""What a block sees."""
+class Seen(Protocol):
+    """What a block sees: what comes in, and all else that its stage fixes. Hashable."""
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +93,22 @@ class StageFlow:
     """What flows in a stage.
 
     Attributes:
-        shape: Out of each of its blocks.
-        first: What its first block sees.
+        shape: Out of the stage, and out of each of its blocks unless `slots` says more.
+        first: What its first block sees; the others see `shape`.
+        slots: For each slot what its block sees, and what comes out of it; empty where all but the
+            first are alike.
     """
 
     shape: Shape
     first: Seen
+    slots: tuple[tuple[Seen, Shape], ...] = ()
 
     def seen(self, slot: int) -> Seen:
         """What the block of a slot sees."""
+        if self.slots:
+            return self.slots[slot][0]
         return self.shape if slot else self.first
+
+    def given(self, slot: int) -> Shape:
+        """What comes out of the block of a slot."""
+        return self.slots[slot][1] if self.slots else self.shape

@@ -55,6 +55,11 @@ class HeadPlan(Protocol):
         """With outputs for so many classes; 0 mean no classifier."""
 
 
+def head_cost(head: HeadPlan, num_classes: int) -> Cost:
+    """All costs of what answers, with outputs for so many classes."""
+    return with_further(head.cost(num_classes), head, num_classes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One step of a network.
@@ -172,7 +177,7 @@ class Plan:
 
     def cost(self, num_classes: int = 1000) -> Cost:
         """The network's closed-form cost with a head for `num_classes`."""
-        head = with_further(self.head.cost(num_classes), self.head, num_classes)
+        head = head_cost(self.head, num_classes)
         return sum((cost_of(node.plan) for node in self.nodes), head)
 
     def renumbered(self) -> Plan:

@@ -51,6 +51,9 @@ def published(name: str) -> tuple[SearchSpace, Architecture]:
     space = build_space(entry["space"], **entry.get("settings", {}))
     if entry.get("largest"):
         return space, space.largest()
+    if "values" in entry:
+        values = entry["values"]
+        return space, space.complete(lambda c: values.get(c.name, c.options[-1]))
     stages = entry.get("stages") or [{"width": entry["embed_dim"], "blocks": entry["blocks"]}]
     shared: dict[str, Value] = {"stem.patch_size": entry["patch_size"]}
     for index, stage in enumerate(stages):

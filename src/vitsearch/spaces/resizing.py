@@ -1,4 +1,4 @@
-"""One architecture on other images: only its own patch size has to fit them."""
+"""One architecture on other images: only its own patch size and tokens have to fit them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vitsearch.errors import SpaceError
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.space import SearchSpace
 
-PATCH_SIZE = "stem.patch_size"
+PATCH_SIZE, TOKENS = "stem.patch_size", ".num_tokens"
 
 
 def resized_for(
@@ -19,6 +19,7 @@ def resized_for(
     """The space for other images; where not all of its patch sizes fit, with this one's alone.
 
     ViTAS chooses among patches of 14, 16 and 32 pixels, which all divide 224 and few other sizes.
+    The same holds for more tokens than a small image has pixels.
 
     Args:
         space: Where the architecture is legal.
@@ -32,5 +33,6 @@ def resized_for(
     try:
         return space.resized(image_size=image_size, in_chans=in_chans)
     except SpaceError:
-        own = space.restrict({PATCH_SIZE: architecture[PATCH_SIZE]})
+        fixed = {n: v for n, v in architecture.items() if n == PATCH_SIZE or n.endswith(TOKENS)}
+        own = space.restrict(fixed)
         return own.resized(image_size=image_size, in_chans=in_chans)

@@ -111,6 +111,15 @@ class Settings:
         value = self._scalar(key, default)
         return check_flag(f"{self.path}.{key}", value, error=SpaceError)
 
+    def flags(self, key: str, default: Sequence[bool]) -> tuple[bool, ...]:
+        """An option list of false and true; one of them stands for a list of one."""
+        value = self._value(key, list(default))
+        options = value if isinstance(value, list | tuple) else [value]
+        name = f"{self.path}.{key}"
+        if not options:
+            raise SpaceError(f"{name} is an empty list; give at least one option")
+        return tuple(sorted({check_flag(name, option, error=SpaceError) for option in options}))
+
     def words(self, key: str, legal: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
         """Some of a few words, in the order in which `legal` has them."""
         value = self._value(key, default)

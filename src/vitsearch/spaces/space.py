@@ -62,7 +62,8 @@ class SearchSpace:
         section = self._config.get("body") or {"kind": "stages"}
         self.body: Body = BODIES.build(section, nothing)
         self.stem, self.stages, self.head = self.body.stem, self.body.stages, self.body.head
-        self.shared_choices, self.block_choices = self._build_choices()
+        self.sections, self.block_choices = self._build_choices()
+        self.shared_choices = tuple(choice for own in self.sections for choice in own)
         self.choices: tuple[Choice, ...] = (
             *self.shared_choices,
             *(c for stage in self.block_choices for slot in stage for c in slot),
@@ -70,13 +71,13 @@ class SearchSpace:
         self._plans: dict[Architecture, Plan] = {}
         self._ends: dict[tuple[object, ...], tuple[Architecture, Cost]] = {}
         self._by_name = {choice.name: choice for choice in self.choices}
-        for values in extent.shared_assignments(self):
-            self.body.check(values)
+        self.steps = extent.steps(self)
 
     def _build_choices(
         self,
-    ) -> tuple[tuple[Choice, ...], tuple[tuple[tuple[Choice, ...], ...], ...]]:
-        shared = self.body.shared_choices()
+    ) -> tuple[tuple[tuple[Choice, ...], ...], tuple[tuple[tuple[Choice, ...], ...], ...]]:
+        sections = self.body.shared_choices()
+        shared = [choice for own in sections for choice in own]
         blocks = [
             [list(stage.block_choices(slot)) for slot in range(stage.num_blocks)]
             for stage in self.stages
@@ -90,7 +91,10 @@ class SearchSpace:
         def limited(choices: Sequence[Choice]) -> tuple[Choice, ...]:
             return tuple(c.limited_to(limits[c.name]) if c.name in limits else c for c in choices)
 
-        return limited(shared), tuple(tuple(limited(slot) for slot in stage) for stage in blocks)
+        return (
+            tuple(map(limited, sections)),
+            tuple(tuple(limited(slot) for slot in stage) for stage in blocks),
+        )
 
     @cached_property
     def slot_table(self) -> SlotTable:

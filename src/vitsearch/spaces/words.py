@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vitsearch.spaces.flow import Shape, Tokens
 from vitsearch.spaces.plan import PiecePlan
 
 
@@ -46,6 +47,13 @@ def segments_of(plan: PiecePlan) -> tuple[Segment, ...]:
 def heads_in_words(count: int, head_dim: int, kind: str = "") -> str:
     """So many attention heads of so many channels."""
     return f"{count} {kind}{'head' if count == 1 else 'heads'} of {head_dim}"
+
+
+def shape_in_words(shape: Shape) -> str:
+    """Rows and columns; how many where tokens have no places."""
+    if isinstance(shape, Tokens) and not shape.placed:
+        return f"{shape.num_tokens} tokens"
+    return f"{grid_in_words(shape.grid)} {shape.unit}"
 
 
 def grid_in_words(grid: tuple[int, int]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from vitsearch.reports.words.architecture import describe_mlp
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.plan import PiecePlan, Plan
-from vitsearch.spaces.words import Segment, grid_in_words, segments_of, words_of
+from vitsearch.spaces.words import Segment, segments_of, shape_in_words, words_of
 
 _FREE = Cost()
 
@@ -60,7 +60,7 @@ def architecture_rows(
             rows.append(_transition(stage.transition))
         several = len(plan.stages) > 1
         name = f"stage {index + 1}" if several else "blocks"
-        text = f"{grid_in_words(stage.grid)} {stage.unit}, width {stage.embed_dim}"
+        text = f"{shape_in_words(stage.shape)}, width {stage.embed_dim}"
         rows.append(Row(kind="stage", name=name, text=text))
         blocks = dict(zip(stage.slots, stage.blocks, strict=True))
         missing: list[int] = []

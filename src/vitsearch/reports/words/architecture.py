@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitsearch.spaces import Architecture, Plan, SearchSpace
 from vitsearch.spaces.flow import Map
-from vitsearch.spaces.words import grid_in_words, words_of
+from vitsearch.spaces.words import grid_in_words, shape_in_words, words_of
 
 
 def describe_architecture(space: SearchSpace, architecture: Architecture) -> list[str]:
@@ -13,8 +13,8 @@ def describe_architecture(space: SearchSpace, architecture: Architecture) -> lis
     lines, first = [describe_input(plan)], 1
     for number, stage in enumerate(plan.stages, start=1):
         if len(plan.stages) > 1:
-            grid = grid_in_words(stage.grid)
-            lines.append(f"stage {number}: {grid} {stage.unit}, width {stage.embed_dim}")
+            extent = shape_in_words(stage.shape)
+            lines.append(f"stage {number}: {extent}, width {stage.embed_dim}")
         lines += [f"block {i}: {words_of(b)}" for i, b in enumerate(stage.blocks, first)]
         first += len(stage.blocks)
     return lines

@@ -105,6 +105,13 @@ class SlotTable:
             [Slot(stage, index, choices) for index, choices in enumerate(slots)]
             for stage, slots in zip(space.stages, space.block_choices, strict=True)
         ]
+        everywhere = {choice.name for choice in space.choices}
+        for slots, shared in zip(self.stages, space.sections, strict=True):
+            known = {choice.name for choice in shared}
+            for slot in slots:
+                others = (slot.needs & everywhere) - known
+                assert not others, f"a block of {slot.stage.prefix} depends on {others}"
+                known |= {choice.name for choice in slot.choices}
         self._later = [_needed_later(slots) for slots in self.stages]
         self._options: dict[Key, list[SlotOption]] = {}
 

@@ -91,7 +91,17 @@ class Stage:
             own.append(
                 Choice(name=f"{self.prefix}.depth", options=self.depths, weights=self.depth_weights)
             )
-        return tuple(own)
+        kind = self.block.stage_choices(self.num_blocks, self.depths)
+        return (*own, *(choice.under(self.prefix) for choice in kind))
+
+    def own_values(self, values: Values) -> Values:
+        """The values of the choices that the whole stage shares, by names relative to it."""
+        return {name: values[full] for name, full in self._own_names}
+
+    @cached_property
+    def _own_names(self) -> tuple[tuple[str, str], ...]:
+        start = len(self.prefix) + 1
+        return tuple((choice.name[start:], choice.name) for choice in self.own_choices())
 
     def block_prefix(self, slot: int) -> str:
         """What a slot's choices are named below."""

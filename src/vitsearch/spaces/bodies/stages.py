@@ -9,9 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 from vitsearch.errors import SpaceError
+from vitsearch.spaces.bodies.base import Ends, Segment
 from vitsearch.spaces.bodies.stage import Stage, build_stages
 from vitsearch.spaces.choice import Choice
-from vitsearch.spaces.flow import Map, Opening, Shape, StageFlow, Tokens
+from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.flow import Map, MapAndTokens, Shape, StageFlow, Tokens
 from vitsearch.spaces.parts.base import (
     BODIES,
     HEADS,
@@ -27,7 +29,18 @@ from vitsearch.spaces.settings import Settings
 
 Names = tuple[tuple[str, str], ...]
 """The choices of a part, by their short and their full names."""
-_WORDS = {Tokens: "tokens", Map: "a map"}
+_WORDS = {Tokens: "tokens", Map: "a map", MapAndTokens: "a map and tokens"}
+
+
+@dataclass(frozen=True, slots=True)
+class _StandIn:
+    """In place of the last block of a stage, of which a head needs the shape alone."""
+
+    embed_dim: int
+
+    def cost(self) -> Cost:
+        """Nothing."""
+        return Cost()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,33 +69,60 @@ class Stages:
     def _head_names(self) -> Names:
         return _names("head", self.head.choices())
 
-    def shared_choices(self) -> tuple[Choice, ...]:
-        """The stem's, each stage's own, the head's."""
-        return (
-            *(choice.under("stem") for choice in self.stem.choices()),
-            *(choice for stage in self.stages for choice in stage.own_choices()),
-            *(choice.under("head") for choice in self.head.choices()),
-        )
+    def shared_choices(self) -> tuple[tuple[Choice, ...], ...]:
+        """Each stage's own; the stem's with the first, the head's with the last."""
+        found = [list(stage.own_choices()) for stage in self.stages]
+        found[0][:0] = (choice.under("stem") for choice in self.stem.choices())
+        found[-1] += (choice.under("head") for choice in self.head.choices())
+        return tuple(map(tuple, found))
 
-    def check(self, values: Values) -> None:
-        """Refuse patches and stages that do not fit the image."""
-        self.flows(values)
+    def segment(self, index: int, before: Ends, values: Values) -> Segment:
+        """What a stage's shared choices fix; the last stage has the head with it."""
+        stage = self.stages[index]
+        nodes, flow = self._lead(stage, before, values)
+        ends = (*(before if self.head.sees_all else ()), flow.shape)
+        if index < len(self.stages) - 1:
+            return Segment(nodes=nodes, flow=flow, after=ends, head=None)
+        stages = self.stages if self.head.sees_all else (stage,)
+        seen = [
+            Node(name=s.prefix, plan=_StandIn(shape.embed_dim), reads=(), shape=shape)
+            for s, shape in zip(stages, ends, strict=True)
+        ]
+        own = self.head.nodes(seen)
+        head = self.head.plan(_under(self._head_names, values), (*seen, *own))
+        return Segment(nodes=(*nodes, *own), flow=flow, after=(), head=head)
 
-    def flows(self, values: Values) -> tuple[StageFlow, ...]:
-        """What flows in each stage."""
-        before = self._after_stem(values)
-        found: list[StageFlow] = []
-        for stage in self.stages:
-            grid = stage.block.grid(before.grid)
-            if stage.transition is not None:
-                grid = stage.transition.grid(stage.transition_values(values), grid)
-            shape = self._shape(
-                stage.block.flow, int(values[f"{stage.prefix}.embed_dim"] or 0), grid
+    def _lead(
+        self, stage: Stage, before: Ends, values: Values
+    ) -> tuple[tuple[Node, ...], StageFlow]:
+        """The stem in front of the first stage, what leads to a stage, and what flows there."""
+        nodes = []
+        if stage.index == 0:
+            shape = self._after_stem(values)
+            stem = self._stem_plan(values, shape)
+            nodes.append(Node(name="stem", plan=stem, reads=(IMAGE,), shape=shape))
+        else:
+            shape = before[-1]
+        flow = self._flow(stage, shape, values)
+        if stage.transition is not None:
+            nodes.append(
+                Node(
+                    name=f"{stage.prefix}.transition",
+                    plan=stage.transition.plan(stage.transition_values(values), shape, flow.shape),
+                    reads=(),
+                    shape=flow.shape,
+                    stage=stage.index,
+                )
             )
-            first = Opening(before=before, after=shape) if stage.block.opens else shape
-            found.append(StageFlow(shape=shape, first=first))
-            before = shape
-        return tuple(found)
+        return tuple(nodes), flow
+
+    def _flow(self, stage: Stage, before: Shape, values: Values) -> StageFlow:
+        grid = stage.block.grid(before.grid)
+        if stage.transition is not None:
+            grid = stage.transition.grid(stage.transition_values(values), grid)
+        width = int(values[f"{stage.prefix}.embed_dim"] or 0)
+        after = self._shape(stage.block.flow, width, grid)
+        return stage.block.stage_flow(before, after, stage.own_values(values), stage.num_blocks)
 
     def _after_stem(self, values: Values) -> Shape:
         """What the stem gives."""
@@ -108,60 +148,41 @@ class Stages:
             found += [stage.block_prefix(slot) for slot in range(stage.num_blocks)]
         return (*found, *self.head.node_names)
 
-    def frame(self, values: Values) -> Plan:
-        """The plan without its blocks."""
-        return self._plan(values, blocks=False)
-
     def plan(self, values: Values) -> Plan:
         """All nodes of an architecture."""
-        return self._plan(values, blocks=True)
-
-    def _plan(self, values: Values, *, blocks: bool) -> Plan:
-        flows = self.flows(values)
-        nodes, ends = self._nodes(values, flows, blocks=blocks)
+        nodes: list[Node] = []
+        ends: list[Node] = []
+        flows: list[StageFlow] = []
+        before: Ends = ()
+        for stage in self.stages:
+            leading, flow = self._lead(stage, before, values)
+            before = (flow.shape,)
+            flows.append(flow)
+            for node in leading:
+                nodes.append(replace(node, reads=(nodes[-1].name,)) if nodes else node)
+            for slot in range(stage.num_blocks):
+                if stage.is_present(slot, values):
+                    nodes.append(
+                        Node(
+                            name=stage.block_prefix(slot),
+                            plan=stage.block_plan(slot, values, flow.seen(slot)),
+                            reads=(nodes[-1].name,),
+                            shape=flow.given(slot),
+                            stage=stage.index,
+                            slot=slot,
+                        )
+                    )
+            ends.append(nodes[-1])
         own = self.head.nodes(ends)
         seen = (*ends, *own)
         return Plan(
             image_size=self.image_size,
             in_chans=self.in_chans,
             nodes=(*nodes, *own),
-            stage_flows=flows,
+            stage_flows=tuple(flows),
             head=self.head.plan(_under(self._head_names, values), seen),
             head_reads=self.head.reads(seen),
         )
-
-    def _nodes(
-        self, values: Values, flows: tuple[StageFlow, ...], *, blocks: bool
-    ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
-        """The nodes of the body, and the last one of each stage."""
-        before = self._after_stem(values)
-        stem = Node(name="stem", plan=self._stem_plan(values, before), reads=(IMAGE,), shape=before)
-        nodes, ends, last = [stem], [], stem
-        for stage, flow in zip(self.stages, flows, strict=True):
-            index, shape = stage.index, flow.shape
-            if stage.transition is not None:
-                own = stage.transition.plan(stage.transition_values(values), last.shape, shape)
-                last = Node(
-                    name=f"{stage.prefix}.transition",
-                    plan=own,
-                    reads=(last.name,),
-                    shape=shape,
-                    stage=index,
-                )
-                nodes.append(last)
-            for slot in range(stage.num_blocks if blocks else 0):
-                if stage.is_present(slot, values):
-                    last = Node(
-                        name=stage.block_prefix(slot),
-                        plan=stage.block_plan(slot, values, flow.seen(slot)),
-                        reads=(last.name,),
-                        shape=shape,
-                        stage=index,
-                        slot=slot,
-                    )
-                    nodes.append(last)
-            ends.append(replace(last, shape=shape))  # a frame has no blocks that lead there
-        return tuple(nodes), tuple(ends)
 
     def _stem_plan(self, values: Values, shape: Shape) -> PiecePlan:
         plan: PiecePlan = self.stem.plan(
@@ -226,7 +247,7 @@ def _check_flow(body: Stages) -> None:
         if stage.transition is not None:
             takes, gives = _flow(stage.transition, "takes"), _flow(stage.transition, "gives")
             steps.append((f"the transition to stage {stage.index}", (takes,), gives))
-        steps.append((f"stage {stage.index}", (stage.block.flow,), stage.block.flow))
+        steps.append((f"stage {stage.index}", stage.block.takes, stage.block.gives))
     steps.append(("the head", body.head.takes, Tokens))
     for (before, _, given), (after, taken, _) in pairwise(steps):
         if given in taken:

@@ -46,6 +46,7 @@ from vitsearch.spaces.parts.vit import (
     VitStemPlan,
 )
 from vitsearch.spaces.parts.vitas import VitasAttention, VitasAttentionPlan
+from vitsearch.spaces.parts.vt import VtKind, VtPlan, VtSizes
 
 __all__ = [
     "BLOCKS",
@@ -103,4 +104,7 @@ __all__ = [
     "VitStemPlan",
     "VitasAttention",
     "VitasAttentionPlan",
+    "VtKind",
+    "VtPlan",
+    "VtSizes",
 ]

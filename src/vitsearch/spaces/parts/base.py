@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from vitsearch.errors import SpaceError, UnknownPartError
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost
-from vitsearch.spaces.flow import Shape, Tokens
+from vitsearch.spaces.flow import Opening, Shape, StageFlow, Tokens
 from vitsearch.spaces.plan import HeadPlan, Node, PiecePlan
 from vitsearch.spaces.settings import Settings
 
@@ -82,13 +82,51 @@ class BlockKind:
     """A kind of block. A plain one is one piece: it declares `choices` and makes the `plan`.
 
     Attributes:
-        flow: What goes in and comes out, alike: `Tokens` or `Map`.
+        flow: What goes in and comes out, alike: `Tokens` or `Map`; see `takes` and `gives`.
         opens: Whether the first block of a stage leads there itself, from another width and grid,
             as in a ResNet; it then sees an `Opening`, and there is no transition.
     """
 
     flow: ClassVar[type[Shape]] = Tokens
     opens: ClassVar[bool] = False
+
+    @property
+    def takes(self) -> tuple[type[Shape], ...]:
+        """What may come into a stage of such blocks."""
+        return (self.flow,)
+
+    @property
+    def gives(self) -> type[Shape]:
+        """What comes out of the stage."""
+        return self.flow
+
+    def stage_choices(self, num_blocks: int, depths: tuple[int, ...]) -> tuple[Choice, ...]:
+        """Choices that fix what flows in the stage, named relative to it; besides its width.
+
+        Args:
+            num_blocks: Slots.
+            depths: Options of the stage's choice `depth`; empty where it has none.
+        """
+        return ()
+
+    def stage_flow(self, before: Shape, after: Shape, values: Values, num_blocks: int) -> StageFlow:
+        """What flows in the stage.
+
+        Args:
+            before: What comes in.
+            after: What would come out of plain blocks: of the kind `flow`, at the stage's width.
+            values: Of the stage's shared choices, by their names relative to it.
+            num_blocks: Slots.
+
+        Raises:
+            SpaceError: Sizes do not fit.
+        """
+        first = Opening(before=before, after=after) if self.opens else after
+        return StageFlow(shape=after, first=first)
+
+    def alike(self, slot: int) -> int:
+        """A number that is equal for slots which see the same wherever their stage is the same."""
+        return min(slot, 1) if self.opens else 0
 
     def grid(self, grid: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns after the first block, from those before it."""
@@ -127,6 +165,11 @@ class HeadPart:
     """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more."""
 
     __slots__ = ()
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it depends on what comes out of other stages than the last."""
+        return False
 
     @property
     def takes(self) -> tuple[type[Shape], ...]:

@@ -145,6 +145,16 @@ class Head(HeadPart):
     def plan(self, values: Values, nodes: Sequence[Node]) -> ClassifierPlan:
         """The sizes for one architecture."""
         shape = nodes[-1].shape
+        if self.patch_head and isinstance(shape, Tokens) and not shape.placed:
+            raise SpaceError(
+                "space.head.patch_head=true needs patch tokens in their places; the last stage "
+                "gives tokens without places"
+            )
+        if not shape.num_prefix_tokens and (self.pool == "token" or self.distillation):
+            raise SpaceError(
+                f"space.head.pool={self.pool} needs a class token, and what comes out of the last "
+                f"stage has none; set space.head.pool=avg"
+            )
         rows, columns = shape.grid
         prefix = shape.num_prefix_tokens
         seen = rows * columns + (prefix if self.pool_prefix else 0)
@@ -161,8 +171,14 @@ class Head(HeadPart):
             pool_prefix=self.pool_prefix,
             pool_norm=self._norm_plan(shape.embed_dim) if self.norm_place == "after" else None,
             attention_pool=by_attention,
-            unit="pixels" if isinstance(shape, Map) else "patch tokens",
+            unit=_unit(shape),
         )
+
+
+def _unit(shape: Shape) -> str:
+    if isinstance(shape, Map):
+        return "pixels"
+    return "patch tokens" if getattr(shape, "placed", True) else "tokens"
 
 
 @HEADS.register("classifier")

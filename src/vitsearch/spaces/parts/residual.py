@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost
-from vitsearch.spaces.flow import Map, Opening, Seen
+from vitsearch.spaces.flow import Map, Opening
 from vitsearch.spaces.parts.base import BLOCKS, BlockKind, StageContext, Values
 from vitsearch.spaces.parts.resnet_stem import halved
 from vitsearch.spaces.settings import Settings
@@ -143,7 +143,7 @@ class ResidualKind(BlockKind):
         """`expansion`."""
         return (Choice(name="expansion", options=self.expansions),)
 
-    def plan(self, values: Values, tokens: Seen) -> ResidualPlan:
+    def plan(self, values: Values, tokens: Map | Opening) -> ResidualPlan:
         """The sizes for one architecture."""
         opening = isinstance(tokens, Opening)
         before = tokens.before if isinstance(tokens, Opening) else tokens

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vitsearch.elastic import Context, ElasticModule, take_together
 from vitsearch.spaces.plan import IMAGE, Node, Plan
+from vitsearch.supernet.execution.batches import divided, joined, length, shape_of_one
 from vitsearch.supernet.execution.block_tokens import block_names, normalised
 from vitsearch.supernet.heads import Features, HeadOutputs
 from vitsearch.supernet.network import ElasticTransformer, has_batch_norm
@@ -163,13 +164,10 @@ def run_shares(
     alone = [[index] for index in range(len(shares))]
     found: dict[int, Tensor] = {}
     for group in alone if apart else _equal(sizes, contexts, shares):
-        inputs = [
-            torch.cat(parts) if len(parts) > 1 else parts[0]
-            for parts in zip(*(shares[index] for index in group), strict=True)
-        ]
+        inputs = [joined(parts) for parts in zip(*(shares[index] for index in group), strict=True)]
         x = call(layer, inputs, sizes[group[0]], contexts[group[0]])
-        lengths = [len(shares[index][0]) for index in group]
-        done = x.split_with_sizes(lengths) if len(group) > 1 else [x]
+        lengths = [length(shares[index][0]) for index in group]
+        done = divided(x, lengths) if len(group) > 1 else [x]
         found.update(zip(group, done, strict=True))
     return [found[index] for index in range(len(shares))]
 
@@ -180,7 +178,7 @@ def _equal(
     """Which calls of a layer can be one: their indices."""
     groups: dict[Any, list[int]] = {}
     for index, (own, context, inputs) in enumerate(zip(sizes, contexts, shares, strict=True)):
-        shapes = tuple(x.shape[1:] for x in inputs)
+        shapes = tuple(map(shape_of_one, inputs))
         key = own, context.alignment, id(context.statistics), shapes
         groups.setdefault(key, []).append(index)
     return list(groups.values())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitsearch.errors import ConfigError
+from vitsearch.spaces.words import shape_in_words
 from vitsearch.supernet.timm.preprocessing import TIMM_NAME
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -74,7 +75,7 @@ def _figures(network: VisionTransformer, scores: Mapping[str, float]) -> str:
 
 def _stages(network: VisionTransformer) -> str:
     rows = [
-        (str(index), str(len(stage.blocks)), str(stage.embed_dim), "{} x {}".format(*stage.grid))
+        (str(index), str(len(stage.blocks)), str(stage.embed_dim), shape_in_words(stage.shape))
         for index, stage in enumerate(network.plan.stages)
     ]
     return _table(("stage", "blocks", "width", "patches"), rows)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from vitsearch.elastic import ElasticModule
 from vitsearch.elastic.base import PLAIN, Context
+from vitsearch.elastic.layers.vt.heads import MapWithTokens
 from vitsearch.errors import ConfigError
-from vitsearch.spaces.flow import Map, Shape
+from vitsearch.spaces.flow import Shape
 from vitsearch.spaces.plan import Node, Plan
 from vitsearch.supernet.network import ElasticTransformer
 
@@ -73,6 +74,8 @@ class FeatureNetwork(ElasticTransformer):
 
     def _reduction(self, shape: Shape) -> int:
         """Pixels from one patch to the next; where patches leave pixels over, the patch size."""
+        if not getattr(shape, "placed", True):
+            return self.plan.image_size
         rows = shape.grid[0]
         first = self.plan.nodes[0]
         patch_size = getattr(first.plan, "patch_size", None)
@@ -100,7 +103,8 @@ class FeatureNetwork(ElasticTransformer):
             norm: Whether the final norm is applied to features of its width.
             stop_early: Whether to stop at the last index that is asked for; what is returned
                 beside the features is then taken there.
-            output_fmt: `NCHW` for maps (B, C, rows, columns), `NLC` for tokens (B, N, C).
+            output_fmt: `NCHW` for maps (B, C, rows, columns), `NLC` for tokens (B, N, C). Tokens
+                without places are (B, N, C) in both.
             intermediates_only: Whether to return the features alone.
 
         Returns:
@@ -207,12 +211,14 @@ class FeatureNetwork(ElasticTransformer):
         fits = tokens.dim() == 3 and tokens.shape[-1] == plan.embed_dim
         return self.norm(tokens, plan) if fits else tokens
 
-    def _as_feature(self, x: Tensor, shape: Shape, output_fmt: str, with_prefix: bool) -> Any:
-        count, is_map = shape.num_prefix_tokens, isinstance(shape, Map)
+    def _as_feature(self, x: Any, shape: Shape, output_fmt: str, with_prefix: bool) -> Any:
+        if isinstance(x, MapWithTokens):
+            x = x.map
+        count, is_map = shape.num_prefix_tokens, x.dim() == 4
         patches, prefix = (x, x.flatten(2).mT[:, :0]) if is_map else (x[:, count:], x[:, :count])
         if is_map and output_fmt == "NLC":
             patches = x.flatten(2).mT
-        elif not is_map and output_fmt == "NCHW":
+        elif not is_map and output_fmt == "NCHW" and getattr(shape, "placed", True):
             patches = patches.transpose(1, 2).reshape(patches.shape[0], -1, *shape.grid)
         return (patches, prefix) if with_prefix else patches
 

@@ -55,7 +55,7 @@ __all__: list[str] = []
 
 def _default_cfg(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What `pretrained_cfg` of a published network is, without building it."""
-    conv_stem = "stem" in entry or entry.get("family") == "resnet"
+    conv_stem = "stem" in entry or entry.get("family") in ("resnet", "vt")
     return make_pretrained_cfg(
         image_size=PAPER_SIZE,
         in_chans=PAPER_CHANS,

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vitsearch.errors import CheckpointError
 from vitsearch.spaces.published import family_of, published, published_entries
 from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.storage.importing.autoformer import AUTOFORMER
@@ -49,12 +50,14 @@ def load_published_checkpoint(
 
     Raises:
         SpaceError: An unknown name, or a patch size that does not divide `image_size`.
-        CheckpointError: The file cannot be read, or its tensors do not fit; it lists missing, extra
-            and misshapen ones by the authors' names.
+        CheckpointError: No weights of the network are known, the file cannot be read, or its
+            tensors do not fit; it lists missing, extra and misshapen ones by the authors' names.
     """
     space, architecture = published(name)
     target_space = resized_for(space, architecture, image_size=image_size)
-    family = FAMILIES[family_of(name)]
+    family = FAMILIES.get(family_of(name))
+    if family is None:
+        raise CheckpointError(f"{name}: no published weights are known, so none can be read")
     given = read_state(source)
     num_classes = _num_classes(given.get(family.classifier))
     network = VisionTransformer(space, architecture, num_classes=num_classes)

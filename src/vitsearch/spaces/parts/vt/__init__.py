@@ -1,0 +1,6 @@
+"""Parts of Visual Transformers: the kind of block `vt`."""
+
+from vitsearch.spaces.parts.vt.kind import VtKind
+from vitsearch.spaces.parts.vt.plan import VtPlan, VtSizes
+
+__all__ = ["VtKind", "VtPlan", "VtSizes"]
