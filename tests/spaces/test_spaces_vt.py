@@ -98,12 +98,14 @@ def test_counts_are_those_of_the_tables(name, row, macs, params):
     assert weights(plan) == pytest.approx(params * 1e6, abs=0.0503e6)
 
 
-def test_half_of_the_tokens_renewed_is_table_8():
-    space, architecture = vitsearch.published("vt_resnet18")
+@pytest.mark.parametrize(("name", "macs"), [("vt_resnet18", 1569.0), ("vt_resnet34", 3279.0)])
+def test_half_of_the_tokens_renewed(name, macs):
+    """Table 8 has 1569 M for VT-R18; for VT-R34 it has 3236 M, which fits nothing."""
+    space, architecture = vitsearch.published(name)
     config = space.config
     config["block"][3]["renew"] = "half"
-    cost = SearchSpace(config).plan(architecture).cost()
-    assert cost.macs == pytest.approx(1569e6, abs=1e6)
+    plan = SearchSpace(config).plan(architecture)
+    assert plan.cost().macs == pytest.approx(macs * 1e6, abs=0.1e6)
 
 
 def tiny(**changes: Any) -> SearchSpace:

@@ -29,7 +29,6 @@ def module_of(tokenizer: str, *, out_dim: int = C, scaled: bool = False, heads: 
         token_dim=C,
         num_tokens=TOKENS,
         tokenizer=tokenizer,
-        first=tokenizer != "recurrent",
         gives_map=True,
         gives_tokens=True,
         num_prefix_tokens=0,

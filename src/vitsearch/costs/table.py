@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from vitsearch.costs.vectorised import RowCosts
+from vitsearch.costs.vectorised import RowCosts, number_of
 from vitsearch.spaces import Architecture, Cost, SearchSpace, Value
 from vitsearch.spaces.bodies.base import Ends
 from vitsearch.spaces.bodies.pieces import PieceTable
@@ -92,11 +92,11 @@ class CostModel:
         get = architecture.to_dict().get  # a dictionary's own, which is faster
         macs = params = before = 0
         further: list[Numbers] | None = [] if self._further else None
-        for names, segments in zip(self._names, self._segments, strict=True):
+        for index, names in enumerate(self._names):
             shared = (before, *[get(name) for name in names])
-            segment = segments.get(shared)
+            segment = self._segments[index].get(shared)
             if segment is None:
-                segment = self._segment(segments, shared, architecture)
+                segment = self._segments[index][shared] = self._segment(index, before, architecture)
             macs += segment.cost[0]
             params += segment.cost[1]
             if further is not None:
@@ -124,14 +124,11 @@ class CostModel:
         macs, params, *further = [join(c) for join, c in zip(self._joins, columns, strict=True)]
         return Cost(macs, params, tuple(zip(self._further, further, strict=True)))
 
-    def _segment(
-        self, segments: dict[Key, _Segment], shared: Key, architecture: Architecture
-    ) -> _Segment:
+    def _segment(self, index: int, before: int, architecture: Architecture) -> _Segment:
         """Look up one that was not met before."""
-        index = next(i for i, own in enumerate(self._segments) if own is segments)
         stage = self.space.stages[index]
         values = self.space.values(architecture)
-        found = self.space.body.segment(index, self._ends[int(shared[0] or 0)], values)
+        found = self.space.body.segment(index, self._ends[before], values)
         slots = []
         for slot in range(stage.num_blocks):
             if stage.within_depth(slot, values):
@@ -139,14 +136,11 @@ class CostModel:
                 own = stage.pieces.own_cost(seen)
                 halves = [self._half(role, stage, slot, seen) for role in stage.pieces.names]
                 slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
-        if found.after not in self._ends:
-            self._ends.append(found.after)
-        made = segments[shared] = _Segment(
+        return _Segment(
             cost=found.cost(self.num_classes).numbers,
             slots=tuple(slots),
-            after=self._ends.index(found.after),
+            after=number_of(found.after, self._ends),
         )
-        return made
 
     def _half(self, role: str, stage: Stage, slot: int, seen: Seen) -> _Half:
         part = stage.block.pieces()[role]

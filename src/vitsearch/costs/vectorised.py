@@ -117,12 +117,12 @@ class _Segments:
     def _segment(self, index: int, codes: Codes, before: Codes, row: int) -> list[int]:
         values = self._rows.read(self._names[index], codes, row)
         found = self._rows.space.body.segment(index, self._ends[before[row]], values)
-        after = _number_of(found.after, self._ends)
-        flow = _number_of(found.flow, self.contexts[index])
+        after = number_of(found.after, self._ends)
+        flow = number_of(found.flow, self.contexts[index])
         return [*found.cost(self._num_classes).numbers, after, flow]
 
 
-def _number_of(item: ItemT, known: list[ItemT]) -> int:
+def number_of(item: ItemT, known: list[ItemT]) -> int:
     """The place of an item in a list, at whose end it is put if it is new."""
     if item not in known:
         known.append(item)

@@ -43,6 +43,8 @@ class SearchSpace:
         stages: Runs of blocks.
         head: What answers.
         choices: Every choice in dependency order, those with a single option too.
+        sections: Those of everything but the blocks, stage by stage.
+        steps: Every way through each stage, see `extent.Step`.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:

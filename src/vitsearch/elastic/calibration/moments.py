@@ -43,6 +43,11 @@ def _gram(rows: Tensor) -> Tensor:
     return torch.cat([upper, torch.cat([cross.T, _gram(second)], 1)])
 
 
+def _scatter(centred: Tensor, rest: Tensor) -> Tensor:
+    """The sum of outer products `(d, d)`, float64, of rows of which a mean `rest` was left."""
+    return _gram(centred).double().addr_(rest, rest, alpha=-centred.shape[0])
+
+
 @dataclass(slots=True)
 class Moments:
     """Count, mean and centred second moment of rows, as exact as from one large batch.
@@ -95,7 +100,7 @@ class Moments:
         if not rows.shape[0]:
             return
         centred, mean, rest = _centred(rows)
-        scatter = _gram(centred).double().addr_(rest, rest, alpha=-rows.shape[0])
+        scatter = _scatter(centred, rest)
         self._add(rows.shape[0] * weight, mean, scatter if weight == 1 else scatter * weight)
 
     def merge(self, other: Moments) -> None:
@@ -173,7 +178,7 @@ class CrossMoments:
         x, mean_x, rest_x = _centred(x)
         t, mean_t, rest_t = _centred(t)
         dtype = torch.promote_types(x.dtype, t.dtype)
-        scatter_x = _gram(x).double().addr_(rest_x, rest_x, alpha=-count)
+        scatter_x = _scatter(x, rest_x)
         cross = (t.T.to(dtype) @ x.to(dtype)).double().addr_(rest_t, rest_x, alpha=-count)
         scatter_t = t.square().sum(0).double() - rest_t.square() * count
         if weight != 1:

@@ -45,8 +45,7 @@ class ElasticVt(ElasticModule[Any]):
 
     def children_sizes(self, sizes: Any) -> dict[str, Any]:
         """The plan itself, for what it has."""
-        count = sizes.num_layers if sizes.relation == "transformer" else 1
-        found = {f"layers.{number}": sizes for number in range(count)}
+        found = {f"layers.{number}": sizes for number in range(sizes.num_layers)}
         if sizes.sizes.tokenizer != "none":
             found["tokenizer"] = sizes
         if sizes.sizes.out_dim:
@@ -64,7 +63,7 @@ class ElasticVt(ElasticModule[Any]):
             seen = patches.reshape(seen.shape[0], -1, *own.grid)
         if self.tokenizer is not None and own.tokenizer != "none":
             tokens = self.tokenizer(seen, tokens, sizes, context)
-        for number in range(sizes.num_layers if sizes.relation == "transformer" else 1):
+        for number in range(sizes.num_layers):
             tokens = self.layers[number](tokens, sizes, context)
         assert tokens is not None
         if self.projector is not None and own.out_dim:

@@ -149,7 +149,6 @@ class VtKind(BlockKind):
                 token_dim=dim,
                 num_tokens=tokens,
                 tokenizer=tokenizer,
-                first=slot == 0,
                 gives_map=not last or self.output == "map",
                 gives_tokens=not last or self.output == "tokens",
                 num_prefix_tokens=0 if slot else before.num_prefix_tokens,
@@ -200,10 +199,10 @@ class VtKind(BlockKind):
                 f"space.block.num_tokens={tokens} cannot be pooled: it is no rows times columns "
                 f"but 1 x {tokens}; legal are such as 4, 6, 8, 9, 12, 16"
             )
-        for name, width in (("embed_dims", before.embed_dim), ("embed_dims", after.embed_dim)):
+        for width in (before.embed_dim, after.embed_dim):
             if width % self.pixel_group:
                 raise SpaceError(
-                    f"space.{name}: {width} channels of a map are no whole groups of "
+                    f"space.embed_dims: {width} channels of a map are no whole groups of "
                     f"space.block.pixel_group_size={self.pixel_group}"
                 )
         if before.embed_dim % (after.embed_dim // self.pixel_group):

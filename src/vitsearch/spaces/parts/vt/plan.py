@@ -25,7 +25,6 @@ class VtSizes:
         token_dim: D, channels of the tokens.
         num_tokens: L.
         tokenizer: `filter`, `pool`, `recurrent`, or `none`: the tokens that come in go on.
-        first: Whether only a map comes in.
         gives_map: Whether the map goes on.
         gives_tokens: Whether the tokens go on.
         num_prefix_tokens: In front of the patches, where tokens of patches come in as a map.
@@ -37,7 +36,6 @@ class VtSizes:
     token_dim: int
     num_tokens: int
     tokenizer: str
-    first: bool
     gives_map: bool
     gives_tokens: bool
     num_prefix_tokens: int
@@ -50,7 +48,7 @@ class VtPlan:
     Attributes:
         sizes: What its stage fixes.
         num_heads: Of tokenizer, transformer and projector.
-        num_layers: Transformers in a row.
+        num_layers: Transformers in a row; 1 of another relation.
         hidden_dim: Between the two layers of a transformer's MLP; 0 without one.
         relation: `transformer`; `pointwise`, one layer of D x D; `graph`, the same and a mix of
             tokens (table 5).
