@@ -19,8 +19,8 @@ _WARM_UP = 0.1  # of all steps
 def fine_tuned(made: Candidate, trial: Trial, epochs: int) -> Candidate:
     """A copy of a network, trained on the classifier's training images.
 
-    AdamW with weight decay; the learning rate goes up, then down to about zero, along cosines. Images
-    are taken as they are.
+    AdamW with weight decay; the learning rate goes up, then down to about zero, along cosines.
+    Images are taken as they are.
 
     Args:
         made: With a network.
