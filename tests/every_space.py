@@ -107,6 +107,23 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
             "block.expansions": [0.25, 0.5],
         },
     ),
+    "GLiT with merged tokens": (
+        "glit",
+        {"num_blocks": 3, "tokens": {"kind": "merge", "merged": [0, 3, 7]}},
+    ),
+    "ViTAS with merged tokens": (
+        "vitas",
+        {"tokens": {"kind": "merge", "merged": [1, 3], "schedule": "falling"}},
+    ),
+    "attention with kept tokens": (
+        "glit",
+        {
+            "num_blocks": 4,
+            "depths": [2, 3, 4],
+            "mixer": "attention",
+            "tokens": {"kind": "keep", "keep": [0.5, 0.75, 1], "slots": [1, 2]},
+        },
+    ),
     "GLiT with two widths and patch sizes": (
         "glit",
         {"patch_sizes": [4, 7], "embed_dims": [24, 36], "num_blocks": 3},

@@ -10,7 +10,7 @@ from vitsearch.shrinking import Profile, profile_branches
 from vitsearch.supernet.repairing import Calibration
 
 
-def make_network(**options: object) -> SuperTransformer:
+def make_network(*, tokens: dict[str, object] | None = None, **options: object) -> SuperTransformer:
     """A small network of timm with large weights, converted."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -28,7 +28,7 @@ def make_network(**options: object) -> SuperTransformer:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return vitsearch.from_timm(network.eval(), options=options)
+    return vitsearch.from_timm(network.eval(), options=options, tokens=tokens)
 
 
 def make_images(count: int = 64, seed: int = 0) -> list[torch.Tensor]:

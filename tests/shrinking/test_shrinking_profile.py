@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.shrinking.conftest import make_images, make_network
 
 from vitsearch import Architecture, SuperTransformer
 from vitsearch.errors import ConstraintError
-from vitsearch.shrinking import Budget, Profile, UniformCuts, first_candidates
+from vitsearch.shrinking import Budget, Profile, UniformCuts, first_candidates, profile_branches
 from vitsearch.shrinking.profile import BranchOption
 
 
@@ -88,3 +89,24 @@ def test_uniform_cuts_treat_all_blocks_alike(network: SuperTransformer) -> None:
                 assert value == network.largest[name]
     assert cuts.below(full) == network.largest
     assert cuts.below(10) is None
+
+
+def test_with_fewer_tokens_branches_add_up_as_well() -> None:
+    net = make_network(tokens={"kind": "merge", "merged": [0, 2, 3]})
+    calibration = net.calibrate(make_images())
+    net.order(calibration)
+    profile = profile_branches(net, calibration, make_images(16))
+    each = profile.by_tokens()
+    assert [own.shared["stages.0.merged"] for own in each] == [0, 2, 3]
+    draw = random.Random(0)
+    for own in each:
+        for _ in range(20):
+            chosen = [draw.choice(sizes) for sizes in own.branches]
+            architecture = own.architecture(chosen)
+            assert architecture["stages.0.merged"] == own.shared["stages.0.merged"]
+            expected = own.macs + sum(option.macs for option in chosen)
+            assert net.cost(architecture).macs == expected
+    full = net.cost(net.largest).macs
+    started = first_candidates(profile, [Budget(macs=0.5 * full, name="50%")], full, net.largest)
+    assert {a["stages.0.merged"] for a in started} == {0, 2, 3}
+    assert all(net.cost(a).macs <= full for a in started)

@@ -36,13 +36,13 @@ class SizeError:
 
     Attributes:
         values: Of the branch's choices, by full name; `None` where one is inactive.
-        macs: What the branch then costs.
+        taken: The same in the order of the choices.
         error: Mean over tokens of the squared distance to the original's output, scaled as it is
             added to the stream.
     """
 
     values: Values
-    macs: int
+    taken: tuple[Value | None, ...]
     error: float
 
 
@@ -51,11 +51,17 @@ class BranchErrors:
     """All sizes of one branch.
 
     Attributes:
+        stage: The stage that it is in, from 0.
+        slot: The block of the stage.
+        role: `mixer` or `mlp`.
         sizes: The largest one is among them, with error 0.
         stream: Variance of the tokens behind the branch, summed over channels, which errors are to
             be seen against.
     """
 
+    stage: int
+    slot: int
+    role: str
     sizes: tuple[SizeError, ...]
     stream: float
 
@@ -99,18 +105,23 @@ def branch_errors(
                 found = []
                 for values in taken:
                     own: Any = stage.pieces.plan(branch.role, values, shape)
-                    if own.inner is None and getattr(stage.block, branch.role).needed_without:
+                    if own.inner is None and getattr(stage.block.plain, branch.role).needed_without:
                         continue  # whether it may go depends on the other branch
-                    macs = stage.pieces.cost(branch.role, values, shape).macs
                     full = {f"{name}.{n}": v for n, v in zip(names, values, strict=True)}
                     error = look.error(own.inner, normed)
-                    found.append(SizeError(values=full, macs=macs, error=error))
+                    found.append(SizeError(values=full, taken=values, error=error))
                 made = [look.module(x, inner) for x in normed]
                 streams = [
                     x + block.scaled(y, branch, sizes[name])
                     for x, y in zip(streams, made, strict=True)
                 ]
-                yield BranchErrors(sizes=tuple(found), stream=_variance(streams))
+                yield BranchErrors(
+                    stage=stage.index,
+                    slot=slot.index,
+                    role=branch.role,
+                    sizes=tuple(found),
+                    stream=_variance(streams),
+                )
 
 
 def _variance(streams: Sequence[Tensor]) -> float:

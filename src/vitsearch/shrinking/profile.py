@@ -9,7 +9,8 @@ size with the least loss + price * MACs (Shoham and Gersho, 1988, who allocate b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from vitsearch.errors import ConstraintError
 from vitsearch.shrinking.branch_errors import BranchErrors, Values, branch_errors
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.choice import Choice, Value
+from vitsearch.spaces.plan import Plan
 from vitsearch.supernet.repairing.calibration import Calibration
 from vitsearch.supernet.super_transformer import SuperTransformer
 
@@ -40,21 +42,59 @@ class BranchOption:
     loss: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """The sizes of every branch, with what they cost and lose.
 
     Attributes:
         space: Whose branches.
-        shared: Values of all other choices: those of the largest sub-network.
-        branches: For each branch the sizes that no other betters, the cheapest first.
-        macs: Of everything else in the network.
+        num_classes: Of the classifier, whose cost counts.
+        shared: Values of all other choices; at first those of the largest sub-network.
+        errors: What was seen of each branch.
     """
 
     space: SearchSpace
+    num_classes: int
     shared: Values
-    branches: tuple[tuple[BranchOption, ...], ...]
-    macs: int
+    errors: tuple[BranchErrors, ...]
+
+    @cached_property
+    def _whole(self) -> Plan:
+        """The largest network with the shared values."""
+        return self.space.plan(architecture_of(self.space, dict(self.shared)))
+
+    @cached_property
+    def branches(self) -> tuple[tuple[BranchOption, ...], ...]:
+        """For each branch the sizes that no other betters, the cheapest first."""
+        flows = self._whole.stage_flows
+        found = []
+        for own in self.errors:
+            pieces, seen = self.space.stages[own.stage].pieces, flows[own.stage].seen(own.slot)
+            macs = [pieces.cost(own.role, size.taken, seen).macs for size in own.sizes]
+            found.append(_unbettered(own, macs))
+        return tuple(found)
+
+    @cached_property
+    def macs(self) -> int:
+        """Of everything else in the network."""
+        whole = sum(own[-1].macs for own in self.branches)
+        return self._whole.cost(self.num_classes).macs - whole
+
+    def by_tokens(self) -> list[Profile]:
+        """The profile with each number of tokens that may go on; all of them first.
+
+        What fewer tokens lose themselves is in no profile: networks have to be scored for that.
+        Where several blocks have a choice each, they choose alike here.
+        """
+        names = [name for stage in self.space.stages for name in stage.token_choices]
+        options = {option for name in names for option in self.space.choice(name).options}
+        found = [self]
+        for option in sorted(options, key=float):
+            own = {n: option for n in names if option in self.space.choice(n).options}
+            shared = {**self.shared, **{n: v for n, v in own.items() if n in self.shared}}
+            if shared != self.shared:
+                found.append(replace(self, shared=shared))
+        return found
 
     def within(self, macs: float) -> Architecture:
         """The best architecture of at most so many MACs, under the sum of losses.
@@ -134,25 +174,23 @@ def profile_branches(
     Raises:
         ConfigError: The network has other blocks than those of vit spaces.
     """
-    branches = [_unbettered(errors) for errors in branch_errors(network, calibration, images)]
-    whole = sum(own[-1].macs for own in branches)
-    largest = network.largest
     return Profile(
         space=network.space,
-        shared={c.name: largest[c.name] for c in network.space.shared_choices},
-        branches=tuple(branches),
-        macs=network.cost(largest).macs - whole,
+        num_classes=network.num_classes,
+        shared={c.name: network.largest[c.name] for c in network.space.shared_choices},
+        errors=tuple(branch_errors(network, calibration, images)),
     )
 
 
-def _unbettered(errors: BranchErrors) -> tuple[BranchOption, ...]:
+def _unbettered(errors: BranchErrors, macs: Sequence[int]) -> tuple[BranchOption, ...]:
     """The sizes that lose less than every cheaper one, the cheapest first."""
     found: list[BranchOption] = []
-    for size in sorted(errors.sizes, key=lambda s: (s.macs, s.error)):
+    sizes = sorted(zip(macs, errors.sizes, strict=True), key=lambda pair: (pair[0], pair[1].error))
+    for own, size in sizes:
         loss = size.error / errors.stream if errors.stream > 0 else 0.0
         if not found or loss < found[-1].loss:
-            found.append(BranchOption(values=size.values, macs=size.macs, loss=loss))
-    largest = max(errors.sizes, key=lambda s: (s.macs, -s.error))
-    if found[-1].macs != largest.macs:  # where a branch is of no influence at all
-        found.append(BranchOption(values=largest.values, macs=largest.macs, loss=0.0))
+            found.append(BranchOption(values=size.values, macs=own, loss=loss))
+    most, largest = max(sizes, key=lambda pair: (pair[0], -pair[1].error))
+    if found[-1].macs != most:  # where a branch is of no influence at all
+        found.append(BranchOption(values=largest.values, macs=most, loss=0.0))
     return tuple(found)

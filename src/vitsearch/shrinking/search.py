@@ -113,11 +113,18 @@ def full_last(points: Iterable[FrontPoint], largest: Architecture) -> tuple[Fron
 def first_candidates(
     profile: Profile, budgets: Sequence[Budget], full: float, largest: Architecture
 ) -> list[Architecture]:
-    """What a search begins with: the profile's architecture for each budget and some between."""
+    """What a search begins with: the profile's architecture for each budget and some between.
+
+    Where tokens can become fewer, also those for each budget with fewer tokens.
+    """
     smallest = min(budget.macs for budget in budgets)
     between = [smallest * (full / smallest) ** (step / _STEPS) for step in range(_STEPS)]
     macs = sorted({*(budget.macs for budget in budgets), *between})
-    return list(dict.fromkeys([*(profile.within(limit) for limit in macs), largest]))
+    found = [profile.within(limit) for limit in macs]
+    for other in profile.by_tokens()[1:]:
+        cheapest = other.macs + sum(own[0].macs for own in other.branches)
+        found += [other.within(budget.macs) for budget in budgets if cheapest <= budget.macs]
+    return list(dict.fromkeys([*found, largest]))
 
 
 def first_images(calibration: Calibration, count: int) -> list[Tensor]:

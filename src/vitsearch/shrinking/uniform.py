@@ -57,10 +57,12 @@ def _shares(space: SearchSpace, name: str) -> list[float]:
 
 
 def _cut(space: SearchSpace, shares: dict[str, float]) -> Architecture:
+    whole = space.largest()
+
     def pick(choice: Choice) -> Value:
         share = shares.get(choice.name.rpartition(".")[2])
         if share is None:
-            return choice.options[-1]
+            return whole[choice.name] if choice.name in whole else choice.options[-1]
         limit = share * float(choice.options[-1]) * (1 + 1e-9)
         fitting = [option for option in choice.options if float(option) <= limit]
         return fitting[-1] if fitting else choice.options[0]

@@ -15,19 +15,22 @@ class Tokens:
         grid: Rows and columns of patch tokens.
         num_prefix_tokens: Tokens in front of the patches.
         placed: Whether the others are patches of the image; if not, they are one row of the grid.
+        num_left: How many tokens stand for the patches of the grid; `None` for one each.
     """
 
     embed_dim: int
     grid: tuple[int, int]
     num_prefix_tokens: int
     placed: bool = True
+    num_left: int | None = None
 
     unit = "tokens"
 
     @property
     def num_tokens(self) -> int:
         """N, prefix tokens included."""
-        return self.grid[0] * self.grid[1] + self.num_prefix_tokens
+        patches = self.grid[0] * self.grid[1] if self.num_left is None else self.num_left
+        return patches + self.num_prefix_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from vitsearch.errors import SpaceError
 from vitsearch.errors.checks import check_flag, check_one_of, check_whole, is_number
 from vitsearch.spaces.choice import Value
 
-SECTIONS = ("body", "stem", "transition", "block", "mixer", "mlp", "head")
+SECTIONS = ("body", "stem", "transition", "block", "mixer", "mlp", "tokens", "head")
 TOP_LEVEL = (
     "name",
     "image_size",

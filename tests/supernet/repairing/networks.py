@@ -29,9 +29,9 @@ def timm_network(**settings: Any) -> nn.Module:
     return network.eval()
 
 
-def supernet(**settings: Any) -> SuperTransformer:
-    """The same, elastic."""
-    return vitsearch.from_timm(timm_network(**settings))
+def supernet(*, tokens: dict[str, Any] | None = None, **settings: Any) -> SuperTransformer:
+    """The same, elastic; `tokens` as `from_timm` takes them."""
+    return vitsearch.from_timm(timm_network(**settings), tokens=tokens)
 
 
 def images(count: int = 48, seed: int = 1) -> Tensor:

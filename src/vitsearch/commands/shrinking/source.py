@@ -68,7 +68,7 @@ def read_source(config: DictConfig, folder: Path) -> Source:
             head=str(start["head"]),
         )
     options: Any = OmegaConf.to_container(config.options, resolve=True)
-    weights = config.get("weights")
+    weights, tokens = config.get("weights"), config.get("tokens")
     with isolate_rng():
         net = from_timm(
             str(pretrained_folder(EMBEDDED)) if path is None else path,
@@ -76,6 +76,7 @@ def read_source(config: DictConfig, folder: Path) -> Source:
             weights=weights,
             img_size=config.image_size,
             options={name: value for name, value in (options or {}).items() if value is not None},
+            tokens=None if tokens is None else OmegaConf.to_container(tokens, resolve=True),  # type: ignore[arg-type]
         )
     if not is_repairable(net):
         raise ConfigError(f"model={words} has no attention or MLP that could be cut and repaired")

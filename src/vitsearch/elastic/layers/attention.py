@@ -13,6 +13,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_
 from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
+from vitsearch.elastic.layers.tokens.mixing import Mixed, bias_of
 
 
 class AttentionLike(Protocol):
@@ -87,12 +88,22 @@ class ElasticHeads(ElasticModule[SizesT]):
 
     def forward(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
-        children = self.children_sizes(sizes)
+        q, k, v = self.project(x, sizes, context)
+        return self.join(self.attend(q, k, v, sizes), sizes, context)
+
+    def project(
+        self, x: Tensor, sizes: SizesT, context: Context = PLAIN
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, N, head_dim)."""
         batch, tokens, _ = x.shape
-        qkv = self.qkv(x, children["qkv"], context)
+        qkv = self.qkv(x, self.children_sizes(sizes)["qkv"], context)
         q, k, v = qkv.view(batch, tokens, 3, sizes.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        x = self.attend(q, k, v, sizes).transpose(1, 2).reshape(batch, tokens, -1)
-        return self.proj(x, children["proj"], context)  # type: ignore[no-any-return]
+        return q, k, v
+
+    def join(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
+        """What the heads say (B, heads, N, head_dim), projected: (B, N, C)."""
+        joined = x.transpose(1, 2).reshape(len(x), x.shape[2], -1)
+        return self.proj(joined, self.children_sizes(sizes)["proj"], context)  # type: ignore[no-any-return]
 
 
 class ElasticAttention(ElasticHeads[AttentionLike]):
@@ -101,6 +112,18 @@ class ElasticAttention(ElasticHeads[AttentionLike]):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sizes: AttentionLike) -> Tensor:
         """Fused."""
         return F.scaled_dot_product_attention(q, k, v)
+
+    def mix(
+        self,
+        x: Tensor,
+        sizes: AttentionLike,
+        context: Context = PLAIN,
+        counts: Tensor | None = None,
+    ) -> Mixed:
+        """Attention in which keys count as often as `counts` (B, N) says."""
+        q, k, v = self.project(x, sizes, context)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_of(counts))
+        return Mixed(self.join(attended, sizes, context), q, k)
 
 
 def _count_fused_attention_on_cpu() -> None:

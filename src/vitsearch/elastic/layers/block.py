@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from vitsearch.elastic.axis import AxisLike
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.layers.norm import ElasticLayerNorm
+from vitsearch.elastic.layers.tokens.flow import FewTokens
+from vitsearch.elastic.layers.tokens.halves import with_fewer_tokens
+from vitsearch.elastic.layers.tokens.mixing import Mixed
 
 
 class BlockSizes(Protocol):
@@ -71,11 +74,31 @@ class ElasticBlock(ElasticModule[BlockSizes]):
             "mlp": sizes.mlp,
         }
 
-    def forward(self, x: Tensor, sizes: BlockSizes, context: Context = PLAIN) -> Tensor:
-        """(B, N, C) to the same shape."""
+    def forward(
+        self, x: Tensor | FewTokens, sizes: BlockSizes, context: Context = PLAIN
+    ) -> Tensor | FewTokens:
+        """(B, N, C) to the same shape, or to fewer tokens."""
         of = self.children_sizes(sizes)
+        step = getattr(sizes, "tokens", None)
+        if step is not None:
+            return with_fewer_tokens(
+                x,
+                step,
+                lambda x, counts: self._mixed(x, of, context, counts),
+                lambda x: self.drop_path(
+                    self.mlp(self.norm2(x, of["norm2"], context), of["mlp"], context)
+                ),
+            )
+        assert isinstance(x, Tensor)
         x = x + self.drop_path(
             self.mixer(self.norm1(x, of["norm1"], context), of["mixer"], context)
         )
         x = x + self.drop_path(self.mlp(self.norm2(x, of["norm2"], context), of["mlp"], context))
         return x
+
+    def _mixed(
+        self, x: Tensor, of: dict[str, Any], context: Context, counts: Tensor | None
+    ) -> Mixed:
+        mixer: Any = self.mixer
+        made: Mixed = mixer.mix(self.norm1(x, of["norm1"], context), of["mixer"], context, counts)
+        return made._replace(added=self.drop_path(made.added))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.layers.attention import AttentionSizes, ElasticAttention
 from vitsearch.elastic.layers.linear import ElasticLinear
 from vitsearch.elastic.layers.local import ElasticLocal, LocalSizes
+from vitsearch.elastic.layers.tokens.mixing import Mixed
 
 
 class GlitMixerSizes(Protocol):
@@ -61,10 +62,24 @@ class ElasticGlitMixer(ElasticModule[GlitMixerSizes]):
 
     def forward(self, x: Tensor, sizes: GlitMixerSizes, context: Context = PLAIN) -> Tensor:
         """(B, N, C) to the same shape."""
+        return self.mix(x, sizes, context).added
+
+    def mix(
+        self,
+        x: Tensor,
+        sizes: GlitMixerSizes,
+        context: Context = PLAIN,
+        counts: Tensor | None = None,
+    ) -> Mixed:
+        """The same, with attention in which keys count as often as `counts` (B, N) says."""
         children = self.children_sizes(sizes)
         outputs = []
+        queries = keys = None
         if self.attn is not None and "attn" in children:
-            outputs.append(self.attn(x[..., : sizes.global_dim], children["attn"], context))
+            own: Any = children["attn"]
+            made, queries, keys = self.attn.mix(x[..., : sizes.global_dim], own, context, counts)
+            outputs.append(made)
         if self.local is not None and "local" in children:
             outputs.append(self.local(x[..., sizes.global_dim :], children["local"], context))
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        added = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return Mixed(added, queries, keys)

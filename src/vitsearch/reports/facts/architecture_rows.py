@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vitsearch.reports.words.architecture import describe_mlp
 from vitsearch.spaces import Architecture, Cost, SearchSpace
+from vitsearch.spaces.parts.tokens.steps import tokens_in_words
 from vitsearch.spaces.plan import PiecePlan, Plan
 from vitsearch.spaces.words import Segment, segments_of, shape_in_words, words_of
 
@@ -89,12 +90,13 @@ def _block(block: PiecePlan, number: int, place: str) -> Row:
     """A block's row; one that is no mixer with an MLP is shown as one piece."""
     mixer: PiecePlan = getattr(block, "mixer", block)
     mlp: PiecePlan | None = getattr(block, "mlp", None)
+    step = getattr(block, "tokens", None)
     return Row(
         kind="block",
         name=f"block {number}",
         place=place,
-        text=words_of(mixer, short=True),
-        words=words_of(mixer),
+        text=words_of(mixer, short=True) + tokens_in_words(step, short=True),
+        words=words_of(mixer) + tokens_in_words(step),
         segments=segments_of(mixer),
         hidden=getattr(mlp, "hidden_dim", None),
         hidden_text="" if mlp is None else describe_mlp(mlp, block.embed_dim),

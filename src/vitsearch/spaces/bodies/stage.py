@@ -21,6 +21,7 @@ from vitsearch.spaces.parts.base import (
     TransitionPart,
     Values,
 )
+from vitsearch.spaces.parts.tokens import FewerTokens, fewer_tokens
 from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import MOST_BLOCKS, MOST_STAGES, Settings
 
@@ -93,6 +94,14 @@ class Stage:
             )
         kind = self.block.stage_choices(self.num_blocks, self.depths)
         return (*own, *(choice.under(self.prefix) for choice in kind))
+
+    @property
+    def token_choices(self) -> tuple[str, ...]:
+        """The names of its choices of how many tokens go on."""
+        if not isinstance(self.block, FewerTokens):
+            return ()
+        own = self.block.way.choices(self.num_blocks, self.depths)
+        return tuple(f"{self.prefix}.{choice.name}" for choice in own)
 
     def own_values(self, values: Values) -> Values:
         """The values of the choices that the whole stage shares, by names relative to it."""
@@ -177,8 +186,9 @@ def build_stages(
                 "a stage takes one of the two"
             )
         transition = settings.get("transition") or {"kind": "none"}
-        block = BLOCKS.build(settings.get("block") or {"kind": "transformer"}, context)
+        block: BlockKind = BLOCKS.build(settings.get("block") or {"kind": "transformer"}, context)
         _check_opening(block, depths, skippable)
+        block = fewer_tokens(settings.get("tokens"), block, context, skippable=bool(skippable))
         stages.append(
             Stage(
                 index=index,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.cost import Cost, attention_cost, linear_cost
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
+from vitsearch.spaces.parts.tokens.keys import Keys
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -35,6 +37,11 @@ class AttentionPlan:
     num_heads: int
     head_dim: int
 
+    @property
+    def keys(self) -> Keys:
+        """By which tokens are compared."""
+        return Keys(self.num_heads, self.head_dim, self.head_dim)
+
     def cost(self) -> Cost:
         """Projections to q, k and v, scores, weighted sums, output projection."""
         return attention_cost_of(self.embed_dim, self.num_heads * self.head_dim, self.num_tokens)
@@ -59,6 +66,9 @@ class Attention:
 
     num_heads: tuple[int, ...]
     head_dim: int
+
+    needs_places: ClassVar[bool] = False
+    always_attends: ClassVar[bool] = True
 
     @classmethod
     def read(cls, settings: Settings, context: StageContext) -> Attention:

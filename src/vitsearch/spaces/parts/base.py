@@ -91,6 +91,11 @@ class BlockKind:
     opens: ClassVar[bool] = False
 
     @property
+    def plain(self) -> BlockKind:
+        """The kind itself, without what another one puts around it."""
+        return self
+
+    @property
     def takes(self) -> tuple[type[Shape], ...]:
         """What may come into a stage of such blocks."""
         return (self.flow,)
@@ -321,3 +326,4 @@ BLOCKS = PartRegistry("block")
 HEADS = PartRegistry("head")
 MIXERS = PartRegistry("mixer")
 MLPS = PartRegistry("mlp")
+TOKENS = PartRegistry("tokens")

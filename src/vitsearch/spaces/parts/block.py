@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vitsearch.spaces.cost import Cost, cost_of
+from vitsearch.spaces.cost import Cost, Costed, cost_of
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.base import BLOCKS, MIXERS, MLPS, BlockKind, BlockPart, StageContext
+from vitsearch.spaces.parts.tokens.steps import TokenStep, tokens_in_words
 from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import words_of
@@ -37,26 +38,29 @@ class BlockPlan:
         norm_eps: Of both LayerNorms.
         mixer: What mixes tokens.
         mlp: What mixes channels.
+        tokens: How tokens become fewer between them; `None` where all go on.
     """
 
     embed_dim: int
     norm_eps: float
     mixer: PiecePlan
     mlp: PiecePlan
+    tokens: TokenStep | None = None
 
-    def pieces(self) -> tuple[PiecePlan, ...]:
+    def pieces(self) -> tuple[Costed, ...]:
         """All that costs something."""
-        return BlockNorms(self.embed_dim), self.mixer, self.mlp
+        own = (BlockNorms(self.embed_dim), self.mixer, self.mlp)
+        return own if self.tokens is None else (*own, self.tokens)
 
     def cost(self) -> Cost:
-        """Mixer, MLP and two LayerNorms."""
-        return self.mixer.cost() + self.mlp.cost() + BlockNorms(self.embed_dim).cost()
+        """Mixer, MLP, two LayerNorms, and what it costs to compare tokens."""
+        return sum((piece.cost() for piece in self.pieces()), Cost())
 
     def words(self, *, short: bool = False) -> str:
         """The mixer, and how wide the MLP is."""
         hidden = getattr(self.mlp, "hidden_dim", None)
         ratio = "" if hidden is None else f", MLP x{hidden / self.embed_dim:.3g}"
-        return f"{words_of(self.mixer, short=short)}{ratio}"
+        return f"{words_of(self.mixer, short=short)}{ratio}{tokens_in_words(self.tokens)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,8 @@ class TransformerBlock(BlockKind):
 
     def assemble(self, pieces: Mapping[str, PiecePlan], tokens: Tokens) -> BlockPlan:
         """Both in a block."""
-        return BlockPlan(embed_dim=tokens.embed_dim, norm_eps=self.norm_eps, **pieces)
+        mixer, mlp = pieces["mixer"], pieces["mlp"]
+        return BlockPlan(embed_dim=tokens.embed_dim, norm_eps=self.norm_eps, mixer=mixer, mlp=mlp)
 
     def own_cost(self, tokens: Tokens) -> Cost:
         """The LayerNorms."""

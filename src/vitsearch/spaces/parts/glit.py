@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice, Condition, Value
@@ -15,6 +16,7 @@ from vitsearch.spaces.cost import Cost, linear_cost
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.attention import attention_cost_of
 from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
+from vitsearch.spaces.parts.tokens.keys import Keys
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -54,6 +56,11 @@ class GlitMixerPlan:
     def num_prefix_tokens(self) -> int:
         """Tokens in front of the patches."""
         return self.num_tokens - self.grid[0] * self.grid[1]
+
+    @property
+    def keys(self) -> Keys | None:
+        """By which tokens are compared; of the global half."""
+        return Keys(self.num_heads, self.head_dim, self.head_dim) if self.global_dim else None
 
     def cost(self) -> Cost:
         """Attention on `global_dim` channels and the local module on `local_dim`."""
@@ -122,6 +129,18 @@ class GlitMixer:
     local_expansions: tuple[Value, ...]
     qkv_expansions: tuple[Value, ...]
     local: str
+
+    sees_neighbours: ClassVar[bool] = True
+
+    @property
+    def needs_places(self) -> bool:
+        """On the grid; a sequence may be of any length."""
+        return self.local == "grid"
+
+    @property
+    def always_attends(self) -> bool:
+        """Whether no option is local alone."""
+        return min(self.global_heads) > 0
 
     def choices(self) -> tuple[Choice, ...]:
         """`global_heads`, `kernel_size`, `local_expansion`, `qkv_expansion`."""

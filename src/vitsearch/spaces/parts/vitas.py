@@ -6,6 +6,7 @@ Source: ViTAS: Vision Transformer Architecture Search (2021), section 3.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice
@@ -13,6 +14,7 @@ from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.attention import attention_cost_of
 from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
+from vitsearch.spaces.parts.tokens.keys import Keys
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -42,6 +44,11 @@ class VitasAttentionPlan:
         """Channels of a head."""
         return self.inner_dim // self.num_heads
 
+    @property
+    def keys(self) -> Keys:
+        """By which tokens are compared."""
+        return Keys(self.num_heads, self.head_dim, self.head_dim)
+
     def cost(self) -> Cost:
         """Projections to q, k and v, scores, weighted sums, output projection."""
         return attention_cost_of(self.embed_dim, self.inner_dim, self.num_tokens)
@@ -68,6 +75,9 @@ class VitasAttention:
     num_heads: tuple[int, ...]
     qkv_widths: tuple[int, ...]
     private: str
+
+    needs_places: ClassVar[bool] = False
+    always_attends: ClassVar[bool] = True
 
     def choices(self) -> tuple[Choice, ...]:
         """`num_heads`, `qkv_width`."""

@@ -40,6 +40,7 @@ def from_timm(
     in_chans: int | None = None,
     num_classes: int | None = None,
     options: Mapping[str, Any] | Options | None = None,
+    tokens: Mapping[str, Any] | None = None,
 ) -> SuperTransformer:
     """Make a vision transformer of timm elastic: its largest sub-network is that network, exactly.
 
@@ -55,6 +56,8 @@ def from_timm(
         num_classes: Outputs of the classifier, which is fresh where it is another number than that
             of the weights; 0 for none. By default that of the weights, or the network's own.
         options: What sub-networks may have, as shares of its sizes; see `Options`.
+        tokens: How many tokens go on, such as `{"kind": "merge", "merged": [0, 8, 13]}`
+            (`docs/spaces/tokens.md`); all of them by default.
 
     Raises:
         SpaceError: A part of the network cannot be converted (the message names it), an option is
@@ -83,9 +86,8 @@ def from_timm(
     config = space_config(reading, chosen)
     if img_size is not None and img_size != reading.image_size:
         config |= {"image_size": img_size, "stem": {**config["stem"], "crop": False}}
-    supernet = SuperTransformer(
-        SearchSpace(config), reading.num_classes if num_classes is None else num_classes
-    )
+    space = _with_tokens(config, tokens)
+    supernet = SuperTransformer(space, reading.num_classes if num_classes is None else num_classes)
     reference = next(made.parameters())
     supernet.to(device=reference.device, dtype=reference.dtype)
     _load(supernet, made.state_dict(), reading)
@@ -99,6 +101,7 @@ def timm_space_config(
     img_size: int | None = None,
     in_chans: int | None = None,
     options: Mapping[str, Any] | Options | None = None,
+    tokens: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The configuration of the space that `from_timm` makes of a named network, without weights.
 
@@ -107,6 +110,7 @@ def timm_space_config(
         img_size: As in `from_timm`.
         in_chans: As in `from_timm`.
         options: As in `from_timm`.
+        tokens: As in `from_timm`.
 
     Raises:
         SpaceError: As in `from_timm`.
@@ -115,8 +119,25 @@ def timm_space_config(
     config = space_config(reading, read_options(options))
     if img_size is not None:
         config |= {"image_size": img_size, "stem": {**config["stem"], "crop": False}}
-    SearchSpace(config)
-    return config
+    return _with_tokens(config, tokens).config
+
+
+def _with_tokens(config: dict[str, Any], tokens: Mapping[str, Any] | None) -> SearchSpace:
+    """The space, with what is said of its tokens.
+
+    Raises:
+        SpaceError: The largest network would have fewer tokens than the one it is made of.
+    """
+    if tokens is None:
+        return SearchSpace(config)
+    space = SearchSpace({**config, "tokens": dict(tokens)})
+    blocks = space.plan(space.largest()).stages[0].blocks
+    if any(getattr(block, "tokens", None) is not None for block in blocks):
+        raise SpaceError(
+            f"tokens={dict(tokens)}: the largest network has to keep all tokens, or it would not "
+            f"be the one that it is made of; offer merged=0, or keep=1"
+        )
+    return space
 
 
 def _created(

@@ -31,6 +31,7 @@ class Origin:
         image_size: Side of the images, pixels; `None` for the network's own.
         in_chans: Channels of the images; likewise.
         options: What sub-networks may have; see `vitsearch.supernet.converting.options.Options`.
+        tokens: How many tokens go on; `None` for all.
         calibration_images: Training images that are looked at before training.
         importance: By which units are put in order.
     """
@@ -41,6 +42,7 @@ class Origin:
     image_size: int | None = None
     in_chans: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Mapping[str, Any] | None = None
     calibration_images: int = 1000
     importance: str = "variance"
 
@@ -82,7 +84,11 @@ class Origin:
             SpaceError: The network cannot be converted, or an option is not legal.
         """
         return timm_space_config(
-            self.model, img_size=self.image_size, in_chans=self.in_chans, options=self.options
+            self.model,
+            img_size=self.image_size,
+            in_chans=self.in_chans,
+            options=self.options,
+            tokens=self.tokens,
         )
 
     def preprocessing(self, in_chans: int) -> dict[str, Any]:
@@ -128,6 +134,7 @@ class Origin:
                 in_chans=self.in_chans,
                 num_classes=num_classes,
                 options=self.options,
+                tokens=self.tokens,
             )
         if net.space != space:
             raise CheckpointError(

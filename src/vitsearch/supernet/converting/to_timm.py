@@ -111,6 +111,8 @@ def check_timm_can(name: str, plan: Plan) -> None:
         if node.slot is None:
             continue
         block = expect(node.name, node.plan, VitBlockPlan)
+        if block.tokens is not None:
+            raise refuse(node.name, "its tokens become fewer; those of timm's blocks do not")
         if block.mlp.inner is not None:
             expect(f"{node.name}.mlp", block.mlp.inner, VitMlpPlan)
         if block.mixer.inner is not None:

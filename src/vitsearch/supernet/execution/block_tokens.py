@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from vitsearch.elastic import Context
+from vitsearch.elastic.layers.tokens.flow import FewTokens, spread
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.plan import Node, Plan
@@ -42,9 +43,14 @@ def block_names(plan: Plan, layers: Sequence[int]) -> tuple[str, ...]:
     return tuple(blocks[layer].name for layer in layers)
 
 
-def normalised(network: ElasticTransformer, tokens: Tensor, plan: Plan, context: Context) -> Tensor:
-    """Tokens (B, N, C) behind the final norm; as they are where there is none of their width."""
-    last = plan.nodes[-1]
+def normalised(
+    network: ElasticTransformer, x: Tensor | FewTokens, plan: Plan, context: Context
+) -> Tensor:
+    """Tokens (B, N, C) behind the final norm; as they are where there is none of their width.
+
+    Where tokens have become fewer, each patch has the one that it went into.
+    """
+    last, tokens = plan.nodes[-1], spread(x)
     if last.name != NORM or last.plan.embed_dim != tokens.shape[-1]:
         return tokens
     return network.layer(NORM)(tokens, last.plan, context)  # type: ignore[no-any-return]

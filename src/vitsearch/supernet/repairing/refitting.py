@@ -16,6 +16,10 @@ from torch import Tensor
 
 from vitsearch.elastic import ElasticLinear, ElasticModule
 from vitsearch.elastic.calibration import CrossMoments, refit
+from vitsearch.elastic.layers.tokens.flow import FewTokens
+from vitsearch.elastic.layers.tokens.halves import reduction_of
+from vitsearch.elastic.layers.tokens.mixing import Mixed
+from vitsearch.elastic.layers.tokens.reduction import Reduction
 from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
 from vitsearch.elastic.layers.vit.block import Branch, ElasticVitBlock
 from vitsearch.elastic.layers.vit.mlp import ElasticVitMlp
@@ -29,6 +33,7 @@ from vitsearch.supernet.vision_transformer import VisionTransformer
 if TYPE_CHECKING:
     from vitsearch.supernet.super_transformer import SuperTransformer
 
+Stream = Tensor | FewTokens
 RIDGE = 0.03
 """Of the mean variance of a layer's inputs."""
 _MOST_KEPT = 2**30
@@ -69,14 +74,24 @@ class Step(NamedTuple):
         """(C,) what its output is multiplied by."""
         return self.block.scale_of(self.branch.inner)
 
-    def entering(self, x: Tensor) -> Tensor:
+    def entering(self, x: Stream) -> Tensor:
         """What the last layer sees (B, N, d) where the stream is x (B, N, C)."""
-        normed = self.block.normed(x, self.branch, self.sizes)
+        normed = self.block.normed(tokens_of(x), self.branch, self.sizes)
         module = self.module
         if isinstance(module, ElasticVitMlp):
             return module.hidden(normed, self.inner)
         assert isinstance(module, ElasticVitAttention)
-        return module.attend(*module.project(normed, self.inner), self.inner)
+        counts = x.counts if isinstance(x, FewTokens) and self.sizes.tokens.proportional else None
+        return module.attend(*module.project(normed, self.inner), self.inner, counts=counts)
+
+    def compared(self, x: Stream) -> Mixed:
+        """By what tokens are compared behind this branch, an attention."""
+        module = self.module
+        assert isinstance(module, ElasticVitAttention)
+        tokens = tokens_of(x)
+        normed = self.block.normed(tokens, self.branch, self.sizes)
+        queries, keys, _ = module.project(normed, self.inner)
+        return Mixed(tokens, queries, keys)
 
     def added(self, entering: Tensor) -> Tensor:
         """What the branch adds to the stream (B, N, C), from what its last layer sees."""
@@ -115,10 +130,16 @@ def refit_branches(
     cuts = [_Cut(supernet, original, network, images, ridge) for network in networks]
     target = [supernet.run_nodes(batch, original.until(1))["stem"] for batch in images]
     for node in original.nodes:
-        for step in _steps(supernet, original, node.name):
+        steps = {step.branch.role: step for step in _steps(supernet, original, node.name)}
+        for role in ("mixer", "mlp"):
             for cut in cuts:
-                cut.reach(node.name, step.branch.role, target)
-            target = [x + step.added(step.entering(x)) for x in target]
+                if role == "mlp":
+                    cut.reduce(node.name, target)
+                if role in steps:
+                    cut.reach(node.name, role, target)
+            if role in steps:
+                step = steps[role]
+                target = [x + step.added(step.entering(x)) for x in target]
         if pause is not None:
             pause()
     for cut in cuts:
@@ -144,7 +165,15 @@ class _Cut:
             for node, renamed in pairs
             for step in _steps(network, network.plan, renamed.name)
         }
-        self._stream = [network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images]
+        self._reducing = {
+            node.name: node.plan.tokens  # type: ignore[attr-defined]
+            for node in own.nodes
+            if getattr(node.plan, "tokens", None) is not None
+        }
+        self._stream: list[Stream] = [
+            network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images
+        ]
+        self._reductions: list[list[Reduction]] = [[] for _ in images]
         self._tokens = pooled_tokens(network.plan)
         self._ridge = ridge
         self._waiting: Step | None = None
@@ -159,10 +188,37 @@ class _Cut:
             self.finish(target)
             self._waiting = following
 
+    def reduce(self, node: str, target: Sequence[Tensor]) -> None:
+        """Have fewer tokens between the halves of a block, if the network does.
+
+        From then on the target is made of the original's tokens in the same way.
+        """
+        size = self._reducing.get(node)
+        if size is None:
+            return
+        mixer = self._steps.get((node, "mixer"))
+        seen = [None if mixer is None else mixer.compared(x) for x in self._stream]
+        self.finish(target)
+        for index, made in enumerate(seen):
+            x = self._stream[index]
+            flow = x if isinstance(x, FewTokens) else FewTokens.of(x)
+            reduction = reduction_of(flow, made or Mixed(flow.tokens, None, None), size)
+            if reduction is not None:
+                flow = reduction(flow, counts=not reduction.fuses)
+                self._reductions[index].append(reduction)
+            self._stream[index] = flow
+
     def finish(self, target: Sequence[Tensor]) -> None:
         """Fit the branch that waits, if one does, so that the stream comes to the target."""
-        if self._waiting is not None:
-            self._stream = _fit(self._waiting, self._stream, target, self._tokens, self._ridge)
+        if self._waiting is None:
+            return
+        wanted = []
+        for x, reductions in zip(target, self._reductions, strict=True):
+            for reduction in reductions:
+                x = reduction.apply(x)
+            wanted.append(x)
+        self._stream = _fit(self._waiting, self._stream, wanted, self._tokens, self._ridge)
+        self._waiting = None
 
 
 def pooled_tokens(plan: Plan) -> tuple[int, int]:
@@ -184,6 +240,11 @@ def _check(supernet: SuperTransformer, original: Plan, own: Plan) -> None:
             f"images: space {supernet.space.name} has blocks of another kind than vit; they are "
             f"repaired from the calibration alone"
         )
+    if any(getattr(node.plan, "tokens", None) is not None for node in original.nodes):
+        raise ConfigError(
+            f"images: the largest network of space {supernet.space.name} has fewer tokens itself, "
+            f"so there is no stream of all tokens to return to; let space.tokens offer all of them"
+        )
     width, whole = own.nodes[0].shape.embed_dim, original.nodes[0].shape.embed_dim
     if width != whole:
         raise ConfigError(
@@ -201,24 +262,34 @@ def _steps(network: ElasticTransformer, plan: Plan, name: str) -> Iterator[Step]
             yield Step(block, branch, sizes, inner)
 
 
+def tokens_of(x: Stream) -> Tensor:
+    """(B, N, C)."""
+    return x.tokens if isinstance(x, FewTokens) else x
+
+
+def _plus(x: Stream, added: Tensor) -> Stream:
+    return x._replace(tokens=x.tokens + added) if isinstance(x, FewTokens) else x + added
+
+
 def _fit(
     step: Step,
-    stream: Sequence[Tensor],
+    stream: Sequence[Stream],
     target: Sequence[Tensor],
     pooled: tuple[int, int],
     ridge: float,
-) -> list[Tensor]:
+) -> list[Stream]:
     """Fit a branch so that the stream comes to the target behind it; returns that stream."""
     first, weight_of_first = pooled
     last, scale = step.last, step.scale
     seen = CrossMoments.empty(last.in_features, last.out_features, device=last.weight.device)
     factor = None if scale is None else torch.where(scale == 0, 1, scale)
     width = last.in_features
-    keeps = sum(x[..., 0].numel() * x.element_size() for x in stream) * width <= _MOST_KEPT
+    tokens = [tokens_of(x) for x in stream]
+    keeps = sum(x[..., 0].numel() * x.element_size() for x in tokens) * width <= _MOST_KEPT
     kept: list[Tensor] = []
     heads: list[tuple[Tensor, Tensor]] = []  # what enters and what is missing, of the first tokens
     for x, wanted in zip(stream, target, strict=True):
-        missing = wanted - x
+        missing = wanted - tokens_of(x)
         entering, missing = step.entering(x), missing if factor is None else missing / factor
         kept += [entering] if keeps else []
         seen.update(entering, missing)
@@ -234,5 +305,5 @@ def _fit(
     if last.bias is not None and bias is not None:
         last.bias.copy_(bias)
     if keeps:
-        return [x + step.added(entering) for x, entering in zip(stream, kept, strict=True)]
-    return [x + step.added(step.entering(x)) for x in stream]
+        return [_plus(x, step.added(entering)) for x, entering in zip(stream, kept, strict=True)]
+    return [_plus(x, step.added(step.entering(x))) for x in stream]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vitsearch.elastic import ElasticModule
 from vitsearch.elastic.base import PLAIN, Context
+from vitsearch.elastic.layers.tokens.flow import spread
 from vitsearch.elastic.layers.vt.heads import MapWithTokens
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.flow import Shape
@@ -122,6 +123,7 @@ class FeatureNetwork(ElasticTransformer):
 
         def note(node: Node, tokens: Tensor) -> None:
             if node.name in wanted:
+                tokens = spread(tokens)
                 own = self._normed(tokens) if norm else tokens
                 found[node.name] = self._as_feature(
                     own, node.shape, output_fmt, return_prefix_tokens
@@ -129,7 +131,7 @@ class FeatureNetwork(ElasticTransformer):
 
         end = points[last] if stop_early else self._end
         plan = self.plan.until(end)
-        tokens = self.run_nodes(x, plan, note=note)[plan.head_reads[0]]
+        tokens = spread(self.run_nodes(x, plan, note=note)[plan.head_reads[0]])
         features = [found[name] for name in wanted]
         return features if intermediates_only else (self._normed(tokens), features)
 

@@ -12,6 +12,7 @@ from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.layers.attention import AttentionLike
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.layers.norm import ElasticLayerNorm
+from vitsearch.elastic.layers.tokens.mixing import Mixed, bias_of
 from vitsearch.elastic.layers.vit.grid_norm import ElasticGridNorm
 
 
@@ -138,20 +139,38 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         """What is added to the scores (heads, N, N) by position; here nothing."""
         return None
 
+    def mix(
+        self, x: Tensor, sizes: SizesT, context: Context = PLAIN, counts: Tensor | None = None
+    ) -> Mixed:
+        """Attention in which keys count as often as `counts` (B, N) says."""
+        q, k, v = self.project(x, sizes, context)
+        return Mixed(self.join(q, k, v, sizes, context, counts), q, k)
+
     def join(
-        self, q: Tensor, k: Tensor, v: Tensor, sizes: SizesT, context: Context = PLAIN
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sizes: SizesT,
+        context: Context = PLAIN,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """Attend and project the joined heads: (B, N, C)."""
-        x = self.attend(q, k, v, sizes, context)
+        x = self.attend(q, k, v, sizes, context, counts)
         return self.proj(x, self.children_sizes(sizes)["proj"], context)  # type: ignore[no-any-return]
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, sizes: SizesT, context: Context = PLAIN
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sizes: SizesT,
+        context: Context = PLAIN,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """The joined heads (B, N, heads * head_dim) that the output projection sees."""
-        x = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=self.score_bias(sizes, context), scale=sizes.scale_dim**-0.5
-        )
+        bias = self.score_bias(sizes, context) if counts is None else bias_of(counts)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=sizes.scale_dim**-0.5)
         x = x.transpose(1, 2).flatten(2)
         if self.norm is not None:
             x = self.norm(x, (sizes.num_heads, sizes.head_dim), context)

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.layers.norm import ElasticLayerNorm
+from vitsearch.elastic.layers.tokens.flow import FewTokens
+from vitsearch.elastic.layers.tokens.halves import with_fewer_tokens
+from vitsearch.elastic.layers.tokens.mixing import Mixed
 from vitsearch.elastic.region import Region
 
 
@@ -153,12 +156,50 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
                 own[branch.scale] = sizes.embed_dim
         return own
 
-    def forward(self, x: Tensor, sizes: VitBlockSizes, context: Context = PLAIN) -> Tensor:
-        """(B, N, C) to the same shape."""
-        for branch, inner in self.branches(sizes):
-            made = self.module(branch.inner)(self.normed(x, branch, sizes, context), inner, context)
-            x = x + self.drop_path(self.scaled(made, branch, sizes, context))
-        return x
+    def forward(
+        self, x: Tensor | FewTokens, sizes: VitBlockSizes, context: Context = PLAIN
+    ) -> Tensor | FewTokens:
+        """(B, N, C) to the same shape, or to fewer tokens."""
+        there = {branch.role: (branch, inner) for branch, inner in self.branches(sizes)}
+        step = getattr(sizes, "tokens", None)
+        if step is not None:
+            return with_fewer_tokens(
+                x,
+                step,
+                lambda x, counts: self._mixed(x, there.get("mixer"), sizes, context, counts),
+                lambda x: self._added(x, there.get("mlp"), sizes, context),
+            )
+        assert isinstance(x, Tensor)
+        tokens = x
+        for own in there.values():
+            tokens = tokens + self._added(tokens, own, sizes, context)
+        return tokens
+
+    def _added(
+        self, x: Tensor, own: tuple[Branch, Any] | None, sizes: VitBlockSizes, context: Context
+    ) -> Tensor:
+        """What a branch adds to tokens (B, N, C)."""
+        if own is None:
+            return torch.zeros_like(x)
+        branch, inner = own
+        made = self.module(branch.inner)(self.normed(x, branch, sizes, context), inner, context)
+        return self.drop_path(self.scaled(made, branch, sizes, context))  # type: ignore[no-any-return]
+
+    def _mixed(
+        self,
+        x: Tensor,
+        own: tuple[Branch, Any] | None,
+        sizes: VitBlockSizes,
+        context: Context,
+        counts: Tensor | None,
+    ) -> Mixed:
+        """What the mixer adds, and by what tokens are compared."""
+        if own is None:
+            return Mixed(torch.zeros_like(x), None, None)
+        branch, inner = own
+        mixer: Any = self.module(branch.inner)
+        made: Mixed = mixer.mix(self.normed(x, branch, sizes, context), inner, context, counts)
+        return made._replace(added=self.drop_path(self.scaled(made.added, branch, sizes, context)))
 
     def normed(
         self, x: Tensor, branch: Branch, sizes: VitBlockSizes, context: Context = PLAIN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.choice import Choice
@@ -11,6 +11,7 @@ from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.base import MIXERS, StageContext, Values
 from vitsearch.spaces.parts.norms import NormKind, read_norm
+from vitsearch.spaces.parts.tokens.keys import Keys
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, heads_in_words
 
@@ -44,6 +45,11 @@ class VitAttentionPlan:
     proj_bias: bool
     qk_norm: NormKind | None
     inner_norm: NormKind | None
+
+    @property
+    def keys(self) -> Keys:
+        """By which tokens are compared."""
+        return Keys(self.num_heads, self.qk_dim, self.scale_dim)
 
     def cost(self) -> Cost:
         """Projections, scores, weighted sums, norms."""
@@ -86,6 +92,9 @@ class VitAttention:
     proj_bias: bool
     qk_norm: NormKind | None
     inner_norm: NormKind | None
+
+    needs_places: ClassVar[bool] = False
+    always_attends: ClassVar[bool] = True
 
     def choices(self) -> tuple[Choice, ...]:
         """`num_heads`, `qk_dim`, `v_dim`."""

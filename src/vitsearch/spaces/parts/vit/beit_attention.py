@@ -6,6 +6,7 @@ Source: BEiT (ICLR 2022), section 2.2, after Swin Transformer (ICCV 2021), secti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.cost import Cost
@@ -42,6 +43,8 @@ class BeitAttentionPlan(VitAttentionPlan):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeitAttention(VitAttention):
     """Self-attention with the choices `num_heads`, `qk_dim` and `v_dim`."""
+
+    needs_places: ClassVar[bool] = True
 
     def plan(self, values: Values, tokens: Tokens) -> BeitAttentionPlan:
         """The sizes for one architecture."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vitsearch.spaces.choice import Choice, Condition
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, Costed
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.base import (
     BLOCKS,
@@ -18,6 +18,7 @@ from vitsearch.spaces.parts.base import (
     Values,
 )
 from vitsearch.spaces.parts.norms import NormKind, read_norm
+from vitsearch.spaces.parts.tokens.steps import TokenStep, tokens_in_words
 from vitsearch.spaces.plan import PiecePlan
 from vitsearch.spaces.settings import Settings
 from vitsearch.spaces.words import Segment, segments_of, words_of
@@ -77,26 +78,31 @@ class VitBlockPlan:
         embed_dim: C.
         mixer: The branch that mixes tokens.
         mlp: The branch that mixes channels.
+        tokens: How tokens become fewer between them; `None` where all go on.
     """
 
     embed_dim: int
     mixer: BranchPlan
     mlp: BranchPlan
+    tokens: TokenStep | None = None
 
-    def pieces(self) -> tuple[PiecePlan, ...]:
+    def pieces(self) -> tuple[Costed, ...]:
         """All that costs something."""
-        return self.mixer, self.mlp
+        own = (self.mixer, self.mlp)
+        return own if self.tokens is None else (*own, self.tokens)
 
     def cost(self) -> Cost:
-        """Both branches."""
-        return self.mixer.cost() + self.mlp.cost()
+        """Both branches, and what it costs to compare tokens."""
+        return sum((piece.cost() for piece in self.pieces()), Cost())
 
     def words(self, *, short: bool = False) -> str:
         """The attention, and how wide the MLP is."""
         attention = "no attention" if self.mixer.inner is None else self.mixer.words(short=short)
         if self.mlp.inner is None:
-            return f"{attention}, no MLP"
-        return f"{attention}, MLP x{self.mlp.hidden_dim / self.embed_dim:.3g}"
+            mlp = "no MLP"
+        else:
+            mlp = f"MLP x{self.mlp.hidden_dim / self.embed_dim:.3g}"
+        return f"{attention}, {mlp}{tokens_in_words(self.tokens)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +123,16 @@ class Branch:
     norm: NormKind
     layer_scale: bool
     inner: BlockPart
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether what is inside needs its tokens in their places."""
+        return bool(getattr(self.inner, "needs_places", True))
+
+    @property
+    def always_attends(self) -> bool:
+        """Whether there is attention in every architecture."""
+        return self.keep is None and bool(getattr(self.inner, "always_attends", False))
 
     def choices(self) -> tuple[Choice, ...]:
         """Whether it stays, and what is inside."""

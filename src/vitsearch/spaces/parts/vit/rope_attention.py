@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.cost import Cost
@@ -78,6 +79,8 @@ class RopeAttention(VitAttention):
     """
 
     rope: RopeKind
+
+    needs_places: ClassVar[bool] = True
 
     def plan(self, values: Values, tokens: Tokens) -> RopeAttentionPlan:
         """The sizes for one architecture."""

@@ -1,0 +1,1 @@
+"""Tokens that become fewer on their way through a network."""
