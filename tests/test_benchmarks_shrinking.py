@@ -11,6 +11,7 @@ import timm
 import torch
 from benchmarks.shrinking import __main__ as command
 from benchmarks.shrinking import dinov2, modelopt_peer, torch_pruning_peer
+from benchmarks.shrinking import merging as own_merging
 from benchmarks.shrinking import ours as own_methods
 from benchmarks.shrinking import uniform as uniform_cuts
 from benchmarks.shrinking.finetuning import fine_tuned
@@ -107,6 +108,16 @@ def test_our_networks_are_within_their_budgets(trial, method, names):
     for one in made:
         assert 0.8 * one.budget < macs_of(one.network, trial.image) / trial.macs <= one.budget
         assert len(answers(trial, one.network)) == 20
+
+
+def test_merged_tokens_alone_and_with_widths_are_within_their_budgets(trial):
+    made = list(own_merging.merging(trial, (0.7,)))
+    names = [own_merging.ALONE, own_merging.REPAIRED, own_merging.BOTH]
+    assert [one.method for one in made] == names
+    for one in made:
+        assert macs_of(one.network, trial.image) / trial.macs <= 0.7
+    assert macs_of(made[-1].network, trial.image) / trial.macs > 0.6
+    assert "tokens fewer in every block" in made[-1].note
 
 
 def test_uniform_cuts_have_equal_blocks_and_close_shares(trial):

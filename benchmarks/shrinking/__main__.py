@@ -23,6 +23,7 @@ from torch import nn
 from benchmarks.__main__ import machine
 from benchmarks.shrinking import dinov2, modelopt_peer, torch_pruning_peer
 from benchmarks.shrinking.finetuning import fine_tuned
+from benchmarks.shrinking.merging import merging
 from benchmarks.shrinking.ours import ours, searched
 from benchmarks.shrinking.pictures import POOLS, Amounts, Pictures, divide
 from benchmarks.shrinking.results import FULL, Report, Result, join, key_for, markdown, read_report
@@ -33,8 +34,8 @@ from vitsearch.errors import VitSearchError
 
 IMAGE_SIZE = 70
 BUDGETS = (0.75, 0.55, 0.5, 0.38, 0.25)
-UNIFORM, OURS, SEARCH, PEERS = "uniform", "ours", "search", "peers"
-PARTS = (UNIFORM, OURS, PEERS)
+UNIFORM, OURS, MERGING, PEERS = "uniform", "ours", "merging", "peers"
+PARTS = (UNIFORM, OURS, MERGING, PEERS)
 PEER_METHODS: tuple[tuple[str, tuple[str, ...], Method], ...] = (
     (torch_pruning_peer.NAME, torch_pruning_peer.MODULES, torch_pruning_peer.torch_pruning),
     (modelopt_peer.NAME, modelopt_peer.MODULES, modelopt_peer.fastnas),
@@ -45,7 +46,7 @@ PACKAGES = ("torch-pruning", "nvidia-modelopt")
 def methods_of(part: str) -> tuple[list[Method], list[str]]:
     """The methods of a part that can run here, and a note for each that cannot."""
     if part != PEERS:
-        return [{UNIFORM: uniform, OURS: ours, SEARCH: searched}[part]], []
+        return [{UNIFORM: uniform, OURS: ours, MERGING: merging}[part]], []
     methods, notes = [], []
     for name, modules, method in PEER_METHODS:
         missing = [module for module in modules if find_spec(module) is None]
@@ -77,7 +78,13 @@ def compare(
             return Result(**own, seconds=made.seconds, note=made.note)  # type: ignore[arg-type]
         answers = "".join(str(int(right)) for right in correct(made.network, images, labels))
         share = macs_of(made.network, trial.image) / trial.macs
-        return Result(**own, macs=share, answers=answers, seconds=made.seconds)  # type: ignore[arg-type]
+        return Result(
+            **own,  # type: ignore[arg-type]
+            macs=share,
+            answers=answers,
+            seconds=made.seconds,
+            note=made.note,
+        )
 
     yield result(Candidate(method=FULL, budget=1.0, network=trial.network, seconds=0.0))
     for method, budgets in methods:

@@ -33,7 +33,7 @@ class Result:
         macs: Share that the network has; `None` where there is none.
         answers: For each test image 1 if it is classified correctly, else 0.
         seconds: For making this network.
-        note: Why there is none.
+        note: Why there is none, or what to know of it.
     """
 
     data: str

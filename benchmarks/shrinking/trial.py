@@ -63,7 +63,7 @@ class Candidate:
         budget: Share of the full network's MACs that it may cost.
         network: From images to logits; `None` where the method cannot make one.
         seconds: For this network alone.
-        note: Why there is none.
+        note: Why there is none, or what to know of it.
     """
 
     method: str
