@@ -124,6 +124,15 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
             "tokens": {"kind": "keep", "keep": [0.5, 0.75, 1], "slots": [1, 2]},
         },
     ),
+    "attention with predicted tokens": (
+        "glit",
+        {
+            "num_blocks": 4,
+            "mixer": "attention",
+            "embed_dims": [24, 48],
+            "tokens": {"kind": "predict", "keep": [0.5, 0.75, 1], "slots": [1, 2]},
+        },
+    ),
     "GLiT with two widths and patch sizes": (
         "glit",
         {"patch_sizes": [4, 7], "embed_dims": [24, 36], "num_blocks": 3},
@@ -141,6 +150,8 @@ def space_named(name: str) -> SearchSpace:
     return build_space(base, **overrides)
 
 
+DRAWING = ["attention with predicted tokens"]
+"""Those whose networks draw random numbers in training, so that no two runs are alike."""
 SMALL = [name for name in EVERY if space_named(name).image_size < 64]
 """Those of a size to be run as they are: the demos, and composed ones."""
 

@@ -6,10 +6,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tests.token_rules import loop_merge, mean_of
 
-from vitsearch.elastic.layers.tokens.flow import FewTokens
-from vitsearch.elastic.layers.tokens.reduction import most_attended, most_similar
+from vitsearch.elastic import active_state
+from vitsearch.elastic.layers.tokens.flow import GONE, FewTokens
+from vitsearch.elastic.layers.tokens.mixing import masking
+from vitsearch.elastic.layers.tokens.predictor import ElasticTokenPredictor
+from vitsearch.elastic.layers.tokens.reduction import best_scored, most_attended, most_similar
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 2, 5])
@@ -74,3 +78,51 @@ def test_gradients_reach_every_token() -> None:
     flow.spread().square().sum().backward()
     assert x.grad is not None
     assert x.grad.abs().sum(dim=-1).min() > 0
+
+
+def test_the_predictor_is_that_of_the_paper() -> None:
+    torch.manual_seed(3)
+    predictor = ElasticTokenPredictor([8, 12]).double()
+    for parameter in predictor.parameters():
+        torch.nn.init.normal_(parameter)
+    x, there = torch.randn(2, 5, 8).double(), torch.tensor([[1, 1, 0, 1, 1], [1, 0, 0, 1, 0]])
+    found = predictor(x, there.double(), 8)
+    weights = active_state(predictor, 8)
+    for image in range(2):
+        normed = F.layer_norm(x[image], (8,), weights["norm.weight"], weights["norm.bias"], 1e-5)
+        inner = F.gelu(normed @ weights["first.weight"].T + weights["first.bias"])
+        seen = [token for token in range(5) if there[image, token]]
+        mean = torch.stack([inner[token, 4:] for token in seen]).mean(0)
+        for token in range(5):
+            y = torch.cat([inner[token, :4], mean])
+            for name in ("second", "third"):
+                y = F.gelu(weights[f"{name}.weight"] @ y + weights[f"{name}.bias"])
+            y = weights["last.weight"] @ y + weights["last.bias"]
+            torch.testing.assert_close(found[image, token], y.log_softmax(0), atol=1e-5, rtol=1e-5)
+
+
+def test_masked_tokens_are_as_good_as_gone() -> None:
+    torch.manual_seed(4)
+    q, k, v = torch.randn(3, 2, 3, 7, 4).double().unbind(0)
+    decisions = torch.tensor([[1, 1, 0, 1, 0, 1, 1], [1, 0, 0, 1, 1, 1, 0]]).double()
+    masked = F.scaled_dot_product_attention(q, k, v, attn_mask=masking(decisions))
+    for image in range(2):
+        there = decisions[image].bool()
+        own = (part[image : image + 1, :, there] for part in (q, k, v))
+        alone = F.scaled_dot_product_attention(*own)
+        torch.testing.assert_close(masked[image, :, there], alone[0], atol=1e-4, rtol=1e-4)
+
+
+def test_the_best_scored_go_on_and_the_others_leave_nothing() -> None:
+    torch.manual_seed(5)
+    x, scores = torch.randn(2, 7, 3), torch.randn(2, 6)
+    flow = best_scored(scores, 2, 1)(FewTokens.of(x))
+    again = best_scored(scores[:, :2], 1, 1)(flow)
+    for image in range(2):
+        order = sorted(range(6), key=lambda token: -float(scores[image, token]))
+        torch.testing.assert_close(flow.tokens[image], x[image, [0, order[0] + 1, order[1] + 1]])
+        spread = flow.spread()[image]
+        gone = [token + 1 for token in order[2:]]
+        assert not spread[gone].any()
+        torch.testing.assert_close(spread[order[0] + 1], x[image, order[0] + 1])
+        assert int((again.places[image] == GONE).sum()) == 5

@@ -65,6 +65,16 @@ def test_keeping_costs_what_the_paper_says(deit: Any, share: float, macs: float)
     assert (plan.cost(1000).macs - ranking) / 1e9 == pytest.approx(macs, abs=0.002)
 
 
+@pytest.mark.parametrize(("share", "macs"), [(0.9, 4.041), (0.8, 3.463), (0.7, 2.981)])
+def test_predicting_costs_what_the_paper_says(deit: Any, share: float, macs: float) -> None:
+    tokens = {"kind": "predict", "keep": [0.7, 0.8, 0.9, 1]}
+    space = SearchSpace({**deit, "tokens": tokens})
+    plan = space.plan(space.restrict({f"stages.0.keep.{i}": share for i in range(3)}).largest())
+    assert plan.cost(1000).macs / 1e9 == pytest.approx(macs, abs=0.0005)
+    left = [block.tokens.kept for block in plan.stages[0].blocks if block.tokens is not None]
+    assert [n for n in left if n] == [int(196 * share**i + 1e-9) for i in (1, 2, 3)]
+
+
 def test_tokens_left_are_those_of_the_paper(deit: Any) -> None:
     space = SearchSpace({**deit, "tokens": {"kind": "keep", "keep": [0.7, 1]}})
     keep = {f"stages.0.keep.{i}": 0.7 for i in range(3)}
@@ -160,7 +170,7 @@ KEEP = {"kind": "keep", "keep": [0.5, 1]}
         (
             "glit",
             {"mixer": "attention", "head": "avg", "stem.class_token": False, "tokens": KEEP},
-            "ranks tokens by the class token's attention",
+            "needs a class token, which this space has not",
         ),
         (
             "glit",
@@ -171,6 +181,30 @@ KEEP = {"kind": "keep", "keep": [0.5, 1]}
             "glit",
             {"mixer": "attention", "tokens": {"kind": "keep", "keep": [0.5, 0.51]}},
             "two of these keep the same number",
+        ),
+        (
+            "glit",
+            {"tokens": {"kind": "predict", "keep": [0.5, 1]}},
+            "some blocks of this space mix tokens otherwise",
+        ),
+        (
+            "glit",
+            {"mixer": "attention", "tokens": {"kind": "predict", "keep": [0.5], "slots": [5]}},
+            "behind the last of 6 blocks there is none",
+        ),
+        (
+            "glit",
+            {"mixer": "attention", "tokens": {"kind": "predict", "keep": [0.5, 0.51]}},
+            "of 49 patch tokens these keep 24, 24, which must be 1 or more",
+        ),
+        (
+            "glit",
+            {
+                "mixer": {"kind": "attention", "num_heads": 1},
+                "embed_dims": 42,
+                "tokens": {"kind": "predict", "keep": 0.5},
+            },
+            "needs a multiple of 4 channels, not 42",
         ),
         (
             "glit",

@@ -26,6 +26,7 @@ from vitsearch.elastic import (
     ElasticReduction,
     ElasticRelativeAttention,
 )
+from vitsearch.elastic.layers.tokens.predictor import ElasticTokenPredictor, predicts
 from vitsearch.spaces.parts import (
     AttentionPlan,
     BlockPlan,
@@ -102,7 +103,14 @@ def _block(plans: Sequence[BlockPlan]) -> ElasticBlock:
         make_layer(list(dict.fromkeys(plan.mixer for plan in plans))),
         make_layer(list(dict.fromkeys(plan.mlp for plan in plans))),
         norm_eps=plans[0].norm_eps,
+        predictor=token_predictor(plans),
     )
+
+
+def token_predictor(plans: Sequence[Any]) -> ElasticTokenPredictor | None:
+    """What says which tokens go on in a block; `None` where no plan asks."""
+    asking = [plan for plan in plans if plan.tokens is not None and predicts(plan.tokens)]
+    return ElasticTokenPredictor(widths_of(asking, "embed_dim")) if asking else None
 
 
 @layer_for(NormPlan)

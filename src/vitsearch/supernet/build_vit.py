@@ -22,7 +22,7 @@ from vitsearch.spaces.parts import (
     VitMlpPlan,
     VitStemPlan,
 )
-from vitsearch.supernet.build import axis, layer_for, make_layer
+from vitsearch.supernet.build import axis, layer_for, make_layer, token_predictor
 
 
 def _settings(norm: NormKind | None) -> tuple[str, float] | None:
@@ -67,6 +67,7 @@ def _block(plans: Sequence[VitBlockPlan]) -> ElasticVitBlock:
         inner,
         norm=(first.mixer.norm.kind, first.mixer.norm.eps),
         layer_scale=[role for role in ("mixer", "mlp") if getattr(first, role).layer_scale],
+        predictor=token_predictor(plans),
     )
 
 

@@ -52,6 +52,8 @@ class HeadOutputs(NamedTuple):
             head, or where nobody asked.
         grid: Rows and columns of the patch tokens.
         tokens: (B, N, C) normalised tokens behind each of the blocks that were asked for.
+        kept: (B, patches) for each predictor of tokens, in training: 1 where a patch goes on, 0
+            where it does not, with gradients.
     """
 
     logits: Tensor
@@ -59,6 +61,7 @@ class HeadOutputs(NamedTuple):
     patches: Tensor | None
     grid: tuple[int, int]
     tokens: tuple[Tensor, ...] = ()
+    kept: tuple[Tensor, ...] = ()
 
     @property
     def answer(self) -> Tensor:

@@ -24,6 +24,7 @@ from vitsearch.elastic import (
     active_state,
 )
 from vitsearch.elastic.base import PLAIN
+from vitsearch.elastic.layers.tokens.flow import spread
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_number
 from vitsearch.spaces.plan import IMAGE, Node, Plan, PlanCatalogue
@@ -146,7 +147,7 @@ class ElasticTransformer(NetworkWithHead):
     def run_features(self, images: Tensor, plan: Plan, context: Context = PLAIN) -> Features:
         """Images (B, C, H, W) to what the head reads, such as normalised tokens (B, N, C)."""
         outputs = self.run_nodes(images, plan, context)
-        return tuple(outputs[name] for name in plan.head_reads)
+        return tuple(spread(outputs[name]) for name in plan.head_reads)
 
     def run_nodes(
         self,

@@ -16,6 +16,7 @@ from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.supernet.execution import sliced
+from vitsearch.supernet.execution.block_tokens import deciding_blocks
 from vitsearch.supernet.execution.sliced import Run
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.timm.face import TimmNetwork
@@ -96,7 +97,7 @@ class VisionTransformer(TimmNetwork):
         Raises:
             ConfigError: A layer is no block.
         """
-        if not layers:
+        if not layers and not (self.training and deciding_blocks(self.plan)):
             return self.run(images, self.plan, patches=True)
         run = Run(images, self.plan, PLAIN)
         return sliced.run(self, [run], patches=True, layers=layers)[0]

@@ -115,3 +115,21 @@ def test_what_does_not_fit_the_network(tokens: dict[str, object], message: str) 
 def test_rotated_positions_stay_where_they_are() -> None:
     with pytest.raises(SpaceError, match="mixer rope_attention needs the tokens in their places"):
         vitsearch.from_timm("eva02_tiny_patch14_224", tokens=MERGE)
+
+
+def test_predictors_are_fresh_and_the_original_stays() -> None:
+    tokens = {"kind": "predict", "keep": [0.5, 1], "slots": [1]}
+    timm_net = timm_network()
+    net = vitsearch.from_timm(timm_net, tokens=tokens, options={"removable": []})
+    x = images(4)
+    with torch.no_grad():
+        assert (net(x) - timm_net(x)).abs().max() < 1e-10
+    architecture = with_sizes(net, **{"stages.0.keep.0": 0.5})
+    network = net.extract(architecture)
+    assert [name for name, _ in network.named_parameters() if "predictor" in name]
+    assert not [name for name in net.extract(net.largest).state_dict() if "predictor" in name]
+    with torch.no_grad():
+        assert (network(x) - net(x, architecture)).abs().max() < 1e-12
+    calibration = net.calibrate(batches())
+    with pytest.raises(ConfigError, match="tokens that a predictor drops"):
+        net.extract(architecture, calibration=calibration, images=calibration.images)

@@ -78,6 +78,11 @@ def read_source(config: DictConfig, folder: Path) -> Source:
             options={name: value for name, value in (options or {}).items() if value is not None},
             tokens=None if tokens is None else OmegaConf.to_container(tokens, resolve=True),  # type: ignore[arg-type]
         )
+    if any(".predictor." in name for name, _ in net.named_parameters()):
+        raise ConfigError(
+            "tokens.kind=predict needs training: python -m vitsearch.train +space=timm; a "
+            "shrinking without any has tokens.kind=merge and keep"
+        )
     if not is_repairable(net):
         raise ConfigError(f"model={words} has no attention or MLP that could be cut and repaired")
     return Source(path=path, words=words, net=net, preprocessing=net.preprocessing or {})

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_
 from vitsearch.elastic.axis import Alignment, AxisLike, as_axis
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
-from vitsearch.elastic.layers.tokens.mixing import Mixed, bias_of
+from vitsearch.elastic.layers.tokens.mixing import Mixed
 
 
 class AttentionLike(Protocol):
@@ -118,11 +118,11 @@ class ElasticAttention(ElasticHeads[AttentionLike]):
         x: Tensor,
         sizes: AttentionLike,
         context: Context = PLAIN,
-        counts: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Mixed:
-        """Attention in which keys count as often as `counts` (B, N) says."""
+        """Attention with `bias` (B, 1, 1 or N, N) added to the scores of all heads."""
         q, k, v = self.project(x, sizes, context)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_of(counts))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return Mixed(self.join(attended, sizes, context), q, k)
 
 

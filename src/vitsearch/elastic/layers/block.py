@@ -14,6 +14,11 @@ from vitsearch.elastic.layers.norm import ElasticLayerNorm
 from vitsearch.elastic.layers.tokens.flow import FewTokens
 from vitsearch.elastic.layers.tokens.halves import with_fewer_tokens
 from vitsearch.elastic.layers.tokens.mixing import Mixed
+from vitsearch.elastic.layers.tokens.predictor import (
+    ElasticTokenPredictor,
+    predicting,
+    predictor_sizes,
+)
 
 
 class BlockSizes(Protocol):
@@ -43,12 +48,14 @@ class ElasticBlock(ElasticModule[BlockSizes]):
         *,
         norm_eps: float = 1e-6,
         drop_path: float = 0.0,
+        predictor: ElasticTokenPredictor | None = None,
     ) -> None:
         super().__init__()
         self.norm1 = ElasticLayerNorm(dim, norm_eps)
         self.mixer = mixer
         self.norm2 = ElasticLayerNorm(dim, norm_eps)
         self.mlp = mlp
+        self.predictor = predictor
         self.set_drop_path(drop_path)
 
     def set_drop_path(self, rate: float) -> None:
@@ -67,12 +74,13 @@ class ElasticBlock(ElasticModule[BlockSizes]):
 
     def children_sizes(self, sizes: BlockSizes) -> dict[str, Any]:
         """Norms see C, the halves their own sizes."""
-        return {
+        own = {
             "norm1": sizes.embed_dim,
             "mixer": sizes.mixer,
             "norm2": sizes.embed_dim,
             "mlp": sizes.mlp,
         }
+        return own | predictor_sizes(sizes)
 
     def forward(
         self, x: Tensor | FewTokens, sizes: BlockSizes, context: Context = PLAIN
@@ -84,10 +92,12 @@ class ElasticBlock(ElasticModule[BlockSizes]):
             return with_fewer_tokens(
                 x,
                 step,
-                lambda x, counts: self._mixed(x, of, context, counts),
+                lambda x, bias: self._mixed(x, of, context, bias),
                 lambda x: self.drop_path(
                     self.mlp(self.norm2(x, of["norm2"], context), of["mlp"], context)
                 ),
+                predicting(self.predictor, sizes, context),
+                training=self.training,
             )
         assert isinstance(x, Tensor)
         x = x + self.drop_path(
@@ -96,9 +106,7 @@ class ElasticBlock(ElasticModule[BlockSizes]):
         x = x + self.drop_path(self.mlp(self.norm2(x, of["norm2"], context), of["mlp"], context))
         return x
 
-    def _mixed(
-        self, x: Tensor, of: dict[str, Any], context: Context, counts: Tensor | None
-    ) -> Mixed:
+    def _mixed(self, x: Tensor, of: dict[str, Any], context: Context, bias: Tensor | None) -> Mixed:
         mixer: Any = self.mixer
-        made: Mixed = mixer.mix(self.norm1(x, of["norm1"], context), of["mixer"], context, counts)
+        made: Mixed = mixer.mix(self.norm1(x, of["norm1"], context), of["mixer"], context, bias)
         return made._replace(added=self.drop_path(made.added))

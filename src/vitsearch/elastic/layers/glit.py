@@ -69,15 +69,15 @@ class ElasticGlitMixer(ElasticModule[GlitMixerSizes]):
         x: Tensor,
         sizes: GlitMixerSizes,
         context: Context = PLAIN,
-        counts: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Mixed:
-        """The same, with attention in which keys count as often as `counts` (B, N) says."""
+        """The same, with `bias` (B, 1, 1 or N, N) added to the scores of all heads."""
         children = self.children_sizes(sizes)
         outputs = []
         queries = keys = None
         if self.attn is not None and "attn" in children:
             own: Any = children["attn"]
-            made, queries, keys = self.attn.mix(x[..., : sizes.global_dim], own, context, counts)
+            made, queries, keys = self.attn.mix(x[..., : sizes.global_dim], own, context, bias)
             outputs.append(made)
         if self.local is not None and "local" in children:
             outputs.append(self.local(x[..., sizes.global_dim :], children["local"], context))

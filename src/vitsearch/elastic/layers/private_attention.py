@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vitsearch.elastic.axis import AxisLike
 from vitsearch.elastic.base import PLAIN, Context, ElasticModule
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
-from vitsearch.elastic.layers.tokens.mixing import Mixed, bias_of
+from vitsearch.elastic.layers.tokens.mixing import Mixed
 
 SHARED = "shared"
 
@@ -95,9 +95,9 @@ class ElasticPrivateAttention(ElasticModule[PrivateAttentionSizes]):
         x: Tensor,
         sizes: PrivateAttentionSizes,
         context: Context = PLAIN,
-        counts: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Mixed:
-        """Attention in which keys count as often as `counts` (B, N) says."""
+        """Attention with `bias` (B, 1, 1 or N, N) added to the scores of all heads."""
         batch, tokens, _ = x.shape
         of = self.children_sizes(sizes)
         qk_name, v_name = self._names(sizes)
@@ -105,6 +105,6 @@ class ElasticPrivateAttention(ElasticModule[PrivateAttentionSizes]):
         v = self.v[v_name](x, of[f"v.{v_name}"], context)
         q, k = qk.view(batch, tokens, 2, sizes.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         v = v.view(batch, tokens, sizes.num_heads, -1).transpose(1, 2)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_of(counts))
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = x.transpose(1, 2).reshape(batch, tokens, -1)
         return Mixed(self.proj(x, of["proj"], context), q, k)

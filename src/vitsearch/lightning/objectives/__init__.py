@@ -4,6 +4,7 @@ from vitsearch.lightning.objectives.base import ImageFacts, Objective, StepOutpu
 from vitsearch.lightning.objectives.cross_entropy import CrossEntropy
 from vitsearch.lightning.objectives.feature_distillation import FeatureDistillation
 from vitsearch.lightning.objectives.in_place_distillation import InPlaceDistillation
+from vitsearch.lightning.objectives.keep_ratio import KeepRatio
 from vitsearch.lightning.objectives.patch_token_mixup import PatchTokenMixup
 from vitsearch.lightning.objectives.teacher import Teacher
 from vitsearch.lightning.objectives.teacher_distillation import TeacherDistillation
@@ -16,6 +17,7 @@ __all__ = [
     "FeatureDistillation",
     "ImageFacts",
     "InPlaceDistillation",
+    "KeepRatio",
     "Objective",
     "PatchTokenMixup",
     "StepOutputs",

@@ -22,6 +22,7 @@ from vitsearch.supernet.network import ElasticTransformer
 
 PATCHES = "patches"
 DISTILLATION = "distillation"
+KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,14 @@ class StepOutputs:
         """(b, N, C): normalised tokens of one architecture behind a block; see `layers`."""
         return self.heads[index].tokens[self.layers.index(layer)]
 
+    def kept(self, index: int) -> Tensor | None:
+        """(b, patches): which patch tokens of one architecture went on to the end, 1 or 0.
+
+        `None` where all did, or were merged. Without gradients.
+        """
+        kept = self.heads[index].kept
+        return kept[-1].detach() if kept else None
+
     def by_row(self, images: Tensor) -> Tensor:
         """(B, ...) to (rows, ...)."""
         ends = [share.stop for share in self.shares]
@@ -111,11 +120,17 @@ class ImageFacts:
     std: tuple[float, ...] | None = None
 
 
+def mean_of_kept(values: Tensor, kept: Tensor | None) -> Tensor:
+    """The mean of values (b, patches), over those patches that went on where not all did."""
+    return values.mean() if kept is None else (values * kept).sum() / kept.sum().clamp(min=1)
+
+
 class Objective(ABC):
     """A term of the training loss.
 
     Attributes:
-        uses: Which classifiers it teaches besides that of the logits: `patches`, `distillation`.
+        uses: Which classifiers it teaches besides that of the logits: `patches`, `distillation`;
+            `kept` for predictors of tokens.
         layers: Blocks whose tokens it looks at, as indices into a network's blocks of tokens.
     """
 

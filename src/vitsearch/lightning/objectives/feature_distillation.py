@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_number, is_whole
-from vitsearch.lightning.objectives.base import ImageFacts, Objective, StepOutputs
+from vitsearch.lightning.objectives.base import ImageFacts, Objective, StepOutputs, mean_of_kept
 from vitsearch.lightning.objectives.divergence import soft_divergence
 from vitsearch.lightning.objectives.teacher import Teacher, load_teacher
 from vitsearch.lightning.objectives.teacher_tokens import LayerTokens
@@ -26,8 +26,8 @@ class FeatureDistillation(Objective):
 
     For each layer it is the cosine distance of normalised tokens, 1 - cos(own, teacher's): half of
     the class token, half of the mean over the patches; all of the patches where one of the two has
-    no class token. Layers count alike. Where the teacher has a classifier of the same classes, the
-    divergence of its logits is added.
+    no class token. Patches that a predictor drops do not count. Layers count alike. Where the
+    teacher has a classifier of the same classes, the divergence of its logits is added.
 
     An architecture that is narrower than the teacher learns the teacher's first channels, which
     are its own where the teacher is the network that the supernet began with. Patch tokens on
@@ -152,16 +152,16 @@ class FeatureDistillation(Objective):
         plan = step.net.space.plan(step.architectures[index])  # type: ignore[union-attr, operator]
         own, prefix = step.tokens(index, layer), plan.head.num_prefix_tokens
         patches = step.seen(taught.patches_on(step.heads[index].grid), index)
-        distance = _cosine_distance(own[:, prefix:], patches)
+        distance = mean_of_kept(_cosine_distance(own[:, prefix:], patches), step.kept(index))
         has_class = prefix > 0 and getattr(plan.stem, "class_token", True)
         if not has_class or taught.class_token is None:
             return distance
-        of_class = _cosine_distance(own[:, 0], step.seen(taught.class_token, index))
+        of_class = _cosine_distance(own[:, 0], step.seen(taught.class_token, index)).mean()
         return (distance + of_class) / 2
 
 
 def _cosine_distance(own: Tensor, taught: Tensor) -> Tensor:
-    """The mean of 1 - cos over vectors (..., C); of wider ones the first C channels count."""
+    """1 - cos of vectors (..., C); of wider ones the first C channels count."""
     if own.dtype != torch.float64:
         own, taught = own.float(), taught.float()
-    return 1 - F.cosine_similarity(own, taught[..., : own.shape[-1]], dim=-1).mean()
+    return 1 - F.cosine_similarity(own, taught[..., : own.shape[-1]], dim=-1)

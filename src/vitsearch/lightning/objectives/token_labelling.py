@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_whole
-from vitsearch.lightning.objectives.base import PATCHES, ImageFacts, Objective, StepOutputs
+from vitsearch.lightning.objectives.base import (
+    PATCHES,
+    ImageFacts,
+    Objective,
+    StepOutputs,
+    mean_of_kept,
+)
 from vitsearch.lightning.objectives.named import find_object
 from vitsearch.lightning.objectives.teacher import load_teacher
 
@@ -22,9 +28,10 @@ class TokenLabelling(Objective):
     """The patch head's cross-entropy for a teacher's scores of each location.
 
     The scores, logits of the images as they are trained on, are resized to the grid of each
-    architecture's last stage. With `PatchTokenMixup` beside it, the patch head learns both, as the
-    weights say. Source: All Tokens Matter: Token Labeling for Training Better Vision Transformers
-    (LV-ViT, NeurIPS 2021), section 3.
+    architecture's last stage. A token that patches were merged into learns the mean of their
+    scores; patches that a predictor drops learn nothing. With `PatchTokenMixup` beside it, the
+    patch head learns both, as the weights say. Source: All Tokens Matter: Token Labeling for
+    Training Better Vision Transformers (LV-ViT, NeurIPS 2021), section 3.
     """
 
     uses = frozenset({PATCHES})
@@ -93,7 +100,9 @@ class TokenLabelling(Objective):
             if heads.grid not in labels_of:
                 labels_of[heads.grid] = token_labels(scores, heads.grid, self.top_k)
             labels = step.seen(labels_of[heads.grid], index)
-            loss = F.cross_entropy(heads.patches.flatten(0, 1), labels.flatten(0, 1))
+            said = heads.patches.flatten(0, 1)
+            each = F.cross_entropy(said, labels.flatten(0, 1), reduction="none")
+            loss = mean_of_kept(each.view(heads.patches.shape[:2]), step.kept(index))
             losses.append(step.part([index]) * loss)
         return torch.stack(losses).sum()
 

@@ -23,6 +23,7 @@ from vitsearch.lightning.objectives.base import DISTILLATION, ImageFacts, Object
 from vitsearch.lightning.objectives.cross_entropy import CrossEntropy
 from vitsearch.lightning.objectives.feature_distillation import FeatureDistillation
 from vitsearch.lightning.objectives.in_place_distillation import InPlaceDistillation
+from vitsearch.lightning.objectives.keep_ratio import KeepRatio
 from vitsearch.lightning.objectives.named import find_object
 from vitsearch.lightning.objectives.patch_token_mixup import PatchTokenMixup
 from vitsearch.lightning.objectives.teacher_distillation import TeacherDistillation
@@ -39,6 +40,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "feature_distillation": FeatureDistillation,
     "patch_token_mixup": PatchTokenMixup,
     "token_labelling": TokenLabelling,
+    "keep_ratio": KeepRatio,
 }
 DEFAULT: Mapping[str, Any] = {"cross_entropy": {"weight": 1.0}}
 

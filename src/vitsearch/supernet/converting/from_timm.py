@@ -246,6 +246,7 @@ def _load(supernet: SuperTransformer, state: Mapping[str, Tensor], reading: Read
             found[name] = own[name]
     if not supernet.num_classes:
         found = {n: t for n, t in found.items() if not n.startswith(("head.", "head_dist."))}
+    found |= {name: tensor for name, tensor in own.items() if ".predictor." in name}  # fresh
     check_state(own, found, reading.name)
     supernet.load_state_dict(found)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vitsearch.elastic import Context
 from vitsearch.elastic.layers.tokens.flow import FewTokens, spread
+from vitsearch.elastic.layers.tokens.predictor import predicts
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.plan import Node, Plan
@@ -41,6 +42,18 @@ def block_names(plan: Plan, layers: Sequence[int]) -> tuple[str, ...]:
                 f"none of them"
             )
     return tuple(blocks[layer].name for layer in layers)
+
+
+def deciding_blocks(plan: Plan) -> tuple[str, ...]:
+    """The blocks with a predictor of tokens, in order."""
+    steps = ((node.name, getattr(node.plan, "tokens", None)) for node in plan.nodes)
+    return tuple(name for name, step in steps if step is not None and predicts(step))
+
+
+def decisions(x: Tensor | FewTokens, plan: Plan) -> Tensor:
+    """(B, patches) which patch tokens behind a block in training have not been dropped."""
+    assert isinstance(x, FewTokens)
+    return x.counts[:, plan.head.num_prefix_tokens :]
 
 
 def normalised(

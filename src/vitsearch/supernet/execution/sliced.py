@@ -16,9 +16,15 @@ import torch
 from torch import Tensor
 
 from vitsearch.elastic import Context, ElasticModule, take_together
+from vitsearch.elastic.layers.tokens.flow import spread
 from vitsearch.spaces.plan import IMAGE, Node, Plan
 from vitsearch.supernet.execution.batches import divided, joined, length, shape_of_one
-from vitsearch.supernet.execution.block_tokens import block_names, normalised
+from vitsearch.supernet.execution.block_tokens import (
+    block_names,
+    deciding_blocks,
+    decisions,
+    normalised,
+)
 from vitsearch.supernet.heads import Features, HeadOutputs
 from vitsearch.supernet.network import ElasticTransformer, has_batch_norm
 
@@ -85,11 +91,17 @@ def run(
             blocks; negative ones count from its last.
     """
     wanted = [block_names(run.plan, layers) for run in runs]
-    progress = _run_nodes(network, runs, wanted)
+    deciding = [deciding_blocks(run.plan) if network.training else () for run in runs]
+    both = [(*names, *own) for names, own in zip(wanted, deciding, strict=True)]
+    progress = _run_nodes(network, runs, both)
     features = [_head_reads(own, run) for own, run in zip(progress, runs, strict=True)]
     tokens = [
         tuple(normalised(network, own.noted[name], run.plan, run.context) for name in names)
         for own, run, names in zip(progress, runs, wanted, strict=True)
+    ]
+    kept = [
+        tuple(decisions(own.noted[name], run.plan) for name in names)
+        for own, run, names in zip(progress, runs, deciding, strict=True)
     ]
     contexts = [run.context for run in runs]
     for calls in zip(*(network.pooling(run.plan.head) for run in runs), strict=True):
@@ -97,8 +109,10 @@ def run(
     for _, head in network.heads():
         contexts = _taken(head, [network.head_sizes(run.plan.head) for run in runs], contexts)
     return [
-        network.run_head(own, run.plan, context, patches=patches)._replace(tokens=seen)
-        for own, seen, run, context in zip(features, tokens, runs, contexts, strict=True)
+        network.run_head(own, run.plan, context, patches=patches)._replace(tokens=seen, kept=left)
+        for own, seen, left, run, context in zip(
+            features, tokens, kept, runs, contexts, strict=True
+        )
     ]
 
 
@@ -109,7 +123,7 @@ def run_features(network: ElasticTransformer, runs: Sequence[Run]) -> list[Featu
 
 
 def _head_reads(progress: _Progress, run: Run) -> Features:
-    return tuple(progress.outputs[name] for name in run.plan.head_reads)
+    return tuple(spread(progress.outputs[name]) for name in run.plan.head_reads)
 
 
 def _run_nodes(

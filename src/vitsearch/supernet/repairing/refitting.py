@@ -17,7 +17,7 @@ from torch import Tensor
 from vitsearch.elastic import ElasticLinear, ElasticModule
 from vitsearch.elastic.calibration import CrossMoments, refit
 from vitsearch.elastic.layers.tokens.flow import FewTokens
-from vitsearch.elastic.layers.tokens.halves import reduction_of
+from vitsearch.elastic.layers.tokens.halves import reduction_of, score_bias
 from vitsearch.elastic.layers.tokens.mixing import Mixed
 from vitsearch.elastic.layers.tokens.reduction import Reduction
 from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
@@ -81,8 +81,8 @@ class Step(NamedTuple):
         if isinstance(module, ElasticVitMlp):
             return module.hidden(normed, self.inner)
         assert isinstance(module, ElasticVitAttention)
-        counts = x.counts if isinstance(x, FewTokens) and self.sizes.tokens.proportional else None
-        return module.attend(*module.project(normed, self.inner), self.inner, counts=counts)
+        bias = score_bias(x, self.sizes.tokens)
+        return module.attend(*module.project(normed, self.inner), self.inner, bias=bias)
 
     def compared(self, x: Stream) -> Mixed:
         """By what tokens are compared behind this branch, an attention."""
@@ -165,11 +165,7 @@ class _Cut:
             for node, renamed in pairs
             for step in _steps(network, network.plan, renamed.name)
         }
-        self._reducing = {
-            node.name: node.plan.tokens  # type: ignore[attr-defined]
-            for node in own.nodes
-            if getattr(node.plan, "tokens", None) is not None
-        }
+        self._reducing = _token_steps(own)
         self._stream: list[Stream] = [
             network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images
         ]
@@ -240,7 +236,12 @@ def _check(supernet: SuperTransformer, original: Plan, own: Plan) -> None:
             f"images: space {supernet.space.name} has blocks of another kind than vit; they are "
             f"repaired from the calibration alone"
         )
-    if any(getattr(node.plan, "tokens", None) is not None for node in original.nodes):
+    if any(step.in_front for step in _token_steps(own).values()):
+        raise ConfigError(
+            "images: tokens that a predictor drops (space.tokens.kind=predict) have no stream to "
+            "return to; the network is repaired from the calibration alone"
+        )
+    if _token_steps(original):
         raise ConfigError(
             f"images: the largest network of space {supernet.space.name} has fewer tokens itself, "
             f"so there is no stream of all tokens to return to; let space.tokens offer all of them"
@@ -260,6 +261,12 @@ def _steps(network: ElasticTransformer, plan: Plan, name: str) -> Iterator[Step]
         sizes: Any = next(node.plan for node in plan.nodes if node.name == name)
         for branch, inner in block.branches(sizes):
             yield Step(block, branch, sizes, inner)
+
+
+def _token_steps(plan: Plan) -> dict[str, Any]:
+    """What blocks do to their tokens, by the names of their nodes."""
+    steps = {node.name: getattr(node.plan, "tokens", None) for node in plan.nodes}
+    return {name: step for name, step in steps.items() if step is not None}
 
 
 def tokens_of(x: Stream) -> Tensor:

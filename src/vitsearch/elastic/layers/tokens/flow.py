@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+GONE = -1
+"""In place of a token that was dropped."""
 
 
 class FewTokens(NamedTuple):
@@ -13,9 +16,10 @@ class FewTokens(NamedTuple):
 
     Attributes:
         tokens: (B, N, C).
-        counts: (B, N) how many tokens of those that came in were merged into each.
+        counts: (B, N) how many tokens of those that came in were merged into each. In training a
+            dropped token stays and counts 0.
         places: (B, M) for each of the M tokens that came in, prefix tokens included, the one that
-            it went into.
+            it went into; `GONE` where it was dropped.
     """
 
     tokens: Tensor
@@ -30,12 +34,16 @@ class FewTokens(NamedTuple):
         return cls(tokens, tokens.new_ones(batch, count), places)
 
     def spread(self) -> Tensor:
-        """(B, M, C): in the place of every token that came in, the one that it went into."""
-        return taken(self.tokens, self.places)
+        """(B, M, C): in the place of every token that came in, the one that it went into.
+
+        Zeros where it was dropped.
+        """
+        found = taken(self.tokens, self.places.clamp(min=0))
+        return found * (self.places != GONE).unsqueeze(-1).to(found.dtype)
 
 
-def spread(x: Tensor | FewTokens) -> Tensor:
-    """A token in every place; tokens (B, N, C) that are in their places as they are."""
+def spread(x: Any) -> Any:
+    """A token in every place (B, M, C); anything else, such as a map, as it is."""
     return x.spread() if isinstance(x, FewTokens) else x
 
 

@@ -1,6 +1,7 @@
 """How tokens become fewer: which go on, and which are added to others.
 
-Sources: Token Merging (ICLR 2023), section 3; EViT (ICLR 2022), section 3.
+Sources: Token Merging (ICLR 2023), section 3; EViT (ICLR 2022), section 3; DynamicViT (NeurIPS
+2021), section 3.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitsearch.elastic.layers.tokens.flow import FewTokens, taken
+from vitsearch.elastic.layers.tokens.flow import GONE, FewTokens, taken
 
 
 class Reduction(NamedTuple):
@@ -42,10 +43,11 @@ class Reduction(NamedTuple):
 
     def places(self, places: Tensor) -> Tensor:
         """Where tokens are that were at `places` (B, M)."""
-        moved = torch.zeros_like(self.shares, dtype=torch.long)
+        moved = torch.full_like(self.shares, GONE, dtype=torch.long)
         order = torch.arange(self.going_on.shape[1], device=moved.device)
         moved = moved.scatter(1, self.going_on, order.expand_as(self.going_on))
-        return moved.scatter(1, self.added, self.into).gather(1, places)
+        moved = moved.scatter(1, self.added, self.into).gather(1, places.clamp(min=0))
+        return moved.where(places != GONE, GONE)
 
     def __call__(self, flow: FewTokens, *, counts: bool = True) -> FewTokens:
         """Tokens, what they count, and where they are; without `counts` each counts as one."""
@@ -96,6 +98,21 @@ def most_similar(
     total = counts.scatter_add(1, target, counts.gather(1, added))
     shares = counts / total.scatter(1, added, total.gather(1, target))
     return Reduction(going_on, added, into, shares, fuses=False)
+
+
+def best_scored(scores: Tensor, number: int, num_prefix_tokens: int) -> Reduction:
+    """Keep the patch tokens with the best scores, in their order; the others are gone.
+
+    Args:
+        scores: (B, n) of patch tokens.
+        number: k, how many stay.
+        num_prefix_tokens: So many first tokens stay besides.
+    """
+    kept = scores.argsort(dim=-1, descending=True, stable=True)[:, :number] + num_prefix_tokens
+    prefix = torch.arange(num_prefix_tokens, device=kept.device).expand(len(kept), -1)
+    none = kept[:, :0]
+    shares = scores.new_ones(len(kept), scores.shape[1] + num_prefix_tokens)
+    return Reduction(torch.cat([prefix, kept], dim=1), none, none, shares, fuses=False)
 
 
 def most_attended(attention: Tensor, number: int, num_prefix_tokens: int) -> Reduction:

@@ -12,7 +12,7 @@ from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.layers.attention import AttentionLike
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.layers.norm import ElasticLayerNorm
-from vitsearch.elastic.layers.tokens.mixing import Mixed, bias_of
+from vitsearch.elastic.layers.tokens.mixing import Mixed
 from vitsearch.elastic.layers.vit.grid_norm import ElasticGridNorm
 
 
@@ -140,11 +140,11 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         return None
 
     def mix(
-        self, x: Tensor, sizes: SizesT, context: Context = PLAIN, counts: Tensor | None = None
+        self, x: Tensor, sizes: SizesT, context: Context = PLAIN, bias: Tensor | None = None
     ) -> Mixed:
-        """Attention in which keys count as often as `counts` (B, N) says."""
+        """Attention with `bias` (B, 1, 1 or N, N) added to the scores of all heads."""
         q, k, v = self.project(x, sizes, context)
-        return Mixed(self.join(q, k, v, sizes, context, counts), q, k)
+        return Mixed(self.join(q, k, v, sizes, context, bias), q, k)
 
     def join(
         self,
@@ -153,10 +153,10 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         v: Tensor,
         sizes: SizesT,
         context: Context = PLAIN,
-        counts: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Attend and project the joined heads: (B, N, C)."""
-        x = self.attend(q, k, v, sizes, context, counts)
+        x = self.attend(q, k, v, sizes, context, bias)
         return self.proj(x, self.children_sizes(sizes)["proj"], context)  # type: ignore[no-any-return]
 
     def attend(
@@ -166,10 +166,10 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         v: Tensor,
         sizes: SizesT,
         context: Context = PLAIN,
-        counts: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """The joined heads (B, N, heads * head_dim) that the output projection sees."""
-        bias = self.score_bias(sizes, context) if counts is None else bias_of(counts)
+        bias = self.score_bias(sizes, context) if bias is None else bias
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=sizes.scale_dim**-0.5)
         x = x.transpose(1, 2).flatten(2)
         if self.norm is not None:

@@ -15,6 +15,11 @@ from vitsearch.elastic.layers.norm import ElasticLayerNorm
 from vitsearch.elastic.layers.tokens.flow import FewTokens
 from vitsearch.elastic.layers.tokens.halves import with_fewer_tokens
 from vitsearch.elastic.layers.tokens.mixing import Mixed
+from vitsearch.elastic.layers.tokens.predictor import (
+    ElasticTokenPredictor,
+    predicting,
+    predictor_sizes,
+)
 from vitsearch.elastic.region import Region
 
 
@@ -88,6 +93,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
         *,
         norm: tuple[str, float] = ("layer", 1e-6),
         layer_scale: Collection[str] = (),
+        predictor: ElasticTokenPredictor | None = None,
     ) -> None:
         """Build the block.
 
@@ -96,6 +102,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
             inner: Attention and MLP by role (`mixer`, `mlp`); a role that nothing uses is left out.
             norm: Kind and epsilon of the norms.
             layer_scale: Roles of the branches that are scaled.
+            predictor: Of the tokens that go on, where an architecture has one here.
         """
         super().__init__()
         dim = as_axis(dim)
@@ -107,6 +114,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
             self.add_module(branch.inner, inner[branch.role])
             if branch.role in self._scaled:
                 self.add_module(branch.scale, ElasticLayerScale(dim))
+        self.predictor = predictor
         self.set_drop_path(0.0)
 
     def set_drop_path(self, rate: float) -> None:
@@ -154,7 +162,7 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
             own |= {branch.norm: sizes.embed_dim, branch.inner: inner}
             if branch.role in self._scaled:
                 own[branch.scale] = sizes.embed_dim
-        return own
+        return own | predictor_sizes(sizes)
 
     def forward(
         self, x: Tensor | FewTokens, sizes: VitBlockSizes, context: Context = PLAIN
@@ -166,8 +174,10 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
             return with_fewer_tokens(
                 x,
                 step,
-                lambda x, counts: self._mixed(x, there.get("mixer"), sizes, context, counts),
+                lambda x, bias: self._mixed(x, there.get("mixer"), sizes, context, bias),
                 lambda x: self._added(x, there.get("mlp"), sizes, context),
+                predicting(self.predictor, sizes, context),
+                training=self.training,
             )
         assert isinstance(x, Tensor)
         tokens = x
@@ -191,14 +201,14 @@ class ElasticVitBlock(ElasticModule[VitBlockSizes]):
         own: tuple[Branch, Any] | None,
         sizes: VitBlockSizes,
         context: Context,
-        counts: Tensor | None,
+        bias: Tensor | None,
     ) -> Mixed:
         """What the mixer adds, and by what tokens are compared."""
         if own is None:
             return Mixed(torch.zeros_like(x), None, None)
         branch, inner = own
         mixer: Any = self.module(branch.inner)
-        made: Mixed = mixer.mix(self.normed(x, branch, sizes, context), inner, context, counts)
+        made: Mixed = mixer.mix(self.normed(x, branch, sizes, context), inner, context, bias)
         return made._replace(added=self.drop_path(self.scaled(made.added, branch, sizes, context)))
 
     def normed(

@@ -3,7 +3,8 @@
 from vitsearch.spaces.parts.tokens.keep import KeepTokens
 from vitsearch.spaces.parts.tokens.kind import FewerTokens, fewer_tokens
 from vitsearch.spaces.parts.tokens.merge import MergeTokens
-from vitsearch.spaces.parts.tokens.steps import KeepStep, MergeStep, TokenStep
+from vitsearch.spaces.parts.tokens.predict import PredictTokens
+from vitsearch.spaces.parts.tokens.steps import KeepStep, MergeStep, PredictStep, TokenStep
 
 __all__ = [
     "FewerTokens",
@@ -11,6 +12,8 @@ __all__ = [
     "KeepTokens",
     "MergeStep",
     "MergeTokens",
+    "PredictStep",
+    "PredictTokens",
     "TokenStep",
     "fewer_tokens",
 ]

@@ -18,6 +18,8 @@ from vitsearch.spaces.parts.base import TOKENS, StageContext, Values
 from vitsearch.spaces.parts.tokens.steps import KeepStep
 from vitsearch.spaces.settings import Settings
 
+PAPER_SLOTS = (3, 6, 9)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepTokens:
@@ -97,19 +99,38 @@ class KeepTokens:
         return numbers[share]
 
 
-@TOKENS.register("keep")
-def _keep(settings: Settings, context: StageContext) -> KeepTokens:
+def read_shares(settings: Settings) -> tuple[Value, ...]:
+    """The setting `keep`.
+
+    Raises:
+        SpaceError: One is no share.
+    """
     shares = settings.numbers("keep")
     if float(shares[-1]) > 1:
         raise SpaceError(f"{settings.path}.keep={list(shares)} must be shares, at most 1")
-    own = Settings(context.config, "space", stage=context.index, num_stages=context.num_stages)
+    return shares
+
+
+def read_slots(settings: Settings, context: StageContext) -> tuple[tuple[int, ...], int]:
+    """The setting `slots`, and how many blocks the stage has; by default every third block.
+
+    Raises:
+        SpaceError: There is no such block, or no class token.
+    """
     stem = Settings(context.config.get("stem") or {}, "space.stem")
     if not stem.flag("class_token", True):
         raise SpaceError(
-            f"{settings.path}.kind=keep ranks tokens by the class token's attention, and this "
-            f"space has none; choose kind=merge, or set space.stem.class_token=true"
+            f"{settings.path}.kind needs a class token, which this space has not; choose "
+            f"kind=merge, or set space.stem.class_token=true"
         )
+    own = Settings(context.config, "space", stage=context.index, num_stages=context.num_stages)
     blocks = own.integer("num_blocks")
-    default = [slot for slot in (3, 6, 9) if slot < blocks] or [blocks // 2]
+    default = [slot for slot in PAPER_SLOTS if slot < blocks - 1] or [max(blocks // 2 - 1, 0)]
     slots = settings.positions("slots", blocks) if settings.has("slots") else tuple(default)
-    return KeepTokens(shares=shares, slots=slots)
+    return slots, blocks
+
+
+@TOKENS.register("keep")
+def _keep(settings: Settings, context: StageContext) -> KeepTokens:
+    slots, _ = read_slots(settings, context)
+    return KeepTokens(shares=read_shares(settings), slots=slots)

@@ -156,7 +156,7 @@ class FewerTokens(BlockKind):
                 slots.append((tokens, tokens))
                 continue
             left = replace(tokens, num_left=step.num_left - tokens.num_prefix_tokens)
-            seen = BlockTokens(before=tokens, after=left, step=step)
+            seen = BlockTokens(before=left if step.in_front else tokens, after=left, step=step)
             slots.append((seen, after if step.is_last else left))
             tokens = left
         slots += slots[-1:] * (num_blocks - depth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
-from vitsearch.spaces.cost import Cost
+from vitsearch.spaces.cost import Cost, linear_cost
 from vitsearch.spaces.parts.tokens.keys import keys_of
 
 
@@ -19,6 +19,10 @@ class TokenStep(Protocol):
     @property
     def num_left(self) -> int:
         """Tokens that go on to the MLP, prefix tokens included."""
+
+    @property
+    def in_front(self) -> bool:
+        """Whether it happens in front of the mixer, so that the mixer has fewer tokens, too."""
 
     @property
     def is_last(self) -> bool:
@@ -53,6 +57,8 @@ class MergeStep:
     in_order: bool
     is_last: bool
     key_dim: int = 0
+
+    in_front = False
 
     @property
     def num_left(self) -> int:
@@ -94,6 +100,7 @@ class KeepStep:
     scale_dim: int = 1
 
     proportional = False
+    in_front = False
 
     @property
     def num_left(self) -> int:
@@ -112,6 +119,53 @@ class KeepStep:
     def cost(self) -> Cost:
         """The class token's queries with all keys, which a fused kernel does not give away."""
         return Cost(self.num_tokens * self.num_heads * self.key_dim if self.kept else 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictStep:
+    """Keep the patches that a predictor scores best; the others are gone (DynamicViT, section 3).
+
+    Attributes:
+        num_tokens: N that come in, prefix tokens included.
+        kept: Patch tokens that stay; 0 for a block that predicts nothing.
+        num_patches: Patch tokens of the stage, of which `kept` is a share.
+        num_prefix_tokens: Tokens in front, which always stay.
+        is_last: Whether the block gives all tokens back to their places.
+        embed_dim: C.
+    """
+
+    num_tokens: int
+    kept: int
+    num_patches: int
+    num_prefix_tokens: int
+    is_last: bool
+    embed_dim: int
+
+    proportional = False
+    in_front = True
+
+    @property
+    def num_left(self) -> int:
+        """Prefix tokens and those kept."""
+        return self.num_prefix_tokens + self.kept if self.kept else self.num_tokens
+
+    @property
+    def share(self) -> float:
+        """Of the stage's patch tokens that stay."""
+        return self.kept / self.num_patches
+
+    def beside(self, mixer: Any) -> PredictStep:
+        """As it is."""
+        return self
+
+    def cost(self) -> Cost:
+        """The predictor: C to C, C / 2, C / 4, 2, for every patch token that comes in."""
+        if not self.kept:
+            return Cost()
+        dim, patches = self.embed_dim, self.num_tokens - self.num_prefix_tokens
+        layers = ((dim, dim), (dim, dim // 2), (dim // 2, dim // 4), (dim // 4, 2))
+        linear = sum((linear_cost(*sizes, num_tokens=patches) for sizes in layers), Cost())
+        return linear + Cost(0, 2 * dim)
 
 
 def tokens_in_words(step: TokenStep | None, *, short: bool = False) -> str:
