@@ -66,6 +66,8 @@ def naming(*names: str, checkpoint: Path) -> list[str]:
         teacher = f"objective.{name}.teacher"
         found += [f"{teacher}.name=test_vit", f"{teacher}.checkpoint_path='{checkpoint}'"]
         found += [f"+{teacher}.options.img_size=28", f"+{teacher}.options.patch_size=7"]
+    if "keep_ratio" in names:
+        found += ["space/mixer=attention", "+space/tokens=predict", "space.tokens.keep=[0.5,1]"]
     if "feature_distillation" in names:
         found.append(f"objective.feature_distillation.teacher.name='{checkpoint.parent}/wide'")
     return found
@@ -114,6 +116,7 @@ def test_files_combine(composed: Composer, checkpoint: Path, tmp_path: Path) -> 
         "cross_entropy": 1.0,
         "in_place_distillation": 0.25,
         "feature_distillation": 1.0,
+        "keep_ratio": 2.0,
         "teacher_distillation": 1.0,
         "token_labelling": 0.5,
     }

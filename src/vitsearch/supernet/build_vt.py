@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vitsearch.elastic import Axis
+from vitsearch.elastic.layers.vt.fpn import ElasticFpn, ElasticVtFpn
 from vitsearch.elastic.layers.vt.heads import VtAxes
 from vitsearch.elastic.layers.vt.module import ElasticVt
 from vitsearch.elastic.layers.vt.projector import ElasticProjector
 from vitsearch.elastic.layers.vt.token_layer import ElasticRelation, ElasticTokenLayer
 from vitsearch.elastic.layers.vt.tokenizer import ElasticTokenizer
-from vitsearch.spaces.parts import VtPlan
+from vitsearch.spaces.parts import FpnPlan, VtPlan
 from vitsearch.supernet.build import layer_for
+from vitsearch.supernet.heads import head_for
 
 
 def _axis(widths: Iterable[int]) -> Axis | None:
@@ -55,4 +57,34 @@ def _vt(plans: Sequence[VtPlan]) -> ElasticVt:
         else ElasticProjector(
             axes, normed=normed, has_shortcut=any(plan.has_shortcut for plan in plans)
         ),
+    )
+
+
+@head_for(FpnPlan)
+def _fpn(plans: Sequence[FpnPlan], num_classes: int) -> ElasticFpn:
+    first = plans[0]
+    in_dims = [
+        Axis(sorted({plan.levels[i].in_dim for plan in plans})) for i in range(len(first.levels))
+    ]
+    if first.relation is None:
+        return ElasticFpn(in_dims, first.embed_dim, num_classes)
+    own = first.relation
+    dim, width = own.sizes.token_dim, Axis([first.embed_dim])
+    axes = VtAxes(
+        in_dim=width,
+        out_dim=width,
+        token_dim=Axis([dim]),
+        half_dim=Axis([dim // 2]),
+        hidden_dim=Axis([own.hidden_dim]),
+        num_tokens=Axis([first.tokens[0].sizes.num_tokens]),
+        query_columns=Axis([own.query_columns]),
+    )
+    return ElasticVtFpn(
+        in_dims,
+        first.embed_dim,
+        num_classes,
+        axes=axes,
+        pixel_group=own.pixel_group,
+        token_group=own.token_group,
+        normed=own.norm != "none",
     )

@@ -46,7 +46,7 @@ from vitsearch.spaces.parts.vit import (
     VitStemPlan,
 )
 from vitsearch.spaces.parts.vitas import VitasAttention, VitasAttentionPlan
-from vitsearch.spaces.parts.vt import VtKind, VtPlan, VtSizes
+from vitsearch.spaces.parts.vt import Fpn, FpnPlan, VtKind, VtPlan, VtSizes
 
 __all__ = [
     "BLOCKS",
@@ -67,6 +67,8 @@ __all__ = [
     "ClassifierPlan",
     "ConvStem",
     "ConvStemPlan",
+    "Fpn",
+    "FpnPlan",
     "GlitMixer",
     "GlitMixerPlan",
     "Head",

@@ -63,7 +63,8 @@ def normalised(
 
     Where tokens have become fewer, each patch has the one that it went into.
     """
-    last, tokens = plan.nodes[-1], spread(x)
+    last = plan.nodes[-1]
+    tokens: Tensor = spread(x)
     if last.name != NORM or last.plan.embed_dim != tokens.shape[-1]:
         return tokens
     return network.layer(NORM)(tokens, last.plan, context)  # type: ignore[no-any-return]
