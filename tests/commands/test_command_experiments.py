@@ -49,12 +49,15 @@ def test_the_experiments_are_there() -> None:
         "vit_resnas_small_imagenet",
         "vit_resnas_tiny_imagenet",
         "vitas_1g_imagenet",
+        "vt_resnet18_imagenet",
     ]
     assert RETRAININGS == [
         "finetune",
         "finetune_384_imagenet",
         "retrain_imagenet",
         "retrain_vit_resnas_imagenet",
+        "retrain_vt_advanced_imagenet",
+        "retrain_vt_imagenet",
     ]
     assert AUDITED == ["glit_short_fashion", "vit_resnas_narrow_fashion"]
     assert PRETRAINED == ["elastic_timm"]  # tests/commands/test_command_timm.py runs it
@@ -86,6 +89,7 @@ def test_it_trains(name: str, colour_folders: Callable[..., Path], tmp_path: Pat
     small = {
         "glit_tiny_imagenet": ("data.image_size=64", "space.num_blocks=3"),
         "vitas_1g_imagenet": ("data.image_size=224", "space.num_blocks=2"),
+        "vt_resnet18_imagenet": ("data.image_size=128",),
         "autoformer_tiny_imagenet": (
             "data.image_size=64",
             "space.num_blocks=3",
@@ -131,6 +135,11 @@ def test_it_retrains(name: str, colour_folders: Callable[..., Path], tmp_path: P
     small = tuple(setting for setting in ON_ONE_CPU if not setting.startswith(("call", "search")))
     size = 64 if name == "finetune_384_imagenet" else 32
     data = () if "imagenet" in name else ("data=image_folder",)
+    if "advanced" in name:
+        teacher = VisionTransformer(space, space.smallest(), num_classes=3)
+        vitsearch.save_model(teacher, tmp_path / "teacher")
+        its = "objective.teacher_distillation.teacher"
+        data = (f"{its}.name=teacher", f"{its}.pretrained=false")
     run_here(
         "retrain",
         f"experiment={name}",
