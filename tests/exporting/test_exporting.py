@@ -51,6 +51,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "head.distillation": True,
         },
     ),
+    "merged": ("glit", {"num_blocks": 2, "tokens": {"kind": "merge", "merged": 6}}),
+    "kept": (
+        "glit",
+        {"num_blocks": 2, "mixer": "attention", "tokens": {"kind": "keep", "keep": 0.5}},
+    ),
+    "predicted": (
+        "glit",
+        {"num_blocks": 2, "mixer": "attention", "tokens": {"kind": "predict", "keep": 0.5}},
+    ),
+    "vt": ("vt", {"num_blocks": [1, 1, 1, 2], "depths": None}),  # tokenizers, projector
 }
 
 
@@ -105,7 +115,9 @@ print("the same")
 """
 
 
-@pytest.mark.parametrize("name", ["glit", "vitas", "autoformer"])
+@pytest.mark.parametrize(
+    "name", ["glit", "vitas", "autoformer", "merged", "kept", "predicted", "vt"]
+)
 def test_onnx(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     network = make_network(name)

@@ -102,7 +102,7 @@ class ElasticHeads(ElasticModule[SizesT]):
 
     def join(self, x: Tensor, sizes: SizesT, context: Context = PLAIN) -> Tensor:
         """What the heads say (B, heads, N, head_dim), projected: (B, N, C)."""
-        joined = x.transpose(1, 2).reshape(len(x), x.shape[2], -1)
+        joined = x.transpose(1, 2).reshape(x.shape[0], x.shape[2], -1)
         return self.proj(joined, self.children_sizes(sizes)["proj"], context)  # type: ignore[no-any-return]
 
 

@@ -81,10 +81,10 @@ def most_similar(
     scores[:, :first] = -torch.inf
     scores[:, :, :second] = -torch.inf
     best, partner = scores.max(dim=-1)
-    ranked = best.argsort(dim=-1, descending=True, stable=True)
+    ranked = best.topk(best.shape[1], dim=-1).indices
     merging, staying = ranked[:, :number], ranked[:, number:].sort(dim=-1).values
     added, target = 2 * merging, 2 * partner.gather(1, merging) + 1
-    others = torch.arange(1, keys.shape[1], 2, device=keys.device).expand(len(keys), -1)
+    others = torch.arange(1, keys.shape[1], 2, device=keys.device).expand(keys.shape[0], -1)
     going_on = torch.cat([2 * staying, others], dim=1)
     if in_order:
         going_on = going_on.sort(dim=-1).values
@@ -108,10 +108,10 @@ def best_scored(scores: Tensor, number: int, num_prefix_tokens: int) -> Reductio
         number: k, how many stay.
         num_prefix_tokens: So many first tokens stay besides.
     """
-    kept = scores.argsort(dim=-1, descending=True, stable=True)[:, :number] + num_prefix_tokens
-    prefix = torch.arange(num_prefix_tokens, device=kept.device).expand(len(kept), -1)
+    kept = scores.topk(number, dim=-1).indices + num_prefix_tokens
+    prefix = torch.arange(num_prefix_tokens, device=kept.device).expand(kept.shape[0], -1)
     none = kept[:, :0]
-    shares = scores.new_ones(len(kept), scores.shape[1] + num_prefix_tokens)
+    shares = scores.new_ones(kept.shape[0], scores.shape[1] + num_prefix_tokens)
     return Reduction(torch.cat([prefix, kept], dim=1), none, none, shares, fuses=False)
 
 
@@ -126,8 +126,8 @@ def most_attended(attention: Tensor, number: int, num_prefix_tokens: int) -> Red
         num_prefix_tokens: So many first tokens always stay.
     """
     patches = attention[:, num_prefix_tokens:]
-    ranked = patches.argsort(dim=-1, descending=True, stable=True) + num_prefix_tokens
-    prefix = torch.arange(num_prefix_tokens, device=ranked.device).expand(len(ranked), -1)
+    ranked = patches.topk(patches.shape[1], dim=-1).indices + num_prefix_tokens
+    prefix = torch.arange(num_prefix_tokens, device=ranked.device).expand(ranked.shape[0], -1)
     going_on, added = torch.cat([prefix, ranked[:, :number]], dim=1), ranked[:, number:]
     into = torch.full_like(added, num_prefix_tokens + number)
     shares = torch.ones_like(attention).scatter(1, added, attention.gather(1, added))

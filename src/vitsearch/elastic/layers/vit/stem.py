@@ -100,7 +100,7 @@ class ElasticVitStem(ElasticModule[VitStemSizes]):
         x = x.flatten(2).transpose(1, 2)  # (B, patches, C)
         if self.embed_norm is not None:
             x = self.embed_norm(x, sizes.embed_dim, context)
-        prefix = [tensors[name].expand(len(x), -1, -1) for name in TOKENS if name in tensors]
+        prefix = [tensors[name].expand(x.shape[0], -1, -1) for name in TOKENS if name in tensors]
         positions = tensors.get("pos_embed")
         if positions is not None and not self.num_position_prefix:
             x = x + positions
