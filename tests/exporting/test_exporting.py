@@ -60,7 +60,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "glit",
         {"num_blocks": 2, "mixer": "attention", "tokens": {"kind": "predict", "keep": 0.5}},
     ),
-    "vt": ("vt", {"num_blocks": [1, 1, 1, 2], "depths": None}),  # tokenizers, projector
+    "vt": ("vt", {"num_blocks": [1, 1, 2], "depths": None}),  # tokenizers, projector
 }
 
 

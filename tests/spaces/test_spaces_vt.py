@@ -208,6 +208,6 @@ def test_what_does_not_fit_is_one_line(changes, words):
 
 def test_tokens_without_places_end_the_network():
     config = build_space("vt").config
-    config["block"] = [config["block"][3], *config["block"][1:3], config["block"][3]]
+    config["block"] = [config["block"][2], config["block"][1], config["block"][2]]
     with pytest.raises(vitsearch.errors.SpaceError, match="stage 0 gives tokens without places"):
         SearchSpace(config)

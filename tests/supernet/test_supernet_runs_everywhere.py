@@ -19,7 +19,7 @@ SHALLOW = {  # for compilers, whose time grows with depth
     "vitas": {"num_blocks": 1, "identity_probability": None},
     "vit_resnas": {"num_blocks": [1, 1, 1], "skippable": None},
     "autoformer": {"num_blocks": 1, "depths": [1]},
-    "vt": {"num_blocks": [1, 1, 1, 2], "depths": [[1], [1], [1], [2]]},
+    "vt": {"num_blocks": [1, 1, 2], "depths": [[1], [1], [2]]},
 }
 
 
