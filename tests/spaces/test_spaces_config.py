@@ -51,8 +51,10 @@ def test_every_file_builds(name):
 @pytest.mark.parametrize(("section", "part"), PARTS)
 def test_every_part_builds(section, part):
     host = "vit_resnas" if part.startswith("vit_resnas") else "glit"
-    host = "resnet18" if section == "block" or (section, part) == ("stem", "resnet") else host
-    space = build_space(host, **{section: part, "image_size": 32})
+    if section == "block" or part in ("resnet", "fpn", "vt_fpn"):
+        host = "resnet18"
+    mixer = {"mixer": "attention"} if section == "tokens" else {}
+    space = build_space(host, **mixer, **{section: part, "image_size": 32})
     space.validate(space.largest())
 
 
