@@ -36,6 +36,36 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
             "mlp.ratios": [2, 4],
         },
     ),
+    "glit with merged tokens": (
+        "glit",
+        {
+            "num_blocks": 3,
+            "depths": [1, 3],
+            "mixer.global_heads": [0, 2],
+            "mixer.kernel_sizes": [9],
+            "mixer.local_expansions": [1],
+            "mlp.ratios": [2, 4],
+            "tokens": {"kind": "merge", "merged": [0, 3, 8]},
+        },
+    ),
+    "attention with kept tokens": (
+        "glit",
+        {
+            "num_blocks": 3,
+            "depths": [1, 2, 3],
+            "tokens": {"kind": "keep", "keep": [0.5, 0.8, 1], "slots": [0, 2]},
+            **ATTENTION,
+        },
+    ),
+    "attention with predicted tokens": (
+        "glit",
+        {
+            "num_blocks": 3,
+            "depths": [2, 3],
+            "tokens": {"kind": "predict", "keep": [0.5, 1], "slots": [0, 1]},
+            **ATTENTION,
+        },
+    ),
     "autoformer": (
         "autoformer",
         {

@@ -138,7 +138,7 @@ SPACES = {
 @pytest.mark.parametrize("name", SPACES)
 def test_architectures_are_parts_and_cost_what_is_foretold(name):
     space, rng = SPACES[name](), random.Random(0)
-    chosen = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(30))]
+    chosen = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(98))]
     network = perturbed(SuperTransformer(space, num_classes=5)).double().eval()
     x = torch.randn(3, 1, space.image_size, space.image_size, dtype=torch.float64)
     table = cost_table(space, chosen, 5)
@@ -150,6 +150,8 @@ def test_architectures_are_parts_and_cost_what_is_foretold(name):
         assert counted == cost(space, architecture, 5)
         assert (counted.macs, counted.params) == (table["macs"][number], table["params"][number])
         assert sum(p.numel() for p in taken.parameters()) == counted.params
+        if number % 3:
+            continue
         taken.requires_grad_(False)
         with FlopCounterMode(display=False) as counter:
             taken(x[:1])
