@@ -200,7 +200,7 @@ KEEP = {"kind": "keep", "keep": [0.5, 1]}
         (
             "glit",
             {
-                "mixer": {"kind": "attention", "num_heads": 1},
+                "mixer": "attention",
                 "embed_dims": 42,
                 "tokens": {"kind": "predict", "keep": 0.5},
             },

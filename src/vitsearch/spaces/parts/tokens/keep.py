@@ -44,17 +44,7 @@ class KeepTokens:
 
     def choices(self, num_blocks: int, depths: tuple[int, ...]) -> tuple[Choice, ...]:
         """A share for each of the blocks that are there."""
-        found = []
-        for number, slot in enumerate(self.slots):
-            deeper = tuple(depth for depth in depths if depth > slot)
-            found.append(
-                Choice(
-                    name=f"keep.{number}",
-                    options=self.shares,
-                    active_when=(Condition("depth", deeper),) if deeper != depths else (),
-                )
-            )
-        return tuple(found)
+        return share_choices(self.shares, self.slots, depths)
 
     def steps(self, tokens: Tokens, values: Values, depth: int) -> Sequence[KeepStep | None]:
         """Where tokens were fused before, the fused one is ranked like a patch."""
@@ -97,6 +87,25 @@ class KeepTokens:
             )
         assert share is not None
         return numbers[share]
+
+
+def share_choices(
+    shares: tuple[Value, ...], slots: tuple[int, ...], depths: tuple[int, ...], *, behind: int = 0
+) -> tuple[Choice, ...]:
+    """The choices `keep.0`, `keep.1`, ... of some blocks.
+
+    Args:
+        shares: Options of each.
+        slots: The blocks.
+        depths: Options of the stage's depth; empty where it has none.
+        behind: How many blocks must stand behind one, or it has nothing to choose.
+    """
+    found = []
+    for number, slot in enumerate(slots):
+        deeper = tuple(depth for depth in depths if depth > slot + behind)
+        condition = (Condition("depth", deeper),) if deeper != depths else ()
+        found.append(Choice(name=f"keep.{number}", options=shares, active_when=condition))
+    return tuple(found)
 
 
 def read_shares(settings: Settings) -> tuple[Value, ...]:

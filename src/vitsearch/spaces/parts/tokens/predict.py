@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitsearch.errors import SpaceError
-from vitsearch.spaces.choice import Choice, Condition, Value
+from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.flow import Tokens
 from vitsearch.spaces.parts.base import TOKENS, StageContext, Values
-from vitsearch.spaces.parts.tokens.keep import read_shares, read_slots
+from vitsearch.spaces.parts.tokens.keep import read_shares, read_slots, share_choices
 from vitsearch.spaces.parts.tokens.steps import PredictStep
 from vitsearch.spaces.settings import Settings
 
@@ -46,17 +46,7 @@ class PredictTokens:
 
     def choices(self, num_blocks: int, depths: tuple[int, ...]) -> tuple[Choice, ...]:
         """A share for each of the blocks that are there and followed by another."""
-        found = []
-        for number, slot in enumerate(self.slots):
-            deeper = tuple(depth for depth in depths if depth > slot + 1)
-            found.append(
-                Choice(
-                    name=f"keep.{number}",
-                    options=self.shares,
-                    active_when=(Condition("depth", deeper),) if deeper != depths else (),
-                )
-            )
-        return tuple(found)
+        return share_choices(self.shares, self.slots, depths, behind=1)
 
     def steps(self, tokens: Tokens, values: Values, depth: int) -> Sequence[PredictStep | None]:
         """Of N0 patch tokens floor(N0 * product of shares so far) go on."""
