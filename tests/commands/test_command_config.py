@@ -135,12 +135,16 @@ def test_overrides_mean_the_same_in_python(
 def test_a_part_makes_a_space(name: str, composed: Composer) -> None:
     _, section, option = name.split("/")
     host = "vit_resnas_tiny" if option.startswith("vit_resnas") else "glit_tiny"
-    host = "resnet18" if section == "block" or (section, option) == ("stem", "resnet") else host
-    config = plain(composed("train", f"+space={host}", f"space/{section}={option}").space)
+    if section == "block" or option in ("resnet", "fpn", "vt_fpn"):
+        host = "resnet18"
+    mixer = {"mixer": "attention"} if section == "tokens" else {}
+    added = "+" if section == "tokens" else ""  # no space's file has one
+    given = [*(f"space/{k}={v}" for k, v in mixer.items()), f"{added}space/{section}={option}"]
+    config = plain(composed("train", f"+space={host}", *given).space)
     space = SearchSpace(config)
     assert space.plan(space.largest()).cost(10).macs > 0
     if host != "resnet18":  # whose own file says more about its parts
-        assert build_space(host, **{section: option}) == space
+        assert build_space(host, **mixer, **{section: option}) == space
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name.startswith("data/")])
