@@ -46,7 +46,7 @@ def merging(trial: Trial, budgets: tuple[float, ...]) -> Iterator[Candidate]:
 
 def merged_alone(network: SuperTransformer, macs: float) -> Architecture:
     """Of the networks that are whole but for their tokens, the largest within a budget."""
-    whole = {name: network.largest[name] for name in network.largest}
+    whole = network.largest.to_dict()
     each = [
         architecture_of(network.space, {**whole, "stages.0.merged": number}) for number in MERGED
     ]
@@ -66,8 +66,7 @@ def together(
     began = time.perf_counter()
     each = []
     for own in profile.by_tokens():
-        cheapest = own.macs + sum(sizes[0].macs for sizes in own.branches)
-        if cheapest <= budget * macs:
+        if own.cheapest <= budget * macs:
             each.append(own.within(budget * macs))
     architecture, made, _ = finalist(network, calibration, each, judge)
     note = f"{architecture['stages.0.merged']} tokens fewer in every block"

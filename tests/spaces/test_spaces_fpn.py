@@ -47,17 +47,17 @@ def pyramid(kind: str, height: int, width: int) -> FpnPlan:
 
 
 @pytest.mark.parametrize(
-    ("size", "laterals", "outputs", "published", "tokens"),
+    ("size", "laterals", "outputs", "published", "within"),
     [((800, 1216), 7.47, 47.63, 8.5, 0.1), ((473, 473), 1.75, 11.14, 2.0, 0.1)],
 )
 def test_costs_are_those_of_the_paper(
-    size: tuple[int, int], laterals: float, outputs: float, published: float, tokens: float
+    size: tuple[int, int], laterals: float, outputs: float, published: float, within: float
 ) -> None:
     plain, own = pyramid("fpn", *size), pyramid("vt_fpn", *size)
     assert plain.lateral_cost().macs / 1e9 == pytest.approx(laterals, abs=0.005)
     assert plain.output_cost().macs / 1e9 == pytest.approx(outputs, abs=0.005)
     assert own.lateral_cost() == plain.lateral_cost()  # they stay
-    assert own.cost(0).macs / 1e9 == pytest.approx(published, abs=tokens)
+    assert own.cost(0).macs / 1e9 == pytest.approx(published, abs=within)
 
 
 @pytest.mark.parametrize("kind", ["fpn", "vt_fpn"])

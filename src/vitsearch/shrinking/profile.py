@@ -80,6 +80,11 @@ class Profile:
         whole = sum(own[-1].macs for own in self.branches)
         return self._whole.cost(self.num_classes).macs - whole
 
+    @property
+    def cheapest(self) -> int:
+        """MACs of the network with the cheapest sizes."""
+        return self._cost([own[0] for own in self.branches])
+
     def by_tokens(self) -> list[Profile]:
         """The profile with each number of tokens that may go on; all of them first.
 
@@ -105,9 +110,9 @@ class Profile:
             ConstraintError: Even the cheapest sizes cost more.
         """
         chosen = [own[0] for own in self.branches]
-        if self._cost(chosen) > macs:
+        if self.cheapest > macs:
             raise ConstraintError(
-                f"macs={human(macs)} is below the smallest network ({human(self._cost(chosen))})"
+                f"macs={human(macs)} is below the smallest network ({human(self.cheapest)})"
             )
         low, high = 0.0, 1.0  # prices: the dear one always fits
         for _ in range(_HALVINGS):

@@ -122,8 +122,8 @@ def first_candidates(
     macs = sorted({*(budget.macs for budget in budgets), *between})
     found = [profile.within(limit) for limit in macs]
     for other in profile.by_tokens()[1:]:
-        cheapest = other.macs + sum(own[0].macs for own in other.branches)
-        found += [other.within(budget.macs) for budget in budgets if cheapest <= budget.macs]
+        fitting = [budget.macs for budget in budgets if other.cheapest <= budget.macs]
+        found += [other.within(macs) for macs in fitting]
     return list(dict.fromkeys([*found, largest]))
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from vitsearch.spaces.cost import Cost, cost_of, with_further
 from vitsearch.spaces.flow import Shape, StageFlow
@@ -149,6 +149,15 @@ class Plan:
     def stages(self) -> tuple[StagePlan, ...]:
         """The nodes of each stage together."""
         return tuple(self._stage(index, shape) for index, shape in enumerate(self.stage_shapes))
+
+    @property
+    def token_steps(self) -> dict[str, Any]:
+        """What blocks do to have fewer tokens, by the names of their nodes, in order.
+
+        See `vitsearch.spaces.parts.tokens.steps`; blocks that do nothing are left out.
+        """
+        steps = {node.name: getattr(node.plan, "tokens", None) for node in self.nodes}
+        return {name: step for name, step in steps.items() if step is not None}
 
     def _stage(self, index: int, shape: Shape) -> StagePlan:
         own = [node for node in self.nodes if node.stage == index]

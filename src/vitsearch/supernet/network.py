@@ -25,6 +25,7 @@ from vitsearch.elastic import (
 )
 from vitsearch.elastic.base import PLAIN
 from vitsearch.elastic.layers.tokens.flow import spread
+from vitsearch.elastic.layers.tokens.predictor import ElasticTokenPredictor
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_number
 from vitsearch.spaces.plan import IMAGE, Node, Plan, PlanCatalogue
@@ -133,6 +134,11 @@ class ElasticTransformer(NetworkWithHead):
     def has_batch_norm(self) -> bool:
         """Whether statistics have to be estimated for each architecture."""
         return any(isinstance(module, ElasticBatchNorm) for module in self.modules())
+
+    @property
+    def has_predictors(self) -> bool:
+        """Whether some architecture has a predictor of the tokens that go on."""
+        return any(isinstance(module, ElasticTokenPredictor) for module in self.modules())
 
     # Forward
 

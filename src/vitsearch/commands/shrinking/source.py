@@ -78,7 +78,7 @@ def read_source(config: DictConfig, folder: Path) -> Source:
             options={name: value for name, value in (options or {}).items() if value is not None},
             tokens=None if tokens is None else OmegaConf.to_container(tokens, resolve=True),  # type: ignore[arg-type]
         )
-    if any(".predictor." in name for name, _ in net.named_parameters()):
+    if net.has_predictors:
         raise ConfigError(
             "tokens.kind=predict needs training: python -m vitsearch.train +space=timm; a "
             "shrinking without any has tokens.kind=merge and keep"

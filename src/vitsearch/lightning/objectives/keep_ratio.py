@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from vitsearch.elastic.layers.tokens.predictor import predicts
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives.base import KEPT, Objective, StepOutputs
 from vitsearch.spaces import Plan
-from vitsearch.spaces.parts.tokens import PredictStep
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.network import ElasticTransformer
 
@@ -33,7 +30,7 @@ class KeepRatio(Objective):
             ConfigError: Says which setting gives them.
         """
         super().check(net)
-        if not any(".predictor." in name for name, _ in net.named_parameters()):
+        if not net.has_predictors:
             raise ConfigError(
                 "it teaches predictors of tokens, which the network has not: add "
                 "space.tokens.kind=predict"
@@ -55,9 +52,6 @@ class KeepRatio(Objective):
         return torch.stack(losses).sum()
 
 
-def shares_of(plan: Plan) -> Iterator[float]:
+def shares_of(plan: Plan) -> list[float]:
     """The share of patch tokens behind each predictor."""
-    for node in plan.nodes:
-        step: Any = getattr(node.plan, "tokens", None)
-        if isinstance(step, PredictStep) and step.kept:
-            yield step.share
+    return [step.share for step in plan.token_steps.values() if predicts(step)]

@@ -56,8 +56,7 @@ class Targets:
     def initial(self, profile: Profile, full: Cost, largest: Architecture) -> list[Architecture]:
         """What the search begins with: the profile's best for each budget and between them."""
         low, high = self.constraint.all_windows().get("macs", (0.0, full.macs))
-        cheapest = profile.macs + sum(own[0].macs for own in profile.branches)
-        ends = [max(low, cheapest, _SMALLEST * full.macs), min(high, full.macs)]
+        ends = [max(low, profile.cheapest, _SMALLEST * full.macs), min(high, full.macs)]
         limits = {*ends, *(t.macs for t in self.each if t.macs is not None)}
         budgets = [Budget(macs=macs, name=human(macs)) for macs in sorted(limits)]
         return first_candidates(profile, budgets, ends[1], largest)

@@ -53,11 +53,6 @@ class GlitMixerPlan:
     local: str
 
     @property
-    def num_prefix_tokens(self) -> int:
-        """Tokens in front of the patches."""
-        return self.num_tokens - self.grid[0] * self.grid[1]
-
-    @property
     def keys(self) -> Keys | None:
         """By which tokens are compared; of the global half."""
         return Keys(self.num_heads, self.head_dim, self.head_dim) if self.global_dim else None

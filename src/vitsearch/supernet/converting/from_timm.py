@@ -131,8 +131,7 @@ def _with_tokens(config: dict[str, Any], tokens: Mapping[str, Any] | None) -> Se
     if tokens is None:
         return SearchSpace(config)
     space = SearchSpace({**config, "tokens": dict(tokens)})
-    blocks = space.plan(space.largest()).stages[0].blocks
-    if any(getattr(block, "tokens", None) is not None for block in blocks):
+    if space.plan(space.largest()).token_steps:
         raise SpaceError(
             f"tokens={dict(tokens)}: the largest network has to keep all tokens, or it would not "
             f"be the one that it is made of; offer merged=0, or keep=1"

@@ -46,8 +46,7 @@ def block_names(plan: Plan, layers: Sequence[int]) -> tuple[str, ...]:
 
 def deciding_blocks(plan: Plan) -> tuple[str, ...]:
     """The blocks with a predictor of tokens, in order."""
-    steps = ((node.name, getattr(node.plan, "tokens", None)) for node in plan.nodes)
-    return tuple(name for name, step in steps if step is not None and predicts(step))
+    return tuple(name for name, step in plan.token_steps.items() if predicts(step))
 
 
 def decisions(x: Tensor | FewTokens, plan: Plan) -> Tensor:

@@ -165,7 +165,7 @@ class _Cut:
             for node, renamed in pairs
             for step in _steps(network, network.plan, renamed.name)
         }
-        self._reducing = _token_steps(own)
+        self._reducing = own.token_steps
         self._stream: list[Stream] = [
             network.run_nodes(batch, network.plan.until(1))["stem"] for batch in images
         ]
@@ -236,12 +236,12 @@ def _check(supernet: SuperTransformer, original: Plan, own: Plan) -> None:
             f"images: space {supernet.space.name} has blocks of another kind than vit; they are "
             f"repaired from the calibration alone"
         )
-    if any(step.in_front for step in _token_steps(own).values()):
+    if any(step.in_front for step in own.token_steps.values()):
         raise ConfigError(
             "images: tokens that a predictor drops (space.tokens.kind=predict) have no stream to "
             "return to; the network is repaired from the calibration alone"
         )
-    if _token_steps(original):
+    if original.token_steps:
         raise ConfigError(
             f"images: the largest network of space {supernet.space.name} has fewer tokens itself, "
             f"so there is no stream of all tokens to return to; let space.tokens offer all of them"
@@ -261,12 +261,6 @@ def _steps(network: ElasticTransformer, plan: Plan, name: str) -> Iterator[Step]
         sizes: Any = next(node.plan for node in plan.nodes if node.name == name)
         for branch, inner in block.branches(sizes):
             yield Step(block, branch, sizes, inner)
-
-
-def _token_steps(plan: Plan) -> dict[str, Any]:
-    """What blocks do to their tokens, by the names of their nodes."""
-    steps = {node.name: getattr(node.plan, "tokens", None) for node in plan.nodes}
-    return {name: step for name, step in steps.items() if step is not None}
 
 
 def tokens_of(x: Stream) -> Tensor:

@@ -129,8 +129,8 @@ def read_slots(settings: Settings, context: StageContext) -> tuple[tuple[int, ..
     stem = Settings(context.config.get("stem") or {}, "space.stem")
     if not stem.flag("class_token", True):
         raise SpaceError(
-            f"{settings.path}.kind needs a class token, which this space has not; choose "
-            f"kind=merge, or set space.stem.class_token=true"
+            f"{settings.path}.kind={settings.section('kind')} needs a class token, which this "
+            f"space has not; choose kind=merge, or set space.stem.class_token=true"
         )
     own = Settings(context.config, "space", stage=context.index, num_stages=context.num_stages)
     blocks = own.integer("num_blocks")

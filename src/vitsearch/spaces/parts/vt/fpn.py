@@ -104,6 +104,7 @@ class Fpn(HeadPart):
     Attributes:
         width: Channels of every level.
         tokens: Settings of `VtPlan` by name; `None` for 3x3 convolutions.
+        norm: See `VtPlan`.
     """
 
     width: int
