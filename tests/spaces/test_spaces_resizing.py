@@ -26,3 +26,13 @@ def test_a_size_that_only_its_own_patches_fit():
     assert larger.choice("stem.patch_size").options == (16,)
     with pytest.raises(SpaceError, match="patch_size 16 does not divide image_size 390"):
         resized_for(space, architecture, image_size=390)
+
+
+def test_a_size_on_which_only_its_own_tokens_can_merge():
+    space = build_space("glit", tokens={"kind": "merge", "merged": [0, 4, 20]})
+    architecture = space.restrict({"stages.0.merged": 4}).largest()
+    with pytest.raises(SpaceError, match="cannot merge 20 of 16 patch tokens"):
+        space.resized(image_size=16)
+    smaller = resized_for(space, architecture, image_size=16)
+    assert smaller.choice("stages.0.merged").options == (4,)
+    smaller.validate(architecture)

@@ -19,7 +19,8 @@ def resized_for(
     """The space for other images; where not all of its patch sizes fit, with this one's alone.
 
     ViTAS chooses among patches of 14, 16 and 32 pixels, which all divide 224 and few other sizes.
-    The same holds for more tokens than a small image has pixels.
+    The same holds for more tokens than a small image has pixels, and for merging or keeping more
+    of them than it has.
 
     Args:
         space: Where the architecture is legal.
@@ -33,6 +34,11 @@ def resized_for(
     try:
         return space.resized(image_size=image_size, in_chans=in_chans)
     except SpaceError:
-        fixed = {n: v for n, v in architecture.items() if n == PATCH_SIZE or n.endswith(TOKENS)}
+        fewer = {name for stage in space.stages for name in stage.token_choices}
+        fixed = {
+            name: value
+            for name, value in architecture.items()
+            if name == PATCH_SIZE or name.endswith(TOKENS) or name in fewer
+        }
         own = space.restrict(fixed)
         return own.resized(image_size=image_size, in_chans=in_chans)
