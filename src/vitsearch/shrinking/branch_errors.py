@@ -100,7 +100,14 @@ def branch_errors(
             for branch, inner in block.branches(sizes[name]):
                 look = _Look(network, calibration, name, block, branch, inner)
                 normed = [block.normed(x, branch, sizes[name]) for x in streams]
-                taken = dict.fromkeys(o.pieces[branch.role] for o in options if o.present)
+                taken = dict.fromkeys(
+                    one.pieces[branch.role]
+                    for option in options
+                    if option.present
+                    for group in option.groups
+                    for one in group
+                    if branch.role in one.pieces
+                )
                 names = stage.pieces.names[branch.role]
                 found = []
                 for values in taken:

@@ -9,16 +9,18 @@ enumerated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.architecture import Architecture
 from vitsearch.spaces.bodies.base import Ends, Segment
+from vitsearch.spaces.bodies.pieces import Taken
 from vitsearch.spaces.bodies.slots import Key, Slot, SlotOption, SlotTable, State
 from vitsearch.spaces.choice import Choice, Value, assignments
-from vitsearch.spaces.cost import Cost, closed_forms, is_peak
+from vitsearch.spaces.cost import Cost, closed_forms, is_peak, no_cost
 from vitsearch.spaces.flow import Seen, StageFlow
 from vitsearch.spaces.parts.base import Values
 from vitsearch.spaces.plan import HeadPlan, PiecePlan, PlanCatalogue
@@ -92,7 +94,7 @@ def _count(table: SlotTable, stage: int, shared: Values) -> int:
             _, options = table.options(slot, {**shared, **dict(state)})
             for option in options:
                 after = table.state_after(slot, state, option)
-                following[after] = following.get(after, 0) + ways
+                following[after] = following.get(after, 0) + ways * option.count
         states = following
     return sum(states.values())
 
@@ -125,9 +127,9 @@ def extreme(
         best = following
     (whole,) = best.values()  # nothing depends on what comes after the last stage
     found: Chosen = {name: value for values in whole.shared for name, value in values.items()}
-    for slot, option in whole.chosen:
+    for slot, values in whole.chosen:
         prefix = slot.stage.block_prefix(slot.index)
-        found.update({f"{prefix}.{name}": value for name, value in option.values.items()})
+        found.update({f"{prefix}.{name}": value for name, value in values.items()})
 
     def pick(choice: Choice) -> Value:
         value = found[choice.name]
@@ -138,11 +140,11 @@ def extreme(
 
 
 class _Way(NamedTuple):
-    """A way through some stages: its rank, the shared values of each, the options of the slots."""
+    """A way through some stages: its rank, the shared values of each, the values of the slots."""
 
     rank: Rank
     shared: tuple[Values, ...]
-    chosen: tuple[tuple[Slot, SlotOption], ...]
+    chosen: tuple[tuple[Slot, Values], ...]
 
 
 class _Order:
@@ -178,20 +180,20 @@ class _Ends:
     def __init__(self, table: SlotTable, order: _Order) -> None:
         self._table = table
         self._order = order
-        self._best: dict[Key, dict[State, tuple[Rank, SlotOption]]] = {}
+        self._best: dict[Key, dict[State, tuple[Rank, Values]]] = {}
 
     def of_stage(
         self, stage: int, shared: Values, flow: StageFlow
-    ) -> tuple[Rank, list[tuple[Slot, SlotOption]]]:
-        states: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {(): ((0, 0), [])}
+    ) -> tuple[Rank, list[tuple[Slot, Values]]]:
+        states: dict[State, tuple[Rank, list[tuple[Slot, Values]]]] = {(): ((0, 0), [])}
         for slot in self._table.stages[stage]:
-            following: dict[State, tuple[Rank, list[tuple[Slot, SlotOption]]]] = {}
+            following: dict[State, tuple[Rank, list[tuple[Slot, Values]]]] = {}
             seen = flow.seen(slot.index)
             for state, (so_far, chosen) in states.items():
-                for after, (rank, option) in self._of_slot(slot, state, shared, seen).items():
+                for after, (rank, values) in self._of_slot(slot, state, shared, seen).items():
                     total = self._order.join(so_far, rank)
                     if after not in following or self._order.beats(total, following[after][0]):
-                        following[after] = (total, [*chosen, (slot, option)])
+                        following[after] = (total, [*chosen, (slot, values)])
             states = following
         best, *others = states.values()
         for found in others:
@@ -200,21 +202,46 @@ class _Ends:
 
     def _of_slot(
         self, slot: Slot, state: State, shared: Values, seen: Seen
-    ) -> dict[State, tuple[Rank, SlotOption]]:
-        """For each state that the slot can lead to, its best option."""
+    ) -> dict[State, tuple[Rank, Values]]:
+        """For each state that the slot can lead to, its best values."""
         table = self._table
         key, options = table.options(slot, {**shared, **dict(state)})
         linked = bool(table.state_after(slot, state, options[0]))
         known = (key, seen, slot.index if linked else None, state)
         if known not in self._best:
-            best: dict[State, tuple[Rank, SlotOption]] = {}
+            best: dict[State, tuple[Rank, Values]] = {}
             for option in options:
                 after = table.state_after(slot, state, option)
-                rank = self._order.rank(table.block_cost(slot.stage, option, seen))
+                rank, values = self._of_option(slot, option, seen)
                 if after not in best or self._order.beats(rank, best[after][0]):
-                    best[after] = (rank, option)
+                    best[after] = (rank, values)
             self._best[known] = best
         return self._best[known]
+
+    def _of_option(self, slot: Slot, option: SlotOption, seen: Seen) -> tuple[Rank, Values]:
+        """The best values of a slot: of each group of pieces its own best.
+
+        Followers do not change which these are: nothing is cheaper than a piece that is not there.
+        """
+        pieces, order = slot.stage.pieces, self._order
+        values = dict(option.values)
+        if not option.present:
+            for (only,) in option.groups:
+                values |= only.values
+            return order.rank(no_cost()), values
+
+        def joined(taken: Mapping[str, Taken]) -> Rank:
+            ranks = (order.rank(pieces.cost(role, own, seen)) for role, own in taken.items())
+            return reduce(order.join, ranks, order.nothing)
+
+        total = order.rank(pieces.own_cost(seen))
+        for group in option.groups:
+            best, *others = ((joined(one.pieces), one) for one in group)
+            for found in others:
+                best = found if order.beats(found[0], best[0]) else best
+            total = order.join(total, best[0])
+            values |= best[1].values
+        return order.join(total, joined(pieces.following(values))), values
 
 
 def catalogue(space: SearchSpace) -> PlanCatalogue:
@@ -242,15 +269,20 @@ def catalogue(space: SearchSpace) -> PlanCatalogue:
 def _blocks(slot: Slot, options: list[SlotOption], seen: Seen) -> Iterator[PiecePlan]:
     """Blocks in which every piece of these options is, in as few as possible."""
     stage = slot.stage
-    present = [option.pieces for option in options if option.present]
-    if not present:
+    groups = [group for option in options if option.present for group in option.groups]
+    if not groups:
         return
+    taken: dict[str, dict[Taken, None]] = {}
+    for group in groups:
+        for one in group:
+            for role, values in one.pieces.items():
+                taken.setdefault(role, {})[values] = None
+    for role, names in stage.pieces.followers.items():
+        there = {bool(v) for group in groups for one in group for n, v in one.values.items() if n in names}
+        taken[role] = dict.fromkeys((answer,) for answer in sorted(there))
     pieces = {
-        role: [
-            stage.pieces.plan(role, values, seen)
-            for values in dict.fromkeys(option[role] for option in present)
-        ]
-        for role in present[0]
+        role: [stage.pieces.plan(role, values, seen) for values in own]
+        for role, own in taken.items()
     }
     for number in range(max(map(len, pieces.values()))):
         chosen = {role: plans[min(number, len(plans) - 1)] for role, plans in pieces.items()}

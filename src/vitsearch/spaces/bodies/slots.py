@@ -2,19 +2,21 @@
 
 A slot's choices depend on each other, on shared choices (depth), and on the slot before (a chain of
 skippable slots). Slots that look alike under what they depend on share one list of options, and a
-stage's slots are walked in order, keeping only what later slots ask for. So all that is asked of a
-space as a whole takes time in the number of options of a slot, not in the number of architectures.
+stage's slots are walked in order, keeping only what later slots ask for. Pieces whose choices do
+not depend on each other are listed apart: a block of four pieces with a hundred options each has
+four hundred, not a hundred million. So all that is asked of a space as a whole takes time in the
+number of options of a piece, not in the number of architectures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
+from vitsearch.spaces.bodies.pieces import Taken
 from vitsearch.spaces.choice import Choice, Value, assignments
-from vitsearch.spaces.cost import Cost, no_cost
-from vitsearch.spaces.flow import Seen
 from vitsearch.spaces.parts.base import Values
 
 if TYPE_CHECKING:
@@ -27,18 +29,36 @@ State = tuple[tuple[str, Value | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SlotOption:
-    """One legal assignment of a slot's choices.
+class PieceOption:
+    """One legal assignment of the choices of a piece, or of several that depend on each other.
 
     Attributes:
         values: By the choices' names below the slot.
+        pieces: The values of the choices of each piece, by role.
+    """
+
+    values: dict[str, Value | None]
+    pieces: dict[str, Taken]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOption:
+    """What a slot can be: empty, or a block whose groups of pieces are chosen apart.
+
+    Attributes:
+        values: Of the choice whether there is a block, by its name below the slot.
         present: Whether the slot then has a block.
-        pieces: The values of the choices of each piece of the block, by role.
+        groups: The options of each group; a combination of one of each is an assignment.
     """
 
     values: dict[str, Value | None]
     present: bool
-    pieces: dict[str, tuple[Value | None, ...]]
+    groups: tuple[tuple[PieceOption, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """How many assignments it stands for."""
+        return prod(map(len, self.groups))
 
 
 class Slot:
@@ -68,6 +88,28 @@ class Slot:
             )
             for choice in choices
         )
+        self._keep = stage.keep_name(index)
+        self._groups = self._linked()
+
+    def _linked(self) -> list[tuple[tuple[str, ...], tuple[Choice, ...]]]:
+        """Roles whose choices depend on each other, with these choices."""
+        names = self.stage.pieces.names
+        prefix = self.stage.block_prefix(self.index)
+        role_of = {f"{prefix}.{name}": role for role, own in names.items() for name in own}
+        group_of = {role: number for number, role in enumerate(names)}
+        for choice in self.choices:
+            for condition in choice.active_when:
+                if condition.name in role_of:
+                    kept, gone = (group_of[role_of[n]] for n in (condition.name, choice.name))
+                    group_of |= {role: kept for role, own in group_of.items() if own == gone}
+        groups = (
+            tuple(role for role, own in group_of.items() if own == number)
+            for number in dict.fromkeys(group_of.values())
+        )
+        return [
+            (roles, tuple(c for c in self.choices if role_of.get(c.name) in roles))
+            for roles in groups
+        ]
 
     def key(self, known: Values) -> Key:
         """Equal for slots with the same options, after the values of earlier choices."""
@@ -79,21 +121,30 @@ class Slot:
         return (self.stage.index, within, self._looks, holds)
 
     def options(self, known: Values) -> list[SlotOption]:
-        """Every legal assignment after the values of earlier choices."""
-        found = []
-        keep = self.stage.keep_name(self.index)
+        """What it can be after the values of earlier choices."""
         within = self.stage.within_depth(self.index, known)
-        names = self.stage.pieces.names
-        for full in assignments(self.choices, known):
-            values = {name[self.start :]: value for name, value in full.items()}
-            found.append(
-                SlotOption(
-                    values,
-                    within and (keep is None or bool(full[keep])),
-                    {role: tuple([values[name] for name in own]) for role, own in names.items()},
-                )
+        keep = tuple(choice for choice in self.choices if choice.name == self._keep)
+        return [
+            SlotOption(
+                {name[self.start :]: value for name, value in kept.items()},
+                within and all(map(bool, kept.values())),
+                tuple(
+                    tuple(self._piece_options(roles, choices, {**known, **kept}))
+                    for roles, choices in self._groups
+                ),
             )
-        return found
+            for kept in assignments(keep, known)
+        ]
+
+    def _piece_options(
+        self, roles: Sequence[str], choices: Sequence[Choice], known: Values
+    ) -> Iterator[PieceOption]:
+        names = self.stage.pieces.names
+        for full in assignments(choices, known):
+            values = {name[self.start :]: value for name, value in full.items()}
+            yield PieceOption(
+                values, {role: tuple([values[name] for name in names[role]]) for role in roles}
+            )
 
 
 class SlotTable:
@@ -113,6 +164,9 @@ class SlotTable:
                 assert not others, f"a block of {slot.stage.prefix} depends on {others}"
                 known |= {choice.name for choice in slot.choices}
         self._later = [_needed_later(slots) for slots in self.stages]
+        for slots, later in zip(self.stages, self._later, strict=True):
+            keeps = {slot.stage.keep_name(slot.index) for slot in slots}
+            assert all(own & everywhere <= keeps for own in later), f"slots depend on {later}"
         self._options: dict[Key, list[SlotOption]] = {}
 
     def options(self, slot: Slot, known: Values) -> tuple[Key, list[SlotOption]]:
@@ -130,13 +184,6 @@ class SlotTable:
         prefix = slot.stage.block_prefix(slot.index)
         own = {f"{prefix}.{name}": value for name, value in option.values.items()}
         return tuple(item for item in (*state, *own.items()) if item[0] in later)
-
-    def block_cost(self, stage: Stage, option: SlotOption, seen: Seen) -> Cost:
-        """What a slot costs with an option."""
-        if not option.present:
-            return no_cost()
-        costs = (stage.pieces.cost(role, taken, seen) for role, taken in option.pieces.items())
-        return sum(costs, stage.pieces.own_cost(seen))
 
     def walk(self, stage: Stage, shared: Values) -> Iterator[tuple[Slot, Key, list[SlotOption]]]:
         """Every list of options that the slots of a stage can have after the shared choices."""

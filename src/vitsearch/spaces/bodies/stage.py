@@ -151,6 +151,10 @@ class Stage:
             role: tuple([values[name] for name in names])
             for role, names in self._block_names[slot].items()
         }
+        if self.pieces.followers:
+            start = self.block_prefix(slot)
+            names = {n for own in self.pieces.followers.values() for n in own}
+            taken |= self.pieces.following({name: values[f"{start}.{name}"] for name in names})
         return self.pieces.block(taken, seen)
 
     def transition_values(self, values: Values) -> Values:

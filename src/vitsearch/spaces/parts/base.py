@@ -7,6 +7,7 @@ point of the group `vitsearch.parts`, under the part's kind, and it is imported 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -60,6 +61,28 @@ class BlockPart(Protocol):
 
     def plan(self, values: Values, tokens: Any) -> PiecePlan:
         """The sizes for one architecture; `tokens` is what the block sees, `Tokens` or a `Map`."""
+
+
+THERE = "there"
+"""The one value that a follower sees: whether it is there."""
+
+
+class Follower(ABC):
+    """A piece without choices that is there where others are, such as the norm behind a sum.
+
+    Attributes:
+        follows: Choices of its block; it is there where one of them is above 0.
+    """
+
+    follows: tuple[str, ...]
+
+    def choices(self) -> tuple[Choice, ...]:
+        """None."""
+        return ()
+
+    @abstractmethod
+    def plan(self, values: Values, tokens: Any) -> PiecePlan:
+        """The sizes; `values` says whether it is there (`THERE`)."""
 
 
 class TransitionPart(Protocol):
@@ -153,6 +176,7 @@ class BlockKind:
         """What the block is made of, by role: parts that choose, and cost, apart from each other.
 
         Costs of all architectures are looked up by piece, so that combinations are not enumerated.
+        A `Follower` is a piece that depends on whether others are there.
         The plan of such a block has `pieces()`, too: all plans in it that cost something.
         """
         return {"block": self}
