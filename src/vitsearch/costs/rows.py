@@ -73,6 +73,13 @@ class RowFormat:
                 keys += codes[index]
         return keys
 
+    def any_above_0(self, names: Iterable[str], codes: Codes) -> Mask:
+        """In which rows (n,) one of some choices has an option above 0."""
+        found = np.zeros(codes.shape[1], dtype=np.bool_)
+        for name in names:
+            found |= np.array(list(map(bool, self.values(name))))[codes[self._index[name]]]
+        return found
+
     def drop_inactive(self, codes: Codes) -> Codes:
         """The rows of genotypes made canonical, in place: inactive choices lose their option."""
         for index, conditions in enumerate(self._conditions):

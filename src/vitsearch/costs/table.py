@@ -30,7 +30,8 @@ class _Half:
     """A piece of the block of a slot, with the numbers that it shares with its like.
 
     Attributes:
-        names: Of its choices.
+        names: Of its choices; of a follower those that it follows.
+        follows: Whether it is a follower.
         otherwise: What stands where one of them is inactive.
         costs: Numbers by the values of these choices, `None` where one is inactive.
     """
@@ -39,6 +40,7 @@ class _Half:
     role: str
     seen: Seen
     names: tuple[str, ...]
+    follows: bool
     otherwise: Key
     costs: dict[Key, Numbers]
 
@@ -107,7 +109,9 @@ class CostModel:
                 macs += own[0]
                 params += own[1]
                 for half in halves:
-                    key = tuple([get(name) for name in half.names])
+                    key: Key = tuple([get(name) for name in half.names])
+                    if half.follows:
+                        key = (any(key),)
                     cost = half.costs.get(key) or half.add(key)
                     macs += cost[0]
                     params += cost[1]
@@ -134,7 +138,8 @@ class CostModel:
             if stage.within_depth(slot, values):
                 seen = found.flow.seen(slot)
                 own = stage.pieces.own_cost(seen)
-                halves = [self._half(role, stage, slot, seen) for role in stage.pieces.names]
+                roles = (*stage.pieces.names, *stage.pieces.followers)
+                halves = [self._half(role, stage, slot, seen) for role in roles]
                 slots.append((stage.keep_name(slot), own.numbers, tuple(halves)))
         return _Segment(
             cost=found.cost(self.num_classes).numbers,
@@ -143,14 +148,17 @@ class CostModel:
         )
 
     def _half(self, role: str, stage: Stage, slot: int, seen: Seen) -> _Half:
-        part = stage.block.pieces()[role]
+        choices = stage.block.pieces()[role].choices()
+        follows = stage.pieces.followers.get(role)
         prefix = stage.block_prefix(slot)
+        names = tuple(choice.name for choice in choices) if follows is None else follows
         return _Half(
             pieces=stage.pieces,
             role=role,
             seen=seen,
-            names=tuple(f"{prefix}.{choice.name}" for choice in part.choices()),
-            otherwise=tuple(choice.otherwise for choice in part.choices()),
+            names=tuple(f"{prefix}.{name}" for name in names),
+            follows=follows is not None,
+            otherwise=tuple(c.otherwise for c in choices) if follows is None else (False,),
             costs=self._tables.setdefault((role, stage.index, seen), {}),
         )
 

@@ -142,7 +142,8 @@ class _Slot:
             needed.append((f"{stage.prefix}.depth", deeper))
         self._needed = [(rows.index(n), rows.holds(n, values)) for n, values in needed if n]
         self._halves = []
-        for number, (role, own) in enumerate(stage.pieces.names.items()):
+        pieces = stage.pieces
+        for number, (role, own) in enumerate((*pieces.names.items(), *pieces.followers.items())):
             names = [f"{stage.block_prefix(slot)}.{name}" for name in own]
             looks = tuple((rows.values(name), rows.varies(name)) for name in names)
             likeness = (
@@ -152,7 +153,7 @@ class _Slot:
                 looks,
             )  # of equal looks, keys mean the same
             table = tables.setdefault(likeness, _Table(len(closed_forms())))
-            self._halves.append(_Half(rows, stage.pieces, slot, role, names, table, number == 0))
+            self._halves.append(_Half(rows, pieces, slot, role, names, table, number == 0))
 
     def look_up(self, codes: Codes, contexts: Codes, flows: Sequence[StageFlow]) -> list[Codes]:
         """The costs (n, metrics) of its pieces, given the numbers (n,) of its stage's flows."""
@@ -167,7 +168,7 @@ class _Half:
     """A piece of the block of a slot, and the table that it shares with its like.
 
     Attributes:
-        names: Of its choices.
+        names: Of its choices; of a follower those that it follows.
         is_first: Whether it is the block's first piece, with which the block's own cost counts.
     """
 
@@ -184,11 +185,17 @@ class _Half:
     ) -> Codes:
         """The costs (n, metrics) of rows; nothing without a block."""
 
+        follows = self.role in self.pieces.followers
+
         def make(row: int) -> Sequence[int]:
             taken = tuple(self.rows.read(self.names, codes, row).values())
+            taken = (any(taken),) if follows else taken
             seen = flows[contexts[row]].seen(self.slot)
             cost = self.pieces.cost(self.role, taken, seen)
             return (cost + self.pieces.own_cost(seen) if self.is_first else cost).numbers
 
-        keys = self.rows.keys(self.names, codes, contexts) + 1
+        if follows:
+            keys = 2 * contexts + self.rows.any_above_0(self.names, codes) + 1
+        else:
+            keys = self.rows.keys(self.names, codes, contexts) + 1
         return self.table.look_up(np.where(present, keys, 0), make)

@@ -70,6 +70,13 @@ class MapAndTokens:
 
 
 Shape = Tokens | Map | MapAndTokens
+ImageSize = int | tuple[int, int]
+"""Pixels: the side of a square, or height and width."""
+
+
+def sides(image_size: ImageSize) -> tuple[int, int]:
+    """Height and width."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from vitsearch.spaces.cost import Cost, cost_of, with_further
-from vitsearch.spaces.flow import Shape, StageFlow
+from vitsearch.spaces.flow import ImageSize, Shape, StageFlow
 
 IMAGE = "image"
 """What the first node reads."""
@@ -118,21 +118,24 @@ class Plan:
     """A whole network in sizes.
 
     Attributes:
-        image_size: Side of the square input, pixels.
+        image_size: Of the input, pixels: the side of a square, or height and width.
         in_chans: Channels of the input.
         nodes: From the image to the features that the head reads, in order of computation.
         stage_flows: What flows in each stage.
         head: Features to answers.
         head_reads: The names of the nodes whose outputs the head takes.
+        feature_names: The nodes whose outputs are the network's features, from fine to coarse;
+            empty where they are those of blocks or of stages.
         last_reads: For each node, what nothing reads after it: outputs that can be forgotten.
     """
 
-    image_size: int
+    image_size: ImageSize
     in_chans: int
     nodes: tuple[Node, ...]
     stage_flows: tuple[StageFlow, ...]
     head: HeadPlan
     head_reads: tuple[str, ...]
+    feature_names: tuple[str, ...] = ()
     last_reads: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
 
     @property
@@ -196,9 +199,10 @@ class Plan:
         counts: dict[int | None, int] = {}
         for node in self.nodes:
             own = node
+            position = counts.get(node.stage, 0)
             if node.slot is not None:
-                position = counts.get(node.stage, 0)
                 counts[node.stage] = position + 1
+            if node.slot not in (None, position):
                 path, _, _ = node.name.rpartition(".")
                 own = replace(node, name=f"{path}.{position}", slot=position)
             names[node.name] = own.name

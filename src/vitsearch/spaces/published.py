@@ -51,6 +51,8 @@ def published(name: str) -> tuple[SearchSpace, Architecture]:
     space = build_space(entry["space"], **entry.get("settings", {}))
     if entry.get("largest"):
         return space, space.largest()
+    if "slots" in entry:
+        return space, _of_slots(space, entry["slots"])
     if "values" in entry:
         values = entry["values"]
         return space, space.complete(lambda c: values.get(c.name, c.options[-1]))
@@ -60,6 +62,17 @@ def published(name: str) -> tuple[SearchSpace, Architecture]:
         shared[f"stages.{index}.embed_dim"] = stage["width"]
     blocks = [[_chosen(block) for block in stage["blocks"]] for stage in stages]
     return space, space.assemble(shared, blocks)
+
+
+def _of_slots(space: SearchSpace, slots: list[list[Value]]) -> Architecture:
+    """The architecture whose block slots choose these values, each slot's in order."""
+    own = [choices for stage in space.block_choices for choices in stage]
+    values = {
+        choice.name: value
+        for choices, listed in zip(own, slots, strict=True)
+        for choice, value in zip(choices, listed, strict=True)
+    }
+    return space.complete(lambda c: values.get(c.name, c.options[-1]))
 
 
 def _chosen(block: dict[str, Value]) -> dict[str, Value]:

@@ -58,7 +58,7 @@ class SearchSpace:
         self._key = json.dumps(self._config, sort_keys=True)
         settings = Settings(self._config, "space")
         self.name = str(self._config.get("name", "unnamed"))
-        self.image_size = settings.integer("image_size")
+        self.image_size = settings.image_size("image_size")
         self.in_chans = settings.integer("in_chans", 3)
         nothing = StageContext(index=0, num_stages=1, embed_dims=(), config=self._config)
         section = self._config.get("body") or {"kind": "stages"}

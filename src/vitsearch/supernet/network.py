@@ -98,12 +98,13 @@ class ElasticTransformer(NetworkWithHead):
             if isinstance(parent, nn.ModuleList):
                 _fill(parent, int(part) + 1)
             elif part not in parent._modules:
-                parent.add_module(part, nn.ModuleList() if following.isdigit() else nn.Module())
+                is_list = parent is self and following.isdigit()
+                parent.add_module(part, nn.ModuleList() if is_list else nn.Module())
             parent = parent.get_submodule(part)
         if isinstance(parent, nn.ModuleList):
             parent.append(layer)
         else:
-            setattr(parent, path[-1], layer)
+            parent.add_module(path[-1], layer)
 
     def _add_stages(self, count: int) -> None:
         """Let there be a group of layers for each stage, where no node of it is used, too."""

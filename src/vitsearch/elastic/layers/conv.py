@@ -1,4 +1,4 @@
-"""A 2-D convolution with elastic channels."""
+"""2-D convolutions with elastic channels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ class ConvSizes:
 
 
 class ElasticConv2d(ElasticModule[ConvSizes]):
-    """A square convolution with padding kernel_size // 2."""
+    """A square convolution with padding kernel_size // 2.
+
+    With `groups`, `in_chans` and the sizes count the channels that come into one group.
+    """
 
     def __init__(
         self,
@@ -31,11 +34,12 @@ class ElasticConv2d(ElasticModule[ConvSizes]):
         kernel_size: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self._in_axis, self._out_axis = as_axis(in_chans), as_axis(out_chans)
-        self.stride = stride
+        self.stride, self.groups = stride, groups
         self.weight = nn.Parameter(
             torch.empty(self._out_axis.size, self._in_axis.size, kernel_size, kernel_size)
         )
@@ -54,10 +58,41 @@ class ElasticConv2d(ElasticModule[ConvSizes]):
         tensors = self.tensors(sizes, context)
         padding = self.weight.shape[-1] // 2
         return F.conv2d(
-            x, tensors["weight"], tensors.get("bias"), stride=self.stride, padding=padding
+            x,
+            tensors["weight"],
+            tensors.get("bias"),
+            stride=self.stride,
+            padding=padding,
+            groups=self.groups,
         )
 
     def extra_repr(self) -> str:
         """The largest sizes."""
         out_chans, in_chans, kernel_size, _ = self.weight.shape
         return f"{in_chans}, {out_chans}, kernel_size={kernel_size}, stride={self.stride}"
+
+
+class ElasticDepthwiseConv2d(ElasticModule[int]):
+    """A square convolution of each channel by itself, without bias; `sizes` is C."""
+
+    def __init__(self, channels: AxisLike, kernel_size: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self._axis = as_axis(channels)
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(self._axis.size, 1, kernel_size, kernel_size))
+        nn.init.normal_(self.weight, std=2**0.5 / kernel_size)  # of fan_out: k * k
+
+    def regions(self, sizes: int, alignment: Alignment = "prefix") -> dict[str, Region]:
+        """C filters."""
+        return {"weight": Region((self._axis.range(0, sizes, alignment),))}
+
+    def forward(self, x: Tensor, sizes: int, context: Context = PLAIN) -> Tensor:
+        """(B, C, H, W) to (B, C, H / stride, W / stride), rounded up."""
+        weight = self.tensors(sizes, context)["weight"]
+        padding = self.weight.shape[-1] // 2
+        return F.conv2d(x, weight, stride=self.stride, padding=padding, groups=sizes)
+
+    def extra_repr(self) -> str:
+        """The largest sizes."""
+        channels, _, kernel_size, _ = self.weight.shape
+        return f"{channels}, kernel_size={kernel_size}, stride={self.stride}"

@@ -191,6 +191,11 @@ def build_stages(
             )
         transition = settings.get("transition") or {"kind": "none"}
         block: BlockKind = BLOCKS.build(settings.get("block") or {"kind": "transformer"}, context)
+        if not isinstance(block, BlockKind):
+            raise SpaceError(
+                "space.block.kind=searching leads from map to map between branches; it needs "
+                "space.body.kind=high_resolution"
+            )
         _check_opening(block, depths, skippable)
         block = fewer_tokens(settings.get("tokens"), block, context, skippable=bool(skippable))
         stages.append(

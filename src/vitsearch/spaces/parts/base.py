@@ -201,6 +201,11 @@ class HeadPart:
         return False
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it answers for every pixel, not for the image."""
+        return False
+
+    @property
     def takes(self) -> tuple[type[Shape], ...]:
         """What may flow in: `Tokens`, `Map`."""
         return (Tokens,)

@@ -55,12 +55,18 @@ __all__: list[str] = []
 
 def _default_cfg(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What `pretrained_cfg` of a published network is, without building it."""
-    conv_stem = "stem" in entry or entry.get("family") in ("resnet", "vt")
+    family = entry.get("family")
+    if family == "hr_nas":
+        first_conv = "stem.convs.0"
+    elif "stem" in entry or family in ("resnet", "vt"):
+        first_conv = "stem.conv1"
+    else:
+        first_conv = f"stem.embeds.{entry['patch_size']}"
     return make_pretrained_cfg(
         image_size=PAPER_SIZE,
         in_chans=PAPER_CHANS,
         num_classes=PAPER_CLASSES,
-        first_conv="stem.conv1" if conv_stem else f"stem.embeds.{entry['patch_size']}",
+        first_conv=first_conv,
         classifiers=["head"],
     )
 

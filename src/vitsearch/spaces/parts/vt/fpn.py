@@ -117,6 +117,11 @@ class Fpn(HeadPart):
         return True
 
     @property
+    def is_dense(self) -> bool:
+        """For every pixel of the finest map."""
+        return True
+
+    @property
     def takes(self) -> tuple[type[Shape], ...]:
         """Maps."""
         return (Map,)

@@ -13,6 +13,7 @@ from vitsearch.spaces.published import family_of, published, published_entries
 from vitsearch.spaces.resizing import resized_for
 from vitsearch.supernet.storage.importing.autoformer import AUTOFORMER
 from vitsearch.supernet.storage.importing.glit import GLIT
+from vitsearch.supernet.storage.importing.hr_nas import HR_NAS
 from vitsearch.supernet.storage.importing.read import describe_source, read_state
 from vitsearch.supernet.storage.importing.resnet import RESNET
 from vitsearch.supernet.storage.importing.take import Family, Take
@@ -28,6 +29,7 @@ FAMILIES = {
     "vit_resnas": VIT_RESNAS,
     "autoformer": AUTOFORMER,
     "resnet": RESNET,
+    "hr_nas": HR_NAS,
 }
 DEFAULT_NUM_CLASSES = 1000
 
