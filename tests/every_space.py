@@ -150,7 +150,7 @@ def space_named(name: str) -> SearchSpace:
     return build_space(base, **overrides)
 
 
-DRAWING = ["attention with predicted tokens"]
+DRAWING = ["attention with predicted tokens", "hr_nas_cls"]
 """Those whose networks draw random numbers in training, so that no two runs are alike."""
 SMALL = [name for name in EVERY if space_named(name).image_size < 64]
 """Those of a size to be run as they are: the demos, and composed ones."""
@@ -167,7 +167,8 @@ def quick_space(name: str) -> SearchSpace:
     """A space whose networks are built and run in milliseconds.
 
     Spaces of a paper's size keep their widths, heads and kernels; they get two slots a stage, small
-    patches and few of them. ResNets get an eighth of their widths.
+    patches and few of them. ResNets get an eighth of their widths, high-resolution networks two
+    branches.
     """
     space = space_named(name)
     if name in SMALL:
@@ -189,6 +190,17 @@ def quick_space(name: str) -> SearchSpace:
                 "pixel_group_size": 8,
                 "kqv_group_size": 32,
             }
+        return SearchSpace(config)
+    if name.startswith("hr_nas"):
+        config["image_size"] = 32
+        config["body"] |= {
+            "branches": [[12], [6, 12]],
+            "blocks": [[1], [1, 1]],
+            "widen": [12, 18],
+            "features": 24,
+            "joined": 18,
+        }
+        config["stem"] |= {"width": 12}
         return SearchSpace(config)
     sizes = [4 * 2**i for i, _ in enumerate(space.stem.patch_sizes)]
     config |= {

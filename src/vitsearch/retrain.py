@@ -109,8 +109,9 @@ def _start(
         "architecture": f"{network.architecture.digest}, {run.words}",
         "network": f"{human(cost.macs)} MACs, {human(cost.params)} parameters",
         "weights": f"inherited from {run.origin}" if run.inherits else "fresh",
-        "data": f"{type(datamodule).__name__}, {module.num_classes} classes, "
-        f"{space.in_chans} x {space.image_size} x {space.image_size}",
+        "data": f"{type(datamodule).__name__}, {module.num_classes} classes,  x ".join(
+            map(str, space.input_shape)
+        ),
         "trains on": _images(datamodule),
         "recipe": f"{', '.join(recipe)}; learns from {terms}",
         "devices": f"{trainer.world_size} x {where}, {trainer.precision}"

@@ -141,7 +141,7 @@ def _start(
     facts = {
         **({} if run.phase is None else {"phase": run.phase}),
         "data": f"{run.config.data._target_.rpartition('.')[2]}, {module.num_classes} classes, "
-        f"{run.space.in_chans} x {run.space.image_size} x {run.space.image_size}",
+        " x ".join(map(str, run.space.input_shape)),
         "devices": f"{trainer.world_size} x {where}, {trainer.precision}",
         "run folder": str(run.folder),
     }

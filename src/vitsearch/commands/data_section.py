@@ -19,6 +19,7 @@ from vitsearch.data import SearchDataModule
 from vitsearch.errors import CheckpointError, ConfigError
 from vitsearch.runs.layout import CONFIG_FILE, run_of_model
 from vitsearch.spaces import SearchSpace
+from vitsearch.spaces.words import pixels_in_words
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.storage.given import GivenModel
 
@@ -184,8 +185,9 @@ def of_original(
     """
     given = data.get("image_size")
     if given is not None and given != space.image_size:
+        own = pixels_in_words(space.image_size)
         raise ConfigError(
-            f"data.image_size={given}, but {space.name} sees {space.image_size} px: add "
+            f"data.image_size={given}, but {space.name} sees {own}: add "
             f"image_size={given} (its position embeddings are resampled), or leave "
             f"data.image_size out"
         )

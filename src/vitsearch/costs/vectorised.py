@@ -184,7 +184,6 @@ class _Half:
         self, codes: Codes, present: Mask, contexts: Codes, flows: Sequence[StageFlow]
     ) -> Codes:
         """The costs (n, metrics) of rows; nothing without a block."""
-
         follows = self.role in self.pieces.followers
 
         def make(row: int) -> Sequence[int]:

@@ -24,7 +24,7 @@ def example_images(network: VisionTransformer, batch_size: int, *, pixels: bool 
         pixels: Uniform in [0, 1] instead of normal.
     """
     plan = network.plan
-    shape = (batch_size, plan.in_chans, plan.image_size, plan.image_size)
+    shape = (batch_size, *plan.input_shape)
     generator = torch.Generator().manual_seed(_SEED + batch_size)
     draw = torch.rand if pixels else torch.randn
     return draw(shape, generator=generator)

@@ -32,7 +32,7 @@ def export_facts(network: VisionTransformer, *, takes_pixels: bool) -> dict[str,
         "input": {
             "name": INPUT,
             "dtype": "float32",
-            "shape": ["batch", plan.in_chans, plan.image_size, plan.image_size],
+            "shape": ["batch", *plan.input_shape],
             "layout": "NCHW, RGB" if plan.in_chans == 3 else "NCHW",
             "pixels": "in [0, 1]" if takes_pixels else "in [0, 1], then (pixels - mean) / std",
             "normalisation": normalisation,

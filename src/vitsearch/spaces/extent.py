@@ -278,7 +278,13 @@ def _blocks(slot: Slot, options: list[SlotOption], seen: Seen) -> Iterator[Piece
             for role, values in one.pieces.items():
                 taken.setdefault(role, {})[values] = None
     for role, names in stage.pieces.followers.items():
-        there = {bool(v) for group in groups for one in group for n, v in one.values.items() if n in names}
+        there = {
+            bool(v)
+            for group in groups
+            for one in group
+            for n, v in one.values.items()
+            if n in names
+        }
         taken[role] = dict.fromkeys((answer,) for answer in sorted(there))
     pieces = {
         role: [stage.pieces.plan(role, values, seen) for values in own]

@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from vitsearch.spaces.cost import Cost, cost_of, with_further
-from vitsearch.spaces.flow import ImageSize, Shape, StageFlow
+from vitsearch.spaces.flow import ImageSize, Shape, StageFlow, sides
 
 IMAGE = "image"
 """What the first node reads."""
@@ -90,12 +90,20 @@ class StagePlan:
         transition: What leads here from the stage before; `None` without one.
         blocks: In order; skipped slots are absent.
         slots: Which block of the supernet's stage lends its weights to each.
+        branches: What flows in each branch, from fine to coarse, where there are several
+            resolutions; else empty.
     """
 
     shape: Shape
     transition: PiecePlan | None
     blocks: tuple[PiecePlan, ...]
     slots: tuple[int, ...]
+    branches: tuple[Shape, ...] = ()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """C of each branch; one number where there are none."""
+        return tuple(shape.embed_dim for shape in self.branches) or (self.embed_dim,)
 
     @property
     def embed_dim(self) -> int:
@@ -139,6 +147,11 @@ class Plan:
     last_reads: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of an image: channels, height, width."""
+        return (self.in_chans, *sides(self.image_size))
+
+    @property
     def stem(self) -> PiecePlan:
         """The plan of the first node."""
         return self.nodes[0].plan
@@ -170,7 +183,14 @@ class Plan:
             transition=next((node.plan for node in own if node.slot is None), None),
             blocks=tuple(plan for plan, _ in blocks),
             slots=tuple(slot for _, slot in blocks),
+            branches=self._branches(own) if self.feature_names else (),
         )
+
+    @staticmethod
+    def _branches(nodes: Sequence[Node]) -> tuple[Shape, ...]:
+        """The last shape of each size, from fine to coarse."""
+        found = {node.shape.grid: node.shape for node in nodes}
+        return tuple(found[grid] for grid in sorted(found, reverse=True))
 
     def __post_init__(self) -> None:
         """Find out when outputs can be forgotten; compilers see a plain tuple."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.architecture import Architecture
+from vitsearch.spaces.flow import ImageSize
 from vitsearch.spaces.space import SearchSpace
 
 PATCH_SIZE, TOKENS = "stem.patch_size", ".num_tokens"
@@ -13,7 +14,7 @@ def resized_for(
     space: SearchSpace,
     architecture: Architecture,
     *,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     in_chans: int | None = None,
 ) -> SearchSpace:
     """The space for other images; where not all of its patch sizes fit, with this one's alone.
@@ -25,7 +26,7 @@ def resized_for(
     Args:
         space: Where the architecture is legal.
         architecture: What has to be legal in the result.
-        image_size: Side of the images, pixels; as it is where `None`.
+        image_size: Of the images, pixels: a side, or height and width; as it is where `None`.
         in_chans: Channels; as they are where `None`.
 
     Raises:

@@ -23,6 +23,7 @@ from vitsearch.spaces.bodies import Body
 from vitsearch.spaces.bodies.slots import SlotTable
 from vitsearch.spaces.choice import Choice, Value
 from vitsearch.spaces.cost import Cost, further_forms
+from vitsearch.spaces.flow import ImageSize, sides
 from vitsearch.spaces.parts.base import BODIES, StageContext, Values
 from vitsearch.spaces.plan import Plan, PlanCatalogue
 from vitsearch.spaces.restriction import expand_patterns, is_named, unknown_choice
@@ -36,7 +37,7 @@ class SearchSpace:
 
     Attributes:
         name: The family or file that it comes from.
-        image_size: Side of the square input, pixels.
+        image_size: Of the input, pixels: the side of a square, or height and width.
         in_chans: Channels of the input.
         body: The parts, and how they are wired.
         stem: Image to tokens, or to a map.
@@ -106,6 +107,11 @@ class SearchSpace:
     # What the space is
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of an image: channels, height, width."""
+        return (self.in_chans, *sides(self.image_size))
+
+    @property
     def config(self) -> dict[str, Any]:
         """A copy of the configuration; `SearchSpace(space.config) == space`."""
         return copy.deepcopy(self._config)
@@ -147,13 +153,16 @@ class SearchSpace:
             merged[name] = list(self.choice(name).limited_to(wanted).options)
         return SearchSpace({**self._config, "restrict": merged})
 
-    def resized(self, *, image_size: int | None = None, in_chans: int | None = None) -> SearchSpace:
+    def resized(
+        self, *, image_size: ImageSize | None = None, in_chans: int | None = None
+    ) -> SearchSpace:
         """The same space for other images.
 
         Raises:
             SpaceError: The patch size does not divide the image size.
         """
-        changes = {"image_size": image_size, "in_chans": in_chans}
+        sized = list(image_size) if isinstance(image_size, tuple) else image_size
+        changes = {"image_size": sized, "in_chans": in_chans}
         return SearchSpace({**self._config, **{k: v for k, v in changes.items() if v is not None}})
 
     def with_identity_probability(self, probability: float) -> SearchSpace:

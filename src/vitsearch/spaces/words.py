@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vitsearch.spaces.flow import Shape, Tokens
+from vitsearch.spaces.flow import ImageSize, Shape, Tokens
 from vitsearch.spaces.plan import PiecePlan
 
 
@@ -54,6 +54,13 @@ def shape_in_words(shape: Shape) -> str:
     if isinstance(shape, Tokens) and not shape.placed:
         return f"{shape.num_tokens} tokens"
     return f"{grid_in_words(shape.grid)} {shape.unit}"
+
+
+def pixels_in_words(image_size: ImageSize) -> str:
+    """The size of images: `28 px`, `512 x 1024 px`."""
+    if isinstance(image_size, int):
+        return f"{image_size} px"
+    return f"{grid_in_words(image_size)} px"
 
 
 def grid_in_words(grid: tuple[int, int]) -> str:

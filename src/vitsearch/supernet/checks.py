@@ -33,10 +33,10 @@ def check_images(images: Tensor, plan: Plan) -> None:
     Raises:
         ConfigError: They are no batch, or of another size, or of other channels.
     """
-    wanted = (plan.in_chans, plan.image_size, plan.image_size)
+    wanted = plan.input_shape
     if images.dim() == 4 and images.shape[1:] == wanted:
         return
     raise ConfigError(
         f"images of shape {tuple(images.shape)} must be (B, {', '.join(map(str, wanted))}): a "
-        f"batch of {plan.in_chans} channel(s), {plan.image_size} x {plan.image_size} pixels"
+        f"batch of {plan.in_chans} channel(s), {wanted[1]} x {wanted[2]} pixels"
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.training.mixing import Mixing
 from vitsearch.spaces import Architecture
+from vitsearch.spaces.flow import ImageSize
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.network import ElasticTransformer
 
@@ -107,7 +108,7 @@ class ImageFacts:
     Attributes:
         num_classes: Of the labels.
         in_chans: Channels.
-        image_size: Side, pixels.
+        image_size: Pixels: the side of a square, or height and width.
         mean: Of the pixels in [0, 1], which the images were normalised with, one or one for each
             channel; `None` if unknown.
         std: Likewise.
@@ -115,7 +116,7 @@ class ImageFacts:
 
     num_classes: int
     in_chans: int
-    image_size: int
+    image_size: ImageSize
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

@@ -21,6 +21,8 @@ from vitsearch.lightning.objectives.base import ImageFacts
 from vitsearch.lightning.objectives.dense_scores import dense_scores
 from vitsearch.lightning.objectives.teacher_tokens import LayerTokens, tokens_and_logits
 from vitsearch.lightning.objectives.teacher_view import TeacherView
+from vitsearch.spaces.flow import sides
+from vitsearch.spaces.words import pixels_in_words
 from vitsearch.supernet import load_model
 
 Said = TypeVar("Said")
@@ -118,14 +120,15 @@ class Teacher:
         return self._try(lambda one: self.tokens(one, layers), images)
 
     def _try(self, call: Callable[[Tensor], Said], images: ImageFacts) -> Said:
-        one = torch.zeros(1, images.in_chans, images.image_size, images.image_size)
+        one = torch.zeros(1, images.in_chans, *sides(images.image_size))
         try:
             return call(one)
         except VitSearchError:
             raise
         except Exception as error:
+            size = pixels_in_words(self._view.size)
             raise ConfigError(
-                f"teacher: it fails on images of {self._view.size} px, {_line(error)}; teacher."
+                f"teacher: it fails on images of {size}, {_line(error)}; teacher."
                 f"image_size says what it expects"
             ) from error
 

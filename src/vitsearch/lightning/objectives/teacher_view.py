@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
 from vitsearch.lightning.objectives.base import ImageFacts
+from vitsearch.spaces.flow import ImageSize, sides
 from vitsearch.supernet import VisionTransformer
 
 
@@ -25,7 +26,7 @@ class TeacherView(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.size = image_size or _image_size(network) or images.image_size
+        self.size: ImageSize = image_size or _image_size(network) or images.image_size
         chans = _in_chans(network) or images.in_chans
         if chans != images.in_chans and images.in_chans != 1:
             raise ConfigError(
@@ -38,8 +39,8 @@ class TeacherView(nn.Module):
         self.register_buffer("shift", None if affine is None else affine[1])
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, chans, size, size)."""
-        dtype, size = images.dtype, (self.size, self.size)
+        """(B, C, H, W) to (B, chans, H, W) of the size that it expects."""
+        dtype, size = images.dtype, sides(self.size)
         if images.shape[-2:] != size:
             wide = images if dtype == torch.float64 else images.float()  # no kernel in half
             wide = F.interpolate(wide, size=size, mode="bilinear", antialias=True)
@@ -50,8 +51,8 @@ class TeacherView(nn.Module):
         return images * self.scale + self.shift
 
 
-def _image_size(network: nn.Module) -> int | None:
-    """Side of the images that a network expects, if it says."""
+def _image_size(network: nn.Module) -> ImageSize | None:
+    """The size of the images that a network expects, if it says."""
     if isinstance(network, VisionTransformer):
         return network.space.image_size
     built_for = getattr(getattr(network, "patch_embed", None), "img_size", None)

@@ -20,6 +20,7 @@ from vitsearch.lightning.objectives.base import (
 )
 from vitsearch.lightning.objectives.named import find_object
 from vitsearch.lightning.objectives.teacher import load_teacher
+from vitsearch.spaces.flow import sides
 
 DenseScores = Callable[[Tensor], Tensor]
 
@@ -85,7 +86,7 @@ class TokenLabelling(Objective):
     def _probe(self, scores: DenseScores, images: ImageFacts) -> tuple[int, ...]:
         if not callable(scores):
             raise ConfigError(f"scores={scores} is no function")
-        one = torch.zeros(1, images.in_chans, images.image_size, images.image_size)
+        one = torch.zeros(1, images.in_chans, *sides(images.image_size))
         return tuple(getattr(scores(one), "shape", ()))
 
     def __call__(self, step: StepOutputs) -> Tensor:

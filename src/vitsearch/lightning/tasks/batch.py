@@ -78,10 +78,10 @@ def check_images(images: Tensor, space: SearchSpace | None) -> Tensor:
             f"a batch of images has the shape {tuple(images.shape)}; it must be "
             f"(batch, channels, height, width)"
         )
-    if space is not None and images.shape[1:] != (space.in_chans, *2 * (space.image_size,)):
+    if space is not None and images.shape[1:] != space.input_shape:
         raise DataError(
             f"images are {_size(images.shape[1:])} (channels, height, width), the space takes "
-            f"{_size((space.in_chans, *2 * (space.image_size,)))}; change the data, or the "
+            f"{_size(space.input_shape)}; change the data, or the "
             f"space's in_chans and image_size"
         )
     return images

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vitsearch.reports.words.architecture import describe_mlp
+from vitsearch.reports.words.architecture import describe_mlp, stage_in_words
 from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.spaces.parts.tokens.steps import tokens_in_words
 from vitsearch.spaces.plan import PiecePlan, Plan
-from vitsearch.spaces.words import Segment, segments_of, shape_in_words, words_of
+from vitsearch.spaces.words import Segment, segments_of, words_of
 
 _FREE = Cost()
 
@@ -61,8 +61,7 @@ def architecture_rows(
             rows.append(_transition(stage.transition))
         several = len(plan.stages) > 1
         name = f"stage {index + 1}" if several else "blocks"
-        text = f"{shape_in_words(stage.shape)}, width {stage.embed_dim}"
-        rows.append(Row(kind="stage", name=name, text=text))
+        rows.append(Row(kind="stage", name=name, text=stage_in_words(stage)))
         blocks = dict(zip(stage.slots, stage.blocks, strict=True))
         missing: list[int] = []
         for slot in range(space.stages[index].num_blocks):

@@ -13,6 +13,8 @@ from vitsearch.costs.metrics import named
 from vitsearch.reports.facts.choice_groups import ChoiceGroup
 from vitsearch.reports.terminal.panels import size_in_words
 from vitsearch.spaces import Choice
+from vitsearch.spaces.flow import sides
+from vitsearch.spaces.words import pixels_in_words
 
 
 def list_table(spaces: Sequence[dict[str, Any]]) -> Table:
@@ -31,7 +33,7 @@ def list_table(spaces: Sequence[dict[str, Any]]) -> Table:
         sizes = ["-", "-", "-"]
         if space["error"] is None:
             sizes = [
-                f"{space['image_size']} px",
+                pixels_in_words(space["image_size"]),
                 str(space["free_choices"]),
                 size_in_words(space["size"]),
             ]
@@ -50,8 +52,8 @@ def space_panel(facts: dict[str, Any]) -> Panel:
     free, size = facts["free_choices"], size_in_words(facts["size"])
     table.add_row("space", Text(f"{facts['name']}, {size} architectures"))
     table.add_row("choices", f"{free} free, {len(facts['choices']) - free} fixed")
-    side = facts["image_size"]
-    table.add_row("images", f"{facts['in_chans']} x {side} x {side}")
+    height, width = sides(facts["image_size"])
+    table.add_row("images", f"{facts['in_chans']} x {height} x {width}")
     for name, costs in facts["costs"].items():
         metric = named(name)
         table.add_row(metric.heading, _costs(costs, metric.text))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from vitsearch.spaces import Architecture, Plan, SearchSpace
 from vitsearch.spaces.flow import Map
-from vitsearch.spaces.words import grid_in_words, shape_in_words, words_of
+from vitsearch.spaces.plan import StagePlan
+from vitsearch.spaces.words import (
+    grid_in_words,
+    pixels_in_words,
+    shape_in_words,
+    words_of,
+)
 
 
 def describe_architecture(space: SearchSpace, architecture: Architecture) -> list[str]:
@@ -13,8 +19,7 @@ def describe_architecture(space: SearchSpace, architecture: Architecture) -> lis
     lines, first = [describe_input(plan)], 1
     for number, stage in enumerate(plan.stages, start=1):
         if len(plan.stages) > 1:
-            extent = shape_in_words(stage.shape)
-            lines.append(f"stage {number}: {extent}, width {stage.embed_dim}")
+            lines.append(f"stage {number}: {stage_in_words(stage)}")
         lines += [f"block {i}: {words_of(b)}" for i, b in enumerate(stage.blocks, first)]
         first += len(stage.blocks)
     return lines
@@ -26,11 +31,19 @@ def describe_input(plan: Plan) -> str:
     if isinstance(plan.nodes[0].shape, Map):
         seen = words_of(plan.stem)
     else:
-        patch = plan.image_size // first.grid[0]
+        patch = plan.input_shape[1] // first.grid[0]
         seen = f"patch {patch} ({grid_in_words(first.grid)} {first.unit})"
-    widths = " > ".join(str(stage.embed_dim) for stage in plan.stages)
+    widths = " > ".join("/".join(map(str, stage.widths)) for stage in plan.stages)
     depth = sum(len(stage.blocks) for stage in plan.stages)
-    return f"{plan.image_size} px, {seen}, width {widths}, {depth} blocks"
+    return f"{pixels_in_words(plan.image_size)}, {seen}, width {widths}, {depth} blocks"
+
+
+def stage_in_words(stage: StagePlan) -> str:
+    """What flows in a stage: rows and columns, and how wide."""
+    if not stage.branches:
+        return f"{shape_in_words(stage.shape)}, width {stage.embed_dim}"
+    grids = " and ".join(grid_in_words(shape.grid) for shape in stage.branches)
+    return f"{grids} {stage.unit}, width {'/'.join(map(str, stage.widths))}"
 
 
 def describe_mlp(mlp: object, embed_dim: int) -> str:

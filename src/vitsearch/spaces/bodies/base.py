@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from vitsearch.spaces.bodies.stage import Stage
 from vitsearch.spaces.choice import Choice
@@ -50,11 +50,13 @@ class Body(Protocol):
         stem: What sees the image.
         stages: Runs of block slots, in order.
         head: What answers.
+        takes_any_shape: Whether images need not be square.
     """
 
     stem: StemPart
     stages: tuple[Stage, ...]
     head: HeadPart
+    takes_any_shape: ClassVar[bool]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.bodies.base import Ends, Segment
@@ -88,6 +88,8 @@ class HighResolution:
     branches: tuple[End, ...]
     end: End
     head: HeadPart
+
+    takes_any_shape: ClassVar[bool] = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -288,12 +290,12 @@ def _modules(settings: Settings) -> tuple[list[tuple[int, ...]], list[tuple[int,
 
 
 def _lists(settings: Settings, key: str, most: int) -> list[tuple[int, ...]]:
-    value = settings.section(key)
+    name, value = f"{settings.path}.{key}", settings.section(key)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise SpaceError(f"{settings.path}.{key}={value} must be a list with a list for each module")
+        raise SpaceError(f"{name}={value} must be a list with a list for each module")
     if len(value) > MOST_STAGES - 1:
-        raise SpaceError(f"{settings.path}.{key} lists {len(value)} modules; at most {MOST_STAGES - 1}")
-    return [_whole(f"{settings.path}.{key}", own, most) for own in value]
+        raise SpaceError(f"{name} lists {len(value)} modules; at most {MOST_STAGES - 1}")
+    return [_whole(name, own, most) for own in value]
 
 
 def _list(settings: Settings, key: str) -> tuple[int, ...]:
@@ -305,5 +307,3 @@ def _whole(name: str, value: Any, most: int) -> tuple[int, ...]:
     if not listed or not all(isinstance(n, int) and 0 < n <= most for n in listed):
         raise SpaceError(f"{name}={value} must be whole numbers from 1 to {most}")
     return tuple(listed)
-
-

@@ -56,8 +56,7 @@ class PieceTable:
     def following(self, values: Values) -> dict[str, Taken]:
         """What is taken of followers, from the values of the block's choices by short names."""
         return {
-            role: (any(values[name] for name in names),)
-            for role, names in self.followers.items()
+            role: (any(values[name] for name in names),) for role, names in self.followers.items()
         }
 
     def block(self, taken: Mapping[str, Taken], seen: Seen) -> PiecePlan:

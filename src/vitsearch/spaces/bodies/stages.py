@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from vitsearch.errors import SpaceError
 from vitsearch.spaces.bodies.base import Ends, Segment
@@ -60,6 +60,8 @@ class Stages:
     stem: StemPart
     stages: tuple[Stage, ...]
     head: HeadPart
+
+    takes_any_shape: ClassVar[bool] = False
 
     @cached_property
     def _stem_names(self) -> Names:
@@ -209,7 +211,11 @@ def _stages(settings: Settings, context: StageContext) -> Stages:
     config = context.config
     own = Settings(config, "space")
     patch_sizes = own.integers("patch_sizes") if own.has("patch_sizes") else ()
-    image_size, in_chans = own.integer("image_size"), own.integer("in_chans", 3)
+    image_size, in_chans = own.image_size("image_size"), own.integer("in_chans", 3)
+    if not isinstance(image_size, int):
+        raise SpaceError(
+            f"space.image_size={list(image_size)}: body stages takes square images; give one number"
+        )
     stages = build_stages(config, patch_sizes)
     first = StageContext(
         index=0,

@@ -95,7 +95,9 @@ class Wiring:
         )
         return self._node(name, plan, parts, shape)
 
-    def module(self, before: Sequence[End], widths: Sequence[int], blocks: Sequence[int]) -> list[End]:
+    def module(
+        self, before: Sequence[End], widths: Sequence[int], blocks: Sequence[int]
+    ) -> list[End]:
         """A fusion of the maps before, then the blocks of each branch."""
         fused: list[End] = []
         for to, width in enumerate(widths[: len(before)]):
@@ -143,7 +145,11 @@ class Wiring:
         return self.block("mix", together, width)
 
     def _node(
-        self, name: str, plan: MapSumPlan | MapConcatPlan | ConvUnitPlan, reads: Sequence[End], shape: Map
+        self,
+        name: str,
+        plan: MapSumPlan | MapConcatPlan | ConvUnitPlan,
+        reads: Sequence[End],
+        shape: Map,
     ) -> End:
         own = f"{self.prefix}.{name}"
         self.nodes.append(

@@ -166,10 +166,12 @@ class BlockKind:
 
     def plan(self, values: Values, tokens: Any) -> PiecePlan:
         """The sizes for one architecture."""
-        pieces = {
-            role: part.plan({c.name: values[c.name] for c in part.choices()}, tokens)
-            for role, part in self.pieces().items()
-        }
+        pieces = {}
+        for role, part in self.pieces().items():
+            own = {choice.name: values[choice.name] for choice in part.choices()}
+            if isinstance(part, Follower):
+                own = {THERE: any(values[name] for name in part.follows)}
+            pieces[role] = part.plan(own, tokens)
         return self.assemble(pieces, tokens)
 
     def pieces(self) -> Mapping[str, BlockPart]:

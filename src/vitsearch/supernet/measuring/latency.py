@@ -42,7 +42,7 @@ def make_run(
         network = VisionTransformer(space, architecture, num_classes=num_classes)
     network.eval().requires_grad_(False).to(device=device, dtype=dtype)
     generator = torch.Generator().manual_seed(0)
-    shape = (batch_size, space.in_chans, space.image_size, space.image_size)
+    shape = (batch_size, *space.input_shape)
     images = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
     forward: Callable[[torch.Tensor], object] = compiled(network) if compile else network
 

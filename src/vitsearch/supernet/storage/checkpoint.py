@@ -15,6 +15,7 @@ from vitsearch.errors import CheckpointError
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import SUPERNET_FILE
 from vitsearch.spaces import SearchSpace
+from vitsearch.spaces.words import pixels_in_words
 from vitsearch.supernet.storage.weights import (
     DAMAGE,
     check_state,
@@ -165,4 +166,5 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
 def describe_space(space: SearchSpace) -> str:
     """A space in a few words, enough to tell two apart."""
     free = sum(len(choice.options) > 1 for choice in space.choices)
-    return f"{space.name} ({space.image_size} px, {space.in_chans} channels, {free} free choices)"
+    size = pixels_in_words(space.image_size)
+    return f"{space.name} ({size}, {space.in_chans} channels, {free} free choices)"

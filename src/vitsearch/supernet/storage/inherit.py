@@ -9,6 +9,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from vitsearch.errors import CheckpointError
+from vitsearch.spaces.words import pixels_in_words
 from vitsearch.supernet.storage.weights import check_state
 from vitsearch.supernet.timm.resample import resample_positions
 from vitsearch.supernet.vision_transformer import VisionTransformer
@@ -42,7 +43,9 @@ def inherit_weights(
     found = resample_positions(state, network)
     notes = []
     if any(name not in state or found[name] is not state[name] for name in found):
-        notes.append(f"position embeddings are resampled for {network.plan.image_size} px")
+        notes.append(
+            f"position embeddings are resampled for {pixels_in_words(network.plan.image_size)}"
+        )
     for name, tensor in found.items():
         target = wanted.get(name)
         if target is not None and _has_other_channels(name, tensor, target):

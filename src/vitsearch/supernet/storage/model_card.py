@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitsearch.errors import ConfigError
-from vitsearch.spaces.words import shape_in_words
+from vitsearch.spaces.flow import sides
+from vitsearch.spaces.words import grid_in_words, shape_in_words
 from vitsearch.supernet.timm.preprocessing import TIMM_NAME
 from vitsearch.supernet.vision_transformer import VisionTransformer
 
@@ -62,11 +63,11 @@ def _introduction(network: VisionTransformer) -> str:
 
 
 def _figures(network: VisionTransformer, scores: Mapping[str, float]) -> str:
-    cost, size = network.cost(), network.plan.image_size
+    cost, size = network.cost(), grid_in_words(sides(network.plan.image_size))
     rows: dict[str, Any] = {
         "parameters": f"{cost.params / 1e6:.2f} M",
         "multiply-accumulates": f"{cost.macs / 1e6:.1f} M",
-        "images": f"{size} x {size}, {network.in_chans} channel(s)",
+        "images": f"{size}, {network.in_chans} channel(s)",
         "classes": network.num_classes or "none: features",
         **{what: f"{score:.4g}" for what, score in scores.items()},
     }
@@ -83,12 +84,13 @@ def _stages(network: VisionTransformer) -> str:
 
 def _preprocessing(network: VisionTransformer) -> str:
     config = network.pretrained_cfg
-    whole, size = config["crop_pct"] == 1, network.plan.image_size
+    whole = config["crop_pct"] == 1
+    size = grid_in_words(sides(network.plan.image_size))
     part = (
         "are" if whole else f"are cut to the middle {100 * config['crop_pct']:g} % of their side,"
     )
     sentence = (
-        f"Images {part} resized to {size} x {size} ({config['interpolation']}), scaled to [0, 1] "
+        f"Images {part} resized to {size} ({config['interpolation']}), scaled to [0, 1] "
         f"and normalised with mean {_numbers(config['mean'])} and standard deviation "
         f"{_numbers(config['std'])}."
     )

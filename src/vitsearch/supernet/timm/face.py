@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitsearch.elastic import GridTables
 from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.spaces import Architecture, SearchSpace
+from vitsearch.spaces.flow import ImageSize
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import PlanCatalogue
 from vitsearch.spaces.resizing import resized_for
@@ -190,14 +191,14 @@ class TimmNetwork(FeatureNetwork):
         Position embeddings are new parameters afterwards; an optimiser has to be made anew.
 
         Args:
-            img_size: Side of the square images, pixels.
+            img_size: Side of square images, pixels, or height and width.
 
         Raises:
-            ConfigError: The images are not square.
+            ConfigError: The images are not square, and the network needs that they are.
             SpaceError: The patch size does not divide the side.
         """
-        side = square_side(img_size)
-        space = resized_for(self.space, self.architecture, image_size=side)
+        size = size_for(self.space, img_size)
+        space = resized_for(self.space, self.architecture, image_size=size)
         plan = space.plan(self.architecture).renumbered()  # as in `_become`, which comes last
         with torch.device("meta"):  # only the shapes are asked for
             target = ElasticTransformer(PlanCatalogue.of(plan), num_classes=0)
@@ -211,7 +212,7 @@ class TimmNetwork(FeatureNetwork):
                 assert isinstance(own, GridTables), name
                 own.set_grids(tables.grids, next(self.parameters()))
         self._become(space)
-        self.pretrained_cfg["input_size"] = (self.in_chans, space.image_size, space.image_size)
+        self.pretrained_cfg["input_size"] = space.input_shape
         record_input_size(self, space.image_size)
 
     def _become(self, space: SearchSpace) -> None:
@@ -235,16 +236,21 @@ class TimmNetwork(FeatureNetwork):
             setattr(module, leaf, parameter)
 
 
-def square_side(size: int | Sequence[int]) -> int:
-    """The side of a square image, from one number or two.
+def size_for(space: SearchSpace, size: int | Sequence[int]) -> ImageSize:
+    """The size of images of a space, from one number or from height and width.
 
     Raises:
-        ConfigError: The numbers differ, or there are more.
+        ConfigError: The numbers differ where images are square, or are no such numbers.
     """
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1 or not all(isinstance(side, int) for side in sides):
+    given = (size, size) if isinstance(size, int) else tuple(size)
+    if not all(isinstance(side, int) for side in given) or len(given) != 2:
+        raise ConfigError(f"img_size={size} must be one number, or height and width")
+    height, width = given
+    if height == width:
+        return height
+    if not space.body.takes_any_shape:
         raise ConfigError(f"img_size={size} must be one number: images are square")
-    return sides.pop()
+    return height, width
 
 
 def repooled(space: SearchSpace, pool: str) -> SearchSpace:

@@ -2,7 +2,8 @@
 
 An index names a block where all blocks see one width and one grid, as in timm's plain vision
 transformers; it names a stage, after its last block, where there are several stages, as in timm's
-hierarchical networks.
+hierarchical networks; it names a branch, the finest first, where there are several resolutions side
+by side.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vitsearch.elastic.base import PLAIN, Context
 from vitsearch.elastic.layers.tokens.flow import spread
 from vitsearch.elastic.layers.vt.heads import MapWithTokens
 from vitsearch.errors import ConfigError
-from vitsearch.spaces.flow import Shape
+from vitsearch.spaces.flow import Shape, sides
 from vitsearch.spaces.plan import Node, Plan
 from vitsearch.supernet.network import ElasticTransformer
 
@@ -50,6 +51,8 @@ class FeatureNetwork(ElasticTransformer):
     def feature_points(self) -> list[int]:
         """How many nodes have run where the features of each index are."""
         own = [(number, node) for number, node in enumerate(self.plan.nodes, start=1)]
+        if self.plan.feature_names:
+            return [number for number, node in own if node.name in self.plan.feature_names]
         if self.features_by_block:
             return [number for number, node in own if node.slot is not None]
         ends = {0: 1} | {node.stage: number for number, node in own if node.stage is not None}
@@ -68,21 +71,26 @@ class FeatureNetwork(ElasticTransformer):
                 {
                     "num_chs": node.shape.embed_dim,
                     "reduction": self._reduction(node.shape),
-                    "module": node.name if self.features_by_block else f"stages.{index}",
+                    "module": f"stages.{index}" if self._by_stage else node.name,
                 }
             )
         return found
 
+    @property
+    def _by_stage(self) -> bool:
+        return not self.features_by_block and not self.plan.feature_names
+
     def _reduction(self, shape: Shape) -> int:
         """Pixels from one patch to the next; where patches leave pixels over, the patch size."""
+        height, _ = sides(self.plan.image_size)
         if not getattr(shape, "placed", True):
-            return self.plan.image_size
+            return height
         rows = shape.grid[0]
         first = self.plan.nodes[0]
         patch_size = getattr(first.plan, "patch_size", None)
         if patch_size is not None and rows == first.shape.grid[0]:
             return int(patch_size)
-        return self.plan.image_size // rows
+        return height // rows
 
     def forward_intermediates(
         self,
@@ -184,11 +192,11 @@ class FeatureNetwork(ElasticTransformer):
         taken, last = self._taken(indices)
         self.plan = self._shortened(self.feature_points[last])
         self.stages: Any = self.stages[: len(self.plan.stages)]
-        end = self.plan.stages[-1]
-        self.stages[-1].blocks = self.stages[-1].blocks[: len(end.blocks)]
-        if prune_norm or end.embed_dim != self.plan.head.embed_dim:
+        self.stages[-1].blocks = self.stages[-1].blocks[: len(self.plan.stages[-1].blocks)]
+        width = self.plan.nodes[self._end - 1].shape.embed_dim
+        if prune_norm or width != self.plan.head.embed_dim:
             self.norm = NoNorm()
-        self.num_features = end.embed_dim
+        self.num_features = width
         if prune_head:
             self.num_classes = 0
             self.head = self.head_dist = self.head_patch = self.fc_norm = None
@@ -239,6 +247,11 @@ class FeatureNetwork(ElasticTransformer):
         stages = short.nodes[-1].stage
         flows = self.plan.stage_flows[: 1 + (stages or 0)]
         reads = (norms or short.nodes)[-1].name
+        names = {node.name for node in short.nodes}
         return replace(
-            self.plan, nodes=(*short.nodes, *norms), stage_flows=flows, head_reads=(reads,)
+            self.plan,
+            nodes=(*short.nodes, *norms),
+            stage_flows=flows,
+            head_reads=(reads,),
+            feature_names=tuple(name for name in self.plan.feature_names if name in names),
         )

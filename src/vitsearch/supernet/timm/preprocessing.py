@@ -17,6 +17,7 @@ from timm.data.constants import (
 
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import is_number
+from vitsearch.spaces.flow import ImageSize, sides
 
 PREPROCESSING = ("mean", "std", "interpolation", "crop_pct")
 """The keys that belong to the images that a network has seen, not to its architecture."""
@@ -36,12 +37,17 @@ def default_preprocessing(in_chans: int) -> dict[str, Any]:
 
 
 def make_pretrained_cfg(
-    *, image_size: int, in_chans: int, num_classes: int, first_conv: str, classifiers: Sequence[str]
+    *,
+    image_size: ImageSize,
+    in_chans: int,
+    num_classes: int,
+    first_conv: str,
+    classifiers: Sequence[str],
 ) -> dict[str, Any]:
     """What timm wants to know of a model, with `default_preprocessing`.
 
     Args:
-        image_size: Side of the square input, pixels.
+        image_size: Of the input, pixels: the side of a square, or height and width.
         in_chans: Channels of the input.
         num_classes: Outputs of the classifier.
         first_conv: Name of the module whose `weight` meets the image.
@@ -50,7 +56,7 @@ def make_pretrained_cfg(
     return {
         "architecture": TIMM_NAME,
         "num_classes": num_classes,
-        "input_size": (in_chans, image_size, image_size),
+        "input_size": (in_chans, *sides(image_size)),
         "fixed_input_size": True,
         "pool_size": None,
         "crop_mode": "center",

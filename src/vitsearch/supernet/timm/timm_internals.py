@@ -10,7 +10,7 @@ except ImportError:  # earlier versions have none, and need none
     update_model_input_size = None
 
 
-def record_input_size(network: nn.Module, image_size: int) -> None:
+def record_input_size(network: nn.Module, image_size: int | tuple[int, int]) -> None:
     """Tell timm that a network is now one for images of another size.
 
     Later versions of timm keep a model's own size beside that of the weights it came with, which

@@ -23,7 +23,7 @@ from vitsearch.errors import ConfigError
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.spaces.published import published, published_entries
 from vitsearch.spaces.resizing import resized_for
-from vitsearch.supernet.timm.face import repooled, square_side
+from vitsearch.supernet.timm.face import repooled, size_for
 from vitsearch.supernet.timm.preprocessing import (
     PREPROCESSING,
     TIMM_NAME,
@@ -111,7 +111,7 @@ def build(
             f"authors' file"
         )
     if cfg.input_size is None:
-        cfg.input_size = (space.in_chans, space.image_size, space.image_size)
+        cfg.input_size = space.input_shape
     stages = len(space.stages)
     network = build_model_with_cfg(
         partial(make_network, timm_name, space, architecture),
@@ -173,8 +173,8 @@ def make_network(
     if unknown:
         given = ", ".join(f"{name}={value}" for name, value in unknown.items())
         raise ConfigError(f"{timm_name} takes no {given}; legal: {', '.join(OPTIONS)}")
-    side = None if img_size is None else square_side(img_size)
-    space = resized_for(space, architecture, image_size=side, in_chans=in_chans)
+    size = None if img_size is None else size_for(space, img_size)
+    space = resized_for(space, architecture, image_size=size, in_chans=in_chans)
     if global_pool:
         space = repooled(space, global_pool)
     with torch.device(device or torch.get_default_device()):

@@ -72,7 +72,8 @@ class _Encoder(_Layer):
     def forward(self, x: Tensor, sizes: None, context: Context = PLAIN) -> Tensor:
         """(B, n, D) to the same."""
         qkv = self.qkv(x, self.children_sizes(None)["qkv"], context)
-        return self._related(*qkv.chunk(3, dim=-1), x, context)
+        q, k, v = qkv.chunk(3, dim=-1)
+        return self._related(q, k, v, x, context)
 
 
 class _Decoder(_Layer):
@@ -90,9 +91,7 @@ class _Decoder(_Layer):
         }
         return {**own, **super().children_sizes(sizes)}
 
-    def forward(
-        self, x: Tensor, queries: Tensor, sizes: None, context: Context = PLAIN
-    ) -> Tensor:
+    def forward(self, x: Tensor, queries: Tensor, sizes: None, context: Context = PLAIN) -> Tensor:
         """(B, n, D) and queries (n, D) to (B, n, D)."""
         of = self.children_sizes(None)
         k, v = self.kv(x, of["kv"], context).chunk(2, dim=-1)

@@ -28,7 +28,8 @@ class ElasticConvsStem(ElasticModule[Any]):
 
     def children_sizes(self, sizes: Any) -> dict[str, Any]:
         """The one width."""
-        dim, found = sizes.embed_dim, {}
+        dim = sizes.embed_dim
+        found: dict[str, Any] = {}
         for number in range(len(self.convs)):
             before = dim if number else sizes.in_chans
             found |= {f"convs.{number}": ConvSizes(before, dim), f"norms.{number}": dim}
@@ -96,5 +97,3 @@ def _maps(given: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], Any]:
 def _resized(x: Tensor, like: Tensor) -> Tensor:
     size = like.shape[-2:]
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear")
-
-

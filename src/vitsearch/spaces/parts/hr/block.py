@@ -169,9 +169,7 @@ class SearchingBlocks:
 
     def of(self, step: MapStep) -> SearchingKind:
         """The block that leads from one map to another."""
-        channels = tuple(
-            range(0, self.expansion * step.in_dim + 1, self.step or step.in_dim)
-        )
+        channels = tuple(range(0, self.expansion * step.in_dim + 1, self.step or step.in_dim))
         attends = step.is_plain or self.everywhere
         return SearchingKind(
             branches=tuple(

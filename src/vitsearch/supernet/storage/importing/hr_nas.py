@@ -87,9 +87,7 @@ def _takes(shapes: Shapes, given: Collection[str], entry: Mapping[str, Any]) -> 
         yield ours, of_block(ours[match.end() :], shape, path, branches.get(match[1], {}), merged)
 
 
-def of_block(
-    name: str, shape: Shape, path: str, branches: Mapping[str, int], merged: bool
-) -> Take:
+def of_block(name: str, shape: Shape, path: str, branches: Mapping[str, int], merged: bool) -> Take:
     """What a tensor of a block is taken from.
 
     Args:
