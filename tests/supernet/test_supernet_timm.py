@@ -20,7 +20,15 @@ from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.spaces.published import family_of
 from vitsearch.spaces.resizing import resized_for
 
-SIZES = {"glit": 32, "vitas": 32, "autoformer": 32, "vit_resnas": 56, "resnet": 32, "vt": 64}
+SIZES = {
+    "glit": 32,
+    "vitas": 32,
+    "autoformer": 32,
+    "vit_resnas": 56,
+    "resnet": 32,
+    "vt": 64,
+    "hr_nas": 32,
+}
 
 
 def small_size(name):
@@ -226,8 +234,15 @@ def test_another_input_size(name, images, tmp_path):
     network.set_input_size(size)  # nothing to do
     assert torch.equal(network(x), expected)
     assert all(p.requires_grad for p in network.parameters())
-    with pytest.raises(ConfigError, match="images are square"):
-        network.set_input_size((size, 2 * size))
+    if not network.space.body.takes_any_shape:
+        with pytest.raises(ConfigError, match="images are square"):
+            network.set_input_size((size, 2 * size))
+        return
+    network.set_input_size((size, 2 * size))
+    wide = torch.randn(2, *network.space.input_shape)
+    assert wide.shape[2:] == (size, 2 * size)
+    loaded = load_model(save_model(network, tmp_path / "wide"))
+    assert torch.equal(loaded(wide), network(wide))
 
 
 def test_another_pooling(images, tmp_path):

@@ -20,6 +20,7 @@ WIDTHS = (
     "*.mlp_hidden",
     "*.mlp_ratio",
     "*.*_expansion",
+    "*.kernel[0-9]",
 )
 
 

@@ -12,7 +12,8 @@ from vitsearch.spaces import Architecture, Choice, SearchSpace, Value, operators
 
 _DRAWS_EACH = 200  # plain draws for each architecture asked for, before walks begin
 _WALKS_EACH = 40
-_WALK_STEPS = 200
+_WALK_STEPS = 200  # at least
+_STEPS_EACH = 8  # for each choice
 
 
 def sample_within(
@@ -95,7 +96,7 @@ def _walk(
     """Change one choice at a time towards the end of the space that lies beyond the window."""
     space, here = model.space, start
     cost = model.cost(here)
-    for _ in range(_WALK_STEPS):
+    for _ in range(max(_WALK_STEPS, _STEPS_EACH * len(start))):
         violated = constraint.violated(cost)
         if violated is None:
             return here
