@@ -38,7 +38,7 @@ COMMANDS = (
     "export",
     "report",
 )
-FAMILIES = ("glit", "vitas", "vit_resnas", "autoformer", "vt", "resnet")
+FAMILIES = ("glit", "vitas", "vit_resnas", "autoformer", "vt", "hr_nas", "resnet")
 
 
 # Configuration

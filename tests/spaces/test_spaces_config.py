@@ -53,6 +53,8 @@ def test_every_part_builds(section, part):
     host = "vit_resnas" if part.startswith("vit_resnas") else "glit"
     if section == "block" or part in ("resnet", "fpn", "vt_fpn"):
         host = "resnet18"
+    if section == "body" or part in ("convs", "searching"):
+        host = "hr_nas"
     mixer = {"mixer": "attention"} if section == "tokens" else {}
     space = build_space(host, **mixer, **{section: part, "image_size": 32})
     space.validate(space.largest())

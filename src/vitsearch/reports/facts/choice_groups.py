@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vitsearch.spaces import Choice, Condition, Value
 
-_IN_A_SLOT = re.compile(r"(?P<blocks>.+\.blocks)\.(?P<slot>\d+)\.(?P<own>.+)")
+_RUN = r"blocks|(?:branches|fusion)\.\d+|widen|down"
+_IN_A_SLOT = re.compile(rf"(?P<blocks>.+\.(?:{_RUN}))\.(?P<slot>\d+)\.(?P<own>.+)")
 
 Values = tuple[Value | None, ...]
 
