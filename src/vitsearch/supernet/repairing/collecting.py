@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vitsearch.supernet.super_transformer import SuperTransformer
 
 Batch = Tensor | tuple[Tensor, Tensor] | list[Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def calibrate(
@@ -30,10 +31,11 @@ def calibrate(
     batches: Iterable[Batch],
     *,
     gradients: bool = False,
+    loss: Loss = F.cross_entropy,
     summed: bool = True,
 ) -> Calibration:
     """See `SuperTransformer.calibrate`."""
-    recorder = _Recorder(network, gradients=gradients)
+    recorder = _Recorder(network, loss if gradients else None)
     seen: list[Tensor] = []
     was_training = network.training
     network.eval()
@@ -61,9 +63,9 @@ def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
 class _Recorder:
     """Hooks on the layers that end branches, and what they have seen."""
 
-    def __init__(self, network: SuperTransformer, *, gradients: bool) -> None:
+    def __init__(self, network: SuperTransformer, loss: Loss | None) -> None:
         self.network = network
-        self.gradients = gradients
+        self.loss = loss
         self.layers: dict[str, LayerRecord] = {}
         self.num_images = 0
         self._plan = network.space.plan(network.largest)
@@ -85,23 +87,21 @@ class _Recorder:
 
     def see(self, images: Tensor, labels: Tensor | None) -> None:
         """Pass a batch (B, C, H, W) through the largest sub-network."""
-        with torch.set_grad_enabled(self.gradients):
-            if self.gradients:
-                self._loss(images, labels).backward()  # type: ignore[no-untyped-call]
+        with torch.set_grad_enabled(self.loss is not None):
+            if self.loss is not None:
+                self._sum_of(self.loss, images, labels).backward()  # type: ignore[no-untyped-call]
                 self.network.zero_grad(set_to_none=True)
             else:
                 self.network.run_features(images, self._plan)
         self.num_images += len(images)
 
-    def _loss(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Cross-entropy of labels; without labels how far two views of an image are apart.
+    def _sum_of(self, loss: Loss, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The loss of labels; without labels how far two views of an image are apart.
 
         The distance of features to themselves would have no gradient.
         """
         if labels is not None:
-            return F.cross_entropy(
-                self.network.run(images, self._plan).answer, labels, reduction="sum"
-            )
+            return loss(self.network.run(images, self._plan).answer, labels) * len(images)
         seen = self.network.run(images, self._plan).answer
         self._counts = False  # moments are those of the images alone
         mirrored = self.network.run(images.flip(-1), self._plan).answer
@@ -131,7 +131,7 @@ class _Recorder:
                 queries=empty.get("queries"),
                 keys=empty.get("keys"),
             )
-            if self.gradients:
+            if self.loss is not None:
                 record.taylor = rows.new_zeros(units, dtype=torch.float64)
         record.inputs.update(rows)
         record.outputs.merge(OutputMoments.of(output))

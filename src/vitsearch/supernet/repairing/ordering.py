@@ -17,6 +17,16 @@ from vitsearch.supernet.repairing.modules import check_calibration, ending_layer
 
 IMPORTANCES = ("variance", "taylor", "activation", "l1", "l2", "forward", "backward")
 FROM_WEIGHTS = ("l1", "l2")
+FROM_GRADIENTS = ("taylor",)
+
+
+def needs_gradients(importance: str) -> bool:
+    """Whether an importance needs a calibration with gradients.
+
+    Raises:
+        ConfigError: The importance is unknown.
+    """
+    return check_one_of("importance", importance, IMPORTANCES) in FROM_GRADIENTS
 
 
 @torch.no_grad()
