@@ -29,7 +29,6 @@ from vitsearch.supernet.converting.vision_transformer import (
     read_stem,
 )
 
-ROTATED = "queries and keys are rotated by their positions (rope), in pairs of channels"
 NORMED = "queries and keys are normalised"
 GAMMAS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
 """LayerScale of both branches, in the names of `eva.py` and `beit.py`, and in ours."""
@@ -67,9 +66,7 @@ def read_eva(network: Any, name: str) -> Reading:
             "mlp": mlp,
             "head": read_head(reader, network, pool_prefix=network.attn_pool is not None),
         },
-        fixed={"qk_dim": NORMED if rope is None else ROTATED}
-        if rope is not None or "qk_norm" in mixer
-        else {},
+        fixed={"qk_dim": NORMED} if "qk_norm" in mixer else {},
         renamed={**GAMMAS, **renamed},
     )
 

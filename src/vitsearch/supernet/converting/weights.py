@@ -24,6 +24,8 @@ _STEM = {
 _GATED = ("fc1_g", "fc1_x")
 FREQUENCIES = "rope.freqs"
 """Learned frequencies (2, blocks, heads, channels / 2): one tensor in timm, one a block here."""
+PAIRS = ".attn.pairs"
+"""Which frequencies the pairs of a head have; timm's have all, in their order."""
 BLOCKS = "stages.0."
 """What our names of blocks have in front of timm's."""
 
@@ -88,7 +90,30 @@ def _outside(name: str) -> str:
 
 def state_to_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
     """The opposite of `state_from_timm`, for a network whose blocks all have full heads."""
-    return pack_state(state, reading.sections["mlp"]["gate"], renamed=reading.renamed)
+    rope = reading.sections["mixer"].get("rope", {})
+    own = with_pairs_in_order(state, half=rope.get("half", False))
+    return pack_state(own, reading.sections["mlp"]["gate"], renamed=reading.renamed)
+
+
+def with_pairs_in_order(state: Mapping[str, Tensor], *, half: bool) -> dict[str, Tensor]:
+    """A state dict of ours whose heads have all pairs of channels in the order of frequencies.
+
+    Args:
+        state: With or without `pairs`, which are left out.
+        half: Whether a pair is made of channels j and j + D/2; if not, of 2j and 2j + 1.
+    """
+    found = {name: tensor for name, tensor in state.items() if not name.endswith(PAIRS)}
+    for name in [name for name in state if name.endswith(PAIRS)]:
+        order = state[name].argsort(1)
+        heads, pairs = order.shape
+        shape, dim = ((heads, 2, pairs), 2) if half else ((heads, pairs, 2), 1)
+        for layer in ("q.weight", "q.bias", "k.weight", "k.bias"):
+            key = name.removesuffix("pairs") + layer
+            if key in found:
+                rows = found[key].reshape(*shape, -1)
+                index = order[:, None, :, None] if half else order[:, :, None, None]
+                found[key] = rows.take_along_dim(index, dim).reshape(found[key].shape)
+    return found
 
 
 def pack_state(

@@ -13,11 +13,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitsearch.elastic import ElasticLinear
 from vitsearch.elastic.calibration import Moments
 from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
 from vitsearch.errors import ConfigError
 from vitsearch.supernet.repairing.calibration import Calibration, LayerRecord, OutputMoments
-from vitsearch.supernet.repairing.modules import ending_layers
+from vitsearch.supernet.repairing.modules import active_modules, ending_layers
 
 if TYPE_CHECKING:
     from vitsearch.supernet.super_transformer import SuperTransformer
@@ -69,6 +70,7 @@ class _Recorder:
         self.layers: dict[str, LayerRecord] = {}
         self.num_images = 0
         self._plan = network.space.plan(network.largest)
+        self._sizes = {one.path: one.sizes for one in active_modules(network, self._plan)}
         self._pending: dict[str, dict[str, Tensor]] = {}
         self._counts = True
 
@@ -77,12 +79,14 @@ class _Recorder:
         """Record while images pass."""
         with ExitStack() as stack:
             for path, module, last in ending_layers(self.network):
-                hook = self._hook(path, prod(last.in_shape[1:]), last.in_features)
-                stack.callback(last.register_forward_hook(hook).remove)
+                compared: ElasticVitAttention[Any] | None = None
                 if isinstance(module, ElasticVitAttention) and module.q_norm is None:
+                    compared = module
                     for name, layer in (("queries", module.q), ("keys", module.k)):
                         hook = self._projection_hook(path, name)
                         stack.callback(layer.register_forward_hook(hook).remove)
+                hook = self._hook(path, last, compared)
+                stack.callback(last.register_forward_hook(hook).remove)
             yield
 
     def see(self, images: Tensor, labels: Tensor | None) -> None:
@@ -108,20 +112,37 @@ class _Recorder:
         self._counts = True
         return (1 - F.cosine_similarity(seen, mirrored, dim=-1)).sum()
 
-    def _hook(self, path: str, group: int, width: int) -> Callable[..., None]:
+    def _hook(
+        self, path: str, last: ElasticLinear, attention: ElasticVitAttention[Any] | None
+    ) -> Callable[..., None]:
+        group = prod(last.in_shape[1:])
+
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             rows = args[0].detach()
-            if rows.shape[-1] != width:
+            if rows.shape[-1] != last.in_features:
                 return  # the largest sub-network does without some of the units
             if self._counts:
-                self._count(path, rows, output.detach(), units=rows.shape[-1] // group)
+                seen = {} if attention is None else self._compared(path, attention)
+                self._count(path, rows, output.detach(), seen, units=rows.shape[-1] // group)
             if args[0].requires_grad:
                 args[0].register_hook(self._gradient_hook(path, rows, group))
 
         return hook
 
-    def _count(self, path: str, rows: Tensor, output: Tensor, *, units: int) -> None:
-        seen = self._pending.pop(path, {})
+    def _compared(self, path: str, attention: ElasticVitAttention[Any]) -> dict[str, Tensor]:
+        """Queries and keys (B, N, heads * qk_dim) as they enter the product, keys centred."""
+        sizes, seen = self._sizes[path], self._pending.pop(path)
+        q, k = (
+            seen[name].view(*seen[name].shape[:2], sizes.num_heads, -1).transpose(1, 2)
+            for name in ("queries", "keys")
+        )
+        q, k = (x.transpose(1, 2).flatten(2) for x in attention.positioned(q, k, sizes))
+        # What all keys of an image share changes no attention weight.
+        return {"queries": q, "keys": k - k.mean(1, keepdim=True)}
+
+    def _count(
+        self, path: str, rows: Tensor, output: Tensor, seen: dict[str, Tensor], *, units: int
+    ) -> None:
         record = self.layers.get(path)
         if record is None:
             empty = {name: Moments.empty(x.shape[-1], device=x.device) for name, x in seen.items()}
@@ -150,12 +171,8 @@ class _Recorder:
 
     def _projection_hook(self, path: str, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            rows = output.detach()
-            if not self._counts:
-                return
-            if name == "keys":  # what all keys of an image share changes no attention weight
-                rows = rows - rows.mean(1, keepdim=True)
-            self._pending.setdefault(path, {})[name] = rows
+            if self._counts:
+                self._pending.setdefault(path, {})[name] = output.detach()
 
         return hook
 
