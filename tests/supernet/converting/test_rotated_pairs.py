@@ -208,6 +208,7 @@ def test_networks_of_few_pairs_can_be_exported(key, tmp_path):
     assert exported.path.is_file()
 
 
+@torch.no_grad()
 @each_network
 def test_a_profile_knows_what_fewer_pairs_do(key):
     """The error of every number of pairs, as the search of a smaller network begins with them."""
