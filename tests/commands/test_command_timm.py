@@ -231,6 +231,30 @@ def test_mistakes_are_one_line_and_leave_nothing(name: str, network: Path, tmp_p
     assert not list((tmp_path / "run").rglob("*.yaml"))
 
 
+def test_a_teacher_of_another_width(network: Path, tmp_path: Path):
+    """It is learnt through a projection, which a run that goes on finds, and networks lack."""
+    write_timm_folder(tmp_path / "wide", embed_dim=36)
+    teacher = vitsearch.from_timm(tmp_path / "wide", pretrained=True)
+    vitsearch.save_model(teacher.extract(teacher.largest), tmp_path / "teacher")
+    command = (
+        *RECIPE,
+        f"space.model={network}",
+        f"objective.feature_distillation.teacher.name={tmp_path / 'teacher'}",
+        "callbacks.checkpoint.every_n_steps=1",
+    )
+    straight = run_here("train", *command, folder=tmp_path / "straight").succeeded()
+    state = torch.load(straight.run / "supernet.ckpt", weights_only=True)["state_dict"]
+    shapes = [tuple(t.shape) for n, t in state.items() if n.startswith("learned.")]
+    assert shapes == [(36, 24), (36,)] * 2
+    best = vitsearch.load_model(straight.run / "best")
+    assert not [name for name in best.state_dict() if name.startswith("learned.")]
+    process = start("train", *command, "run_dir=killed", folder=tmp_path)
+    saved = tmp_path / "killed" / "supernet.ckpt"
+    assert kill_when(process, saved.is_file, signal.SIGKILL) in (-signal.SIGKILL, 0)
+    assert end(start("train", "resume=killed", folder=tmp_path)) == 0
+    assert weights(tmp_path / "killed") == weights(straight.run)
+
+
 def test_without_a_network_nobody_teaches(tmp_path: Path):
     outcome = run_here(
         "train", "+space=glit", "objective=feature_distillation", *TINY, folder=tmp_path / "run"

@@ -111,7 +111,8 @@ def to_timm(network: VisionTransformer) -> nn.Module:
 def _rotation(network: VisionTransformer, rope: RopeAttentionPlan, depth: int) -> nn.Module:
     """The rotation of queries and keys of all blocks: timm's module, which the network has, too."""
     if rope.rope.kind == "mixed":
-        return learned_frequencies(rope, depth)
+        learned: nn.Module = learned_frequencies(rope, depth)
+        return learned
     layers = (one for one in network.modules() if isinstance(one, ElasticRopeAttention))
     rotation: nn.Module = copy.deepcopy(next(layers).tables.rotation)
     return rotation
