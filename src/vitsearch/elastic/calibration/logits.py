@@ -114,7 +114,8 @@ class PairFactors:
     turned by 90 degrees, too: 2 P features of a logit for P pairs.
 
     Attributes:
-        gram: (2 P, 2 P) the features' second moments; at first those of the products.
+        gram: (2 P, 2 P) second moments of the features: the products of all pairs, then those of
+            the turned queries.
     """
 
     gram: Tensor

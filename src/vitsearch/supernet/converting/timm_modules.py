@@ -105,9 +105,11 @@ def timm_modules(
         "drop_rate": drop_rate,
     }
     rope = rope_of(plan)
+    dynamic = rope is not None and rope.rope.dynamic
     made: Any
-    if kind is RopeAttentionPlan:
-        made = eva(stem, settings, dynamic=_is_dynamic(rope))
+    if rope is not None:
+        made = eva(stem, settings, dynamic=dynamic)
+        made.rope_mixed = rope.rope.kind == "mixed"
     elif kind is BeitAttentionPlan:
         made = beit(stem, settings)
     else:
@@ -119,7 +121,7 @@ def timm_modules(
         embed_dim=stem.embed_dim,
         bias=stem.bias,
         norm_layer=_norm_layer(stem.embed_norm),
-        **({"strict_img_size": False, "output_fmt": "NHWC"} if _is_dynamic(rope) else {}),
+        **({"strict_img_size": False, "output_fmt": "NHWC"} if dynamic else {}),
     )
     if kind is not BeitAttentionPlan:
         made.norm_pre = _norm(stem.pre_norm, stem.embed_dim)
@@ -141,8 +143,6 @@ def timm_modules(
     made.global_pool = global_pool
     if kind is not BeitAttentionPlan:
         made.attn_pool = attention_pool
-    if kind is RopeAttentionPlan:
-        made.rope_mixed = rope is not None and rope.rope.kind == "mixed"
     return made
 
 
@@ -182,10 +182,6 @@ def rope_of(plan: Plan) -> RopeAttentionPlan | None:
     """An attention with rotated queries and keys; `None` without any."""
     layers = attention_layers(plan).values()
     return next((own for own in layers if isinstance(own, RopeAttentionPlan)), None)
-
-
-def _is_dynamic(attention: RopeAttentionPlan | None) -> bool:
-    return attention is not None and attention.rope.dynamic
 
 
 def _blocks(plan: Plan) -> list[VitBlockPlan]:

@@ -171,6 +171,9 @@ def check_timm_can(name: str, plan: Plan, global_pool: str | None = None) -> Non
             attention = expect(where, attention, wanted)
             if reason := _padded_norm(attention):
                 raise refuse(where, reason)
+            scaled = block.mixer.layer_scale, block.mlp.layer_scale
+            if isinstance(attention, BeitAttentionPlan) and scaled[0] != scaled[1]:
+                raise refuse(node.name, "timm's Beit has LayerScale in both branches or in none")
     pool = head.pool if global_pool is None else global_pool
     for where, reason in why_not(stem, head, pool, attention_layers(plan)).items():
         raise refuse(where, reason)
