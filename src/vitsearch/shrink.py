@@ -98,7 +98,7 @@ def make_smaller(run: ShrinkSpec, session: Session) -> None:
         prepared=prepared,
         targets=run.targets,
         finalists=config.finalists,
-        facts={"source": run.source, "head": run.head},
+        facts={"source": run.source, "head": run.head, "importance": config.importance},
         test=partial(datamodule.test_dataloader, shard=False) if config.use_test_split else None,
     )
     console = session.console if session.is_first else None
@@ -123,6 +123,7 @@ def _prepare(run: ShrinkSpec, session: Session, fabric: Fabric) -> Prepared:
         folder=run.folder,
         targets=run.targets,
         importance=config.importance,
+        task=None if run.by_features else Classification(num_classes=net.num_classes),
         fits_head=run.head == FITTED,
         facts={
             "head": run.head,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import vitsearch
@@ -181,6 +182,33 @@ def test_features_without_labels(original: Path, tmp_path: Path) -> None:
     assert "linear head" not in outcome.out
 
 
+@pytest.mark.parametrize("score", ["accuracy", "fidelity"])
+def test_units_in_order_by_what_the_loss_misses(
+    score: str, original: Path, shrunk: Outcome, tmp_path: Path
+) -> None:
+    """With labels by the classifier's loss; without them by the distance of two views."""
+    command = (f"model={original}", *QUIET, f"score={score}")
+    outcome = run_here("shrink", *command, "importance=taylor", folder=tmp_path).succeeded()
+    assert OmegaConf.load(outcome.run / "config.yaml").importance == "taylor"
+    found = json.loads((outcome.run / "search" / "shrink.json").read_text())
+    assert found["importance"] == "taylor"
+    net = vitsearch.load_elastic(outcome.run).supernet
+    other = vitsearch.load_elastic(shrunk.run).supernet
+    name = "stages.0.blocks.0.mlp.fc1.weight"
+    assert not torch.equal(net.state_dict()[name], other.state_dict()[name])
+    data = instantiate(OmegaConf.load(outcome.run / "config.yaml").data)
+    batches = list(data.sample_dataloader(64))
+    seen = batches if score == "accuracy" else [images for images, _ in batches]
+    for record in net.calibrate(seen, gradients=True).layers.values():
+        assert record.taylor is not None
+        assert (record.taylor.diff() <= 1e-5 * record.taylor[0]).all()
+    again = run_here(
+        "shrink", *command, "importance=variance", f"run_dir={outcome.run}", folder=tmp_path
+    )
+    assert again.code == 2
+    assert "importance was taylor, not variance" in again.err
+
+
 def test_windows_in_place_of_budgets(tmp_path: Path) -> None:
     write_timm_folder(tmp_path / "net")
     outcome = run_here(
@@ -219,7 +247,7 @@ ERRORS = [
     (("budgets=[half]",), ("budgets: 'half' is no budget",)),
     (("budgets=[0.5]", "constraint.macs=[null,1M]"), ("budgets and constraint.macs",)),
     (("score=precision",), ("score=precision", "fidelity")),
-    (("importance=beauty",), ("importance", "beauty", "variance")),
+    (("importance=beauty",), ("importance=beauty", "variance", "taylor")),
     (("data.image_size=56",), ("data.image_size=56", "image_size=56", "28 px")),
     (("searcher=evolution",), ("searcher", "nsga2")),
     (("finalists=0",), ("finalists=0", "1 or more")),

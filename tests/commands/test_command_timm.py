@@ -165,6 +165,22 @@ def test_a_network_without_a_head_gets_one_that_fits(tmp_path: Path):
     assert (said == labels).float().mean() > 0.4  # of ten classes, from random features
 
 
+def test_importance_is_a_setting_of_the_run(trained: Outcome, network: Path, tmp_path: Path):
+    """Another order of units is another run; the function of the largest network is the same."""
+    command = (*RECIPE, f"space.model={network}", "callbacks.search=null")
+    done = run_here("train", *command, "space.importance=taylor", folder=tmp_path).succeeded()
+    assert OmegaConf.load(done.run / "config.yaml").origin.importance == "taylor"
+    by_taylor, by_variance = (vitsearch.load_model(r / "original") for r in (done.run, trained.run))
+    name = "stages.0.blocks.0.mlp.fc1.weight"
+    assert not torch.equal(by_taylor.state_dict()[name], by_variance.state_dict()[name])
+    images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(by_taylor(images), by_variance(images), rtol=1e-3, atol=1e-4)
+    again = run_here("train", *command, f"run_dir={done.run}", folder=tmp_path)
+    assert again.code == 2
+    assert "origin.importance was taylor, not variance" in again.err
+
+
 def test_description_needs_no_data(network: Path, tmp_path: Path):
     said = run_here("describe", "+space=timm", f"space.model={network}", folder=tmp_path)
     assert "tiny_vit" in said.succeeded().out
@@ -197,8 +213,8 @@ ERRORS = {
         ["objective.feature_distillation", "-4", "3 blocks"],
     ),
     "importance": (
-        ("space.model={net}", "space.importance=taylor"),
-        ["space.importance=taylor", "variance"],
+        ("space.model={net}", "space.importance=beauty"),
+        ["space.importance=beauty", "variance", "taylor"],
     ),
 }
 
@@ -213,6 +229,30 @@ def test_mistakes_are_one_line_and_leave_nothing(name: str, network: Path, tmp_p
     for word in words:
         assert word in outcome.err
     assert not list((tmp_path / "run").rglob("*.yaml"))
+
+
+def test_a_teacher_of_another_width(network: Path, tmp_path: Path):
+    """It is learnt through a projection, which a run that goes on finds, and networks lack."""
+    write_timm_folder(tmp_path / "wide", embed_dim=36)
+    teacher = vitsearch.from_timm(tmp_path / "wide", pretrained=True)
+    vitsearch.save_model(teacher.extract(teacher.largest), tmp_path / "teacher")
+    command = (
+        *RECIPE,
+        f"space.model={network}",
+        f"objective.feature_distillation.teacher.name={tmp_path / 'teacher'}",
+        "callbacks.checkpoint.every_n_steps=1",
+    )
+    straight = run_here("train", *command, folder=tmp_path / "straight").succeeded()
+    state = torch.load(straight.run / "supernet.ckpt", weights_only=True)["state_dict"]
+    shapes = [tuple(t.shape) for n, t in state.items() if n.startswith("learned.")]
+    assert shapes == [(36, 24), (36,)] * 2
+    best = vitsearch.load_model(straight.run / "best")
+    assert not [name for name in best.state_dict() if name.startswith("learned.")]
+    process = start("train", *command, "run_dir=killed", folder=tmp_path)
+    saved = tmp_path / "killed" / "supernet.ckpt"
+    assert kill_when(process, saved.is_file, signal.SIGKILL) in (-signal.SIGKILL, 0)
+    assert end(start("train", "resume=killed", folder=tmp_path)) == 0
+    assert weights(tmp_path / "killed") == weights(straight.run)
 
 
 def test_without_a_network_nobody_teaches(tmp_path: Path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,10 +9,10 @@ from hypothesis import strategies as st
 
 from vitsearch.elastic.calibration import (
     Moments,
+    PairFactors,
     fold,
     logit_maps,
     rotary_order,
-    subset_map,
     value_basis,
 )
 
@@ -76,16 +78,43 @@ def test_maps_fold_into_layers_with_biases():
     torch.testing.assert_close(cut_q @ cut_k.T, q @ a_q @ a_k.T @ k.T)
 
 
-def test_subset_map_is_least_squares():
-    q, k = draw(60, 8), draw(50, 8, seed=1)
-    kept = torch.tensor([6, 0, 3])
-    best = subset_map(Moments.of(k), kept)
-    unit = torch.eye(8, dtype=DOUBLE)[:, kept]
-    error = logit_error(q, k, (best, unit))
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        other = best + 0.01 * torch.randn(8, 3, generator=generator, dtype=DOUBLE)
-        assert logit_error(q, k, (other, unit)) > error
+def turned(q):
+    """Every pair of neighbours turned by 90 degrees."""
+    return torch.stack([-q[:, 1::2], q[:, ::2]], -1).flatten(1)
+
+
+def products(q, k):
+    """(P, rows) what each pair of neighbours adds to each centred logit."""
+    q, k = q.unflatten(1, (-1, 2)), (k - k.mean(0)).unflatten(1, (-1, 2))
+    return torch.einsum("ipc,jpc->pij", q, k).flatten(1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(0, 4))
+def test_factors_of_pairs_are_least_squares(seed, count):
+    q, k = draw(60, 8, seed=seed), draw(50, 8, seed=seed + 1)
+    factors = PairFactors.of(Moments.of(q), Moments.of(k)).first(count, ridge=0)
+    logits = products(q, k).sum(0)
+    features = torch.cat([products(q, k)[:count], products(turned(q), k)[:count]])
+    own = torch.einsum("pij,npj->npi", factors, q.unflatten(1, (-1, 2))[:, :count]).flatten(1)
+    made = products(own, k[:, : 2 * count]).sum(0)
+    best = torch.linalg.lstsq(features.T, logits[:, None]).solution[:, 0] if count else logits[:0]
+    torch.testing.assert_close(made, best @ features, rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(0, 1000), st.floats(-3, 3))
+def test_factors_go_with_every_rotation(seed, angle):
+    """So they may be folded into the weights, in front of the rotation."""
+    moments = Moments.of(draw(60, 8, seed=seed)), Moments.of(draw(50, 8, seed=seed + 1))
+    factors = PairFactors.of(*moments).first(3, ridge=0.01)
+    cos, sin = math.cos(angle), math.sin(angle)
+    rotation = torch.tensor([[cos, -sin], [sin, cos]], dtype=DOUBLE)
+    torch.testing.assert_close(factors @ rotation, rotation @ factors)
+
+
+def test_all_pairs_need_no_factors():
+    found = PairFactors.of(Moments.of(draw(60, 8)), Moments.of(draw(50, 8, seed=1)))
+    torch.testing.assert_close(found.first(4, ridge=0.01), torch.eye(2).expand(4, 2, 2).double())
 
 
 @pytest.mark.parametrize("size", [1, 2])

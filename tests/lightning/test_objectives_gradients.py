@@ -62,7 +62,9 @@ def check_sum(objective: dict[str, Any], sampler: Any, num: int, **settings: Any
         if largest_only and architecture != module.net.largest:
             continue
         alone = one_share(module, step, index)
-        parts = [term.weight * term.objective(alone) for term in module.objective.terms]
+        parts = [
+            term.weight * module.objective.value(term, alone) for term in module.objective.terms
+        ]
         weighted.append(sum(parts) * step.part([index]))  # type: ignore[arg-type]
     expected = gradients(module, *weighted)
     assert_same(found, expected)

@@ -13,6 +13,7 @@ import vitsearch
 from tests.lightning.conftest import quiet_trainer
 from tests.lightning.test_objectives_features import timm_vit
 from vitsearch.data import FashionMini
+from vitsearch.errors import ConfigError
 from vitsearch.lightning import MultiArchitectureSampling, SearchableClassifier
 from vitsearch.lightning.training.linear_head import fit_heads, logistic_regression
 from vitsearch.lightning.training.pretrained_start import PretrainedStart
@@ -54,12 +55,16 @@ def test_only_classifiers_are_fitted(pool: str):
     assert max(found) < 1.5  # log(10) is 2.3
 
 
-def started(net: SuperTransformer, tmp_path: Path, *, plain: bool) -> SearchableClassifier:
+def started(
+    net: SuperTransformer, tmp_path: Path, *, plain: bool, importance: str = "variance"
+) -> SearchableClassifier:
     """Before the first step of a training."""
     module = SearchableClassifier(net.space, 10, objective={"feature_distillation": {}})
     module.net.load_state_dict(net.state_dict())
     module.begin_with(net.extract(net.largest))
-    start = PretrainedStart(folder=tmp_path / "original", calibration_images=60)
+    start = PretrainedStart(
+        folder=tmp_path / "original", calibration_images=60, importance=importance
+    )
     trainer = quiet_trainer(tmp_path, limit_train_batches=1, limit_val_batches=0)
     trainer.callbacks += [start, MultiArchitectureSampling(2)]  # type: ignore[attr-defined]
     module.configure_optimizers = lambda: None  # type: ignore[method-assign]
@@ -85,3 +90,17 @@ def test_units_are_in_order_and_the_function_is_as_it_was(plain: bool, tmp_path:
     name = "stages.0.blocks.0.mlp.fc1.weight"
     assert not torch.equal(module.net.state_dict()[name], net.state_dict()[name])
     assert torch.equal(module.net.state_dict()[name], original.state_dict()[name])
+
+
+def test_what_the_tasks_loss_misses_most_comes_first(tmp_path: Path):
+    net = vitsearch.from_timm(timm_vit(num_classes=10))
+    module = started(net, tmp_path, plain=False, importance="taylor")
+    data = FashionMini(batch_size=8, search_per_class=5)
+    net.order(net.calibrate(data.sample_dataloader(60), gradients=True), "taylor")
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, module.net.state_dict()[name]), name
+
+
+def test_an_unknown_importance_is_refused_at_once():
+    with pytest.raises(ConfigError, match="importance=beauty is unknown; legal: variance, taylor"):
+        PretrainedStart(importance="beauty")

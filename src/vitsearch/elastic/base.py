@@ -58,14 +58,18 @@ class TiedAxis:
 
     Attributes:
         places: For each tensor its name, the shape to view it in, and the dimension of the units.
+        groups: For each tensor an earlier dimension, of groups inside which alone units can trade
+            places, each in an order of its own; empty where all units are one group.
     """
 
     places: tuple[tuple[str, tuple[int, ...], int], ...]
+    groups: tuple[int, ...] = ()
 
     def below(self, path: str) -> TiedAxis:
         """The same with names below a module's path."""
         prefix = f"{path}." if path else ""
-        return TiedAxis(tuple((prefix + name, shape, dim) for name, shape, dim in self.places))
+        places = tuple((prefix + name, shape, dim) for name, shape, dim in self.places)
+        return TiedAxis(places, self.groups)
 
 
 class ElasticModule(nn.Module, Generic[SizesT]):

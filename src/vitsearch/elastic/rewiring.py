@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from vitsearch.elastic.base import ElasticModule, TiedAxis
 
+NO_WEIGHTS = ("running_mean", "running_var", ".pairs")
+"""Tensors that follow their units and say nothing of their importance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reordering:
@@ -25,7 +28,7 @@ class Reordering:
 
     Attributes:
         axis: Which tensors hold the units, by names in the network, and where.
-        order: (units,) for each new place the old one.
+        order: (units,) for each new place the old one; (groups, units) where the axis has groups.
     """
 
     axis: TiedAxis
@@ -33,11 +36,18 @@ class Reordering:
 
     def apply(self, tensors: Mapping[str, Tensor]) -> None:
         """Reorder tensors in place; names that are not there are passed over."""
-        for name, shape, dim in self.axis.places:
-            if name in tensors:
-                tensor = tensors[name]
-                order = self.order.to(tensor.device)
-                tensor.copy_(tensor.view(shape).index_select(dim, order).view_as(tensor))
+        for index, (name, shape, dim) in enumerate(self.axis.places):
+            if name not in tensors:
+                continue
+            tensor = tensors[name]
+            order = self.order.to(tensor.device)
+            if self.axis.groups:
+                spread = [1] * len(shape)
+                spread[self.axis.groups[index]], spread[dim] = order.shape
+                moved = tensor.view(shape).take_along_dim(order.view(spread), dim)
+            else:
+                moved = tensor.view(shape).index_select(dim, order)
+            tensor.copy_(moved.view_as(tensor))
 
 
 def tied_axes(network: nn.Module) -> Iterator[TiedAxis]:
@@ -53,7 +63,7 @@ def importance(axis: TiedAxis, tensors: Mapping[str, Tensor], *, power: int = 1)
     """(units,) sums of absolute weights and biases to a power, in and out."""
     total: Tensor | None = None
     for name, shape, dim in axis.places:
-        if name in tensors and not name.endswith(("running_mean", "running_var")):
+        if name in tensors and not name.endswith(NO_WEIGHTS):
             sizes = tensors[name].detach().view(shape).abs().double()
             sizes = sizes if power == 1 else sizes.pow(power)
             added = sizes.transpose(0, dim).flatten(1).sum(dim=1) if sizes.dim() > 1 else sizes

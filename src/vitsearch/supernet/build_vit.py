@@ -78,10 +78,14 @@ def _attention(plans: Sequence[VitAttentionPlan]) -> ElasticVitAttention[VitAtte
 
 @layer_for(RopeAttentionPlan)
 def _rope_attention(plans: Sequence[RopeAttentionPlan]) -> ElasticRopeAttention:
+    settings = _attention_settings(plans)
+    del settings["qk_dim"]
     return ElasticRopeAttention(
-        **_attention_settings(plans),
+        **settings,
+        num_pairs=axis(plans, "num_pairs"),
         rope=plans[0].rope,
         grids=sorted({plan.grid for plan in plans}),
+        full_qk_dim=plans[0].full_qk_dim,
     )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitsearch.elastic import Alignment, Context, NormEstimator, NormStatistics, Reordering
@@ -20,7 +21,7 @@ from vitsearch.supernet.execution.sliced import Run
 from vitsearch.supernet.heads import HeadOutputs
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.repairing.calibration import Calibration
-from vitsearch.supernet.repairing.collecting import Batch, calibrate
+from vitsearch.supernet.repairing.collecting import Batch, Loss, calibrate
 from vitsearch.supernet.repairing.folding import folded_state
 from vitsearch.supernet.repairing.ordering import order
 from vitsearch.supernet.repairing.refitting import refit_branches
@@ -288,7 +289,12 @@ class SuperTransformer(ElasticTransformer):
         return network
 
     def calibrate(
-        self, batches: Iterable[Batch], *, gradients: bool = False, summed: bool = True
+        self,
+        batches: Iterable[Batch],
+        *,
+        gradients: bool = False,
+        loss: Loss = F.cross_entropy,
+        summed: bool = True,
     ) -> Calibration:
         """Look once at unlabelled images: what every layer sees in the largest sub-network.
 
@@ -300,7 +306,9 @@ class SuperTransformer(ElasticTransformer):
             batches: Images (B, in_chans, H, W), on the network's device; some 1,000 in all.
             gradients: Whether to record what importance `taylor` needs, in a backward pass for
                 each batch. Batches may then be pairs of images and labels (B,); without labels
-                the loss is the distance between an image and its mirror image.
+                the loss is the cosine distance between the answers to an image and to its mirror
+                image.
+            loss: Of answers and labels, a mean over the images; with `gradients` alone.
             summed: Whether a distributed run adds up what its processes have seen; without it each
                 keeps its own, and one alone may call.
 
@@ -310,7 +318,7 @@ class SuperTransformer(ElasticTransformer):
         Raises:
             ConfigError: There are no images.
         """
-        return calibrate(self, batches, gradients=gradients, summed=summed)
+        return calibrate(self, batches, gradients=gradients, loss=loss, summed=summed)
 
     def order(
         self, calibration: Calibration | None = None, importance: str = "variance"

@@ -163,15 +163,6 @@ def test_tables_are_in_no_state_dict(tmp_path):
         assert torch.equal(vitsearch.from_pretrained(tmp_path)(x), taken(x))
 
 
-def test_rotated_queries_keep_their_width():
-    supernet = vitsearch.from_timm(
-        variation("columns first"), options={"qk_dim": [0.5], "v_dim": [0.5]}
-    )
-    options = {choice.name.rpartition(".")[2]: choice.options for choice in supernet.space.choices}
-    assert options["qk_dim"] == (16,)
-    assert options["v_dim"] == (8, 16)
-
-
 def test_learned_frequencies_belong_to_their_heads():
     network = variation("learned frequencies")
     supernet = vitsearch.from_timm(network)
@@ -246,7 +237,7 @@ def test_what_is_not_exact_is_refused_by_its_module(make, reason):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"qk_dims": [8, 16]}, "qk_dims=[8, 16]: queries and keys that are rotated (rope) keep"),
+        ({"qk_dims": [5, 16]}, "qk_dims=[5, 16]: channels of queries and keys that are rotated"),
         ({"qk_dims": [6]}, "have a multiple of 4 channels"),
         ({"rope": None}, "rope=None must be a section with kind (cat, dinov3, mixed)"),
         ({"rope": {"kind": "other"}}, "rope.kind=other"),

@@ -5,7 +5,7 @@ units matter (`selection`, `logits`, `values`) and which weights make up for tho
 (`repair`, `prefixes`). No gradients and no labels.
 """
 
-from vitsearch.elastic.calibration.logits import LogitMaps, logit_maps, rotary_order, subset_map
+from vitsearch.elastic.calibration.logits import LogitMaps, PairFactors, logit_maps, rotary_order
 from vitsearch.elastic.calibration.moments import CrossMoments, Moments
 from vitsearch.elastic.calibration.prefixes import PrefixRepair
 from vitsearch.elastic.calibration.repair import fold, refit
@@ -21,6 +21,7 @@ __all__ = [
     "CrossMoments",
     "LogitMaps",
     "Moments",
+    "PairFactors",
     "PrefixRepair",
     "UnitOrder",
     "ValueBasis",
@@ -30,7 +31,6 @@ __all__ = [
     "logit_maps",
     "refit",
     "rotary_order",
-    "subset_map",
     "value_basis",
     "variance_order",
 ]

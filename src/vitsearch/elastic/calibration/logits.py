@@ -7,6 +7,11 @@ is ||R_q (I - A_q A_k^T) R_k||^2, where R_q^2 is the uncentred second moment of 
 covariance of k, taken as independent. Its minimum at rank r is a truncated singular value
 decomposition of R_q R_k (Eckart and Young, 1936).
 
+Queries and keys that are rotated by their positions (rope) lose whole pairs of channels. The maps
+that commute with every rotation turn and stretch each pair by itself, as a product with a complex
+number does. So the pairs that stay get such factors (`PairFactors`), by least squares of the
+logits.
+
 The scale of the logits stays that of the full head: `full_dim ** -0.5`.
 """
 
@@ -18,7 +23,7 @@ import torch
 from torch import Tensor
 
 from vitsearch.elastic.calibration.moments import Moments
-from vitsearch.elastic.calibration.solves import solve_right, square_roots
+from vitsearch.elastic.calibration.solves import ridge_of, solve_right, square_roots
 from vitsearch.errors import ConfigError
 
 
@@ -63,23 +68,12 @@ def logit_maps(queries: Moments, keys: Moments) -> LogitMaps:
     )
 
 
-def subset_map(keys: Moments, kept: Tensor) -> Tensor:
-    """The map B of queries, `(d, k)`, for keys of which only the dimensions `kept` remain.
-
-    q^T B k_kept is closest to q^T k, whatever the queries: B = S_{:,K} S_KK^-1 with the keys'
-    covariance S. For keys that may be cut and not rotated, while queries may be rotated.
-    """
-    covariance = keys.covariance
-    return solve_right(covariance[:, kept], covariance[kept][:, kept])
-
-
 def rotary_order(queries: Moments, keys: Moments, *, group_size: int = 2) -> tuple[Tensor, Tensor]:
     """Groups of dimensions in an order for cutting queries and keys alike, without any map.
 
-    For rotary positions (`group_size` 2: pairs, adjacent) and for norms of queries and keys
-    (`group_size` 1), behind which no map can be folded. Removing the dimensions R adds
-    1_R^T (E[q q^T] * Cov(k)) 1_R to the error of the logits; groups are removed one by one, each
-    time the cheapest.
+    For rotary positions (`group_size` 2: pairs, adjacent). Removing the dimensions R adds
+    1_R^T (E[q q^T] * Cov(k)) 1_R to the error of the logits, before any factor makes up for them;
+    groups are removed one by one, each time the cheapest.
 
     Args:
         queries: Moments of the queries as they enter the product, norm and rotation included;
@@ -110,6 +104,52 @@ def rotary_order(queries: Moments, keys: Moments, *, group_size: int = 2) -> tup
     order = torch.tensor(removed[::-1], device=cost.device)
     shares = torch.tensor(errors[::-1], dtype=cost.dtype, device=cost.device)
     return order, shares / shares[0].clamp(min=1e-300)
+
+
+@dataclass(frozen=True, slots=True)
+class PairFactors:
+    """The logits of one head as sums over pairs of channels, in second moments.
+
+    A pair adds the product of its query and key, and with a factor a + ib times that of the query
+    turned by 90 degrees, too: 2 P features of a logit for P pairs.
+
+    Attributes:
+        gram: (2 P, 2 P) second moments of the features: the products of all pairs, then those of
+            the turned queries.
+    """
+
+    gram: Tensor
+
+    @classmethod
+    def of(cls, queries: Moments, keys: Moments) -> PairFactors:
+        """Of queries and keys as they enter the product, the channels of a pair side by side."""
+        pairs = queries.dim // 2
+        shape = (pairs, 2, pairs, 2)
+        own = queries.second_moment.view(shape)
+        other = keys.covariance.view(shape)
+        # The turned query (-q1, q0) makes q0 k1 - q1 k0: keys trade places, with a sign.
+        sign = other.new_tensor([1.0, -1.0])
+        turned = other.flip(3) * sign
+        both = turned.flip(1) * sign[:, None, None]
+        plain, crossed, squares = ((own * k).sum((1, 3)) for k in (other, turned, both))
+        return cls(torch.cat([torch.cat([plain, crossed], 1), torch.cat([crossed.T, squares], 1)]))
+
+    def first(self, count: int, *, ridge: float) -> Tensor:
+        """(count, 2, 2) what the queries of the first pairs are multiplied by if others go.
+
+        Args:
+            count: Of pairs that stay.
+            ridge: Of the mean square of a feature; draws the factors to 1.
+        """
+        pairs = len(self.gram) // 2
+        kept = torch.arange(count, device=self.gram.device)
+        kept = torch.cat([kept, kept + pairs])
+        matrix = self.gram[kept][:, kept]
+        matrix.diagonal().add_(ridge_of(matrix, ridge))
+        missing = self.gram[kept, count:pairs].sum(1)  # by what the pairs that go have in common
+        change = solve_right(missing[None], matrix)[0]
+        real, imaginary = change[:count] + 1, change[count:]
+        return torch.stack([real, -imaginary, imaginary, real], 1).view(count, 2, 2)
 
 
 def _shares(squares: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ class StepOutputs:
         token_taught: Whether the distillation token learns from a teacher, so that labels are for
             the class token alone.
         compute_loss: The loss of logits (N, classes) for labels (N,) or targets (N, classes).
+        learned: What the objective at hand learns beside the network, if it does; see
+            `Objective.make_learned`. Of all objectives, by their names, before one is at hand.
     """
 
     net: ElasticTransformer
@@ -59,6 +61,7 @@ class StepOutputs:
     layers: tuple[int, ...] = ()
     token_taught: bool
     compute_loss: Callable[[Tensor, Tensor], Tensor]
+    learned: nn.Module | None = None
 
     @property
     def label_logits(self) -> Tensor:
@@ -184,3 +187,11 @@ class Objective(ABC):
         Raises:
             ConfigError: It does not fit the images.
         """
+
+    def make_learned(self) -> nn.Module | None:
+        """Layers that are trained with the network and are no part of it; after `prepare`.
+
+        The module that trains keeps them (`TrainingModule.learned`), so they are optimised, moved
+        and saved with it, and hands them back in `StepOutputs.learned`.
+        """
+        return None

@@ -30,8 +30,11 @@ class FeatureDistillation(Objective):
     teacher has a classifier of the same classes, the divergence of its logits is added.
 
     An architecture that is narrower than the teacher learns the teacher's first channels, which
-    are its own where the teacher is the network that the supernet began with. Patch tokens on
-    another grid are resized.
+    are its own where the teacher is the network that the supernet began with. Where the teacher has
+    another width than the largest network of the space, a linear projection of the tokens learns
+    it: one for each layer, trained with the network and no part of it (FitNets, 2015, section 2.2).
+    A narrower architecture uses the first columns of the projection. Patch tokens on another grid
+    are resized.
 
     By default the teacher is that network, frozen: a run of `+space=timm` has one.
     """
@@ -65,6 +68,7 @@ class FeatureDistillation(Objective):
         self._given = teacher
         self._original: nn.Module | None = None
         self._width = 0
+        self._taught_widths: tuple[int, ...] = ()
         self._teaches_logits = False
 
     def check(self, net: ElasticTransformer) -> None:
@@ -106,18 +110,32 @@ class FeatureDistillation(Objective):
         """
         self.teacher = self._load(images)
         tokens, logits = self.teacher.probe_tokens(images, self.layers)
-        for layer, own in zip(self.layers, tokens, strict=True):
-            if own.width != self._width:
-                raise ConfigError(
-                    f"teacher: its tokens have {own.width} channels in layer {layer}, the largest "
-                    f"network of the space has {self._width}; take a teacher of the same width, or "
-                    f"objective=teacher_distillation, which learns logits alone"
-                )
+        self._taught_widths = tuple(own.width for own in tokens)
         self._teaches_logits = (
             self.logits_weight > 0
             and logits is not None
             and tuple(logits.shape) == (1, images.num_classes)
         )
+
+    def make_learned(self) -> nn.Module | None:
+        """A projection for each layer in which the teacher has another width; the same each time.
+
+        At first it keeps all angles, or as many directions as the teacher has.
+        """
+        if all(width == self._width for width in self._taught_widths):
+            return None
+        made = nn.ModuleList()
+        for index, width in enumerate(self._taught_widths):
+            if width == self._width:
+                made.append(nn.Identity())
+                continue
+            with torch.random.fork_rng(devices=[]):  # the same draws follow
+                layer = nn.Linear(self._width, width)
+            generator = torch.Generator().manual_seed(index)
+            nn.init.orthogonal_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+            made.append(layer)
+        return made
 
     def _load(self, images: ImageFacts) -> Teacher:
         given = self._given
@@ -135,10 +153,12 @@ class FeatureDistillation(Objective):
         """The distance of all rows' tokens, and the divergence of their logits."""
         assert self.teacher is not None, "prepare() comes first"
         taught, logits = self.teacher.tokens(step.images, self.layers)
+        layers: Any = step.learned or [nn.Identity()] * len(self.layers)
+        assert step.learned is not None or set(self._taught_widths) == {self._width}
         losses = [
-            step.part([index]) * self._distance(step, index, layer, tokens)
+            step.part([index]) * self._distance(step, index, layer, tokens, projection)
             for index in range(len(step.architectures))
-            for layer, tokens in zip(self.layers, taught, strict=True)
+            for layer, tokens, projection in zip(self.layers, taught, layers, strict=True)
         ]
         loss = torch.stack(losses).sum() / len(self.layers)
         if not self._teaches_logits:
@@ -147,10 +167,20 @@ class FeatureDistillation(Objective):
         said = soft_divergence(step.logits, step.by_row(logits), self.temperature)
         return loss + self.logits_weight * said
 
-    def _distance(self, step: StepOutputs, index: int, layer: int, taught: LayerTokens) -> Tensor:
+    def _distance(
+        self,
+        step: StepOutputs,
+        index: int,
+        layer: int,
+        taught: LayerTokens,
+        projection: nn.Module,
+    ) -> Tensor:
         """The mean distance of one architecture's tokens behind a block from the teacher's."""
         plan = step.net.space.plan(step.architectures[index])  # type: ignore[union-attr, operator]
         own, prefix = step.tokens(index, layer), plan.head.num_prefix_tokens
+        if isinstance(projection, nn.Linear):
+            columns = projection.weight[:, : own.shape[-1]]
+            own = F.linear(own.to(columns.dtype), columns, projection.bias)
         patches = step.seen(taught.patches_on(step.heads[index].grid), index)
         distance = mean_of_kept(_cosine_distance(own[:, prefix:], patches), step.kept(index))
         has_class = prefix > 0 and getattr(plan.stem, "class_token", True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -158,16 +158,28 @@ class WeightedObjectives:
             with _named(term.name):
                 term.objective.prepare(images)
 
+    def make_learned(self) -> dict[str, nn.Module]:
+        """What terms learn beside the network, by their names."""
+        made = {term.name: term.objective.make_learned() for term in self.terms}
+        return {name: layers for name, layers in made.items() if layers is not None}
+
+    def value(self, term: Term, step: StepOutputs) -> Tensor:
+        """What one of the terms says of a step, before its weight.
+
+        Raises:
+            ConfigError: Names the term.
+        """
+        learned = None if step.learned is None else dict(step.learned.named_children())
+        with _named(term.name):
+            return term.objective(replace(step, learned=(learned or {}).get(term.name)))
+
     def __call__(self, step: StepOutputs) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and the value of each term before its weight.
 
         Raises:
             ConfigError: No term teaches what the step trains.
         """
-        values = {}
-        for term in self.terms:
-            with _named(term.name):
-                values[term.name] = term.objective(step)
+        values = {term.name: self.value(term, step) for term in self.terms}
         weighted = [
             values[term.name] if term.weight == 1 else term.weight * values[term.name]
             for term in self.terms

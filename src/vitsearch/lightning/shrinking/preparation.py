@@ -1,4 +1,4 @@
-"""Before a search: calibration, order of units, a classifier where none fits, the profile.
+"""Before a search: a classifier where none fits, calibration, order of units, the profile.
 
 The first process does it once and writes what it has; the others, and a run that goes on, read the
 same numbers, so that all of them score with the same bits.
@@ -18,8 +18,9 @@ from vitsearch.errors import CheckpointError
 from vitsearch.lightning.distributed import made_by_first
 from vitsearch.lightning.resuming.timing import Stopwatch
 from vitsearch.lightning.shrinking.targets import Targets
-from vitsearch.lightning.tasks import Classification
+from vitsearch.lightning.tasks import Task
 from vitsearch.lightning.tasks.batch import read_images
+from vitsearch.lightning.training.calibrating import calibrate_for
 from vitsearch.lightning.training.linear_head import fit_heads
 from vitsearch.runs.files import write_json
 from vitsearch.runs.formats import read_json, with_format
@@ -42,6 +43,7 @@ class Preparation:
         folder: The run folder.
         targets: The budgets.
         importance: By which units are put in order.
+        task: What the network's classifier answers; `None` where scores compare features.
         fits_head: Whether the classifier is fresh, and is fitted to features.
         facts: What a start that goes on must know of the original, ready for JSON.
     """
@@ -49,6 +51,7 @@ class Preparation:
     folder: Path
     targets: Targets
     importance: str
+    task: Task | None
     fits_head: bool
     facts: Mapping[str, Any]
 
@@ -94,11 +97,11 @@ def prepare(
     """
     net.to(device).eval()
     like = next(net.parameters())
-    seen = [read_images(batch).to(like) for batch in images]
+    batches = list(images)
 
     def first() -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         if not (settings.folder / START_FILE).is_file():
-            _make(settings, net, seen, head_images, say)
+            _make(settings, net, batches, head_images, say)
         found = read_elastic(settings.folder / ELASTIC_FOLDER)
         start = read_json(settings.folder / START_FILE, CheckpointError)
         return found.supernet.state_dict(), found.calibration.state_dict(), start
@@ -106,7 +109,7 @@ def prepare(
     state, sums, start = made_by_first(first)
     net.load_state_dict(state)
     calibration = Calibration.from_state(sums).to(device)
-    calibration.images = tuple(seen)
+    calibration.images = tuple(read_images(batch).to(like) for batch in batches)
     return Prepared(
         net=net,
         calibration=calibration,
@@ -118,21 +121,23 @@ def prepare(
 def _make(
     settings: Preparation,
     net: SuperTransformer,
-    images: Sequence[Tensor],
+    batches: Sequence[Any],
     head_images: Callable[[], Iterable[Any]],
     say: Say,
 ) -> None:
     like = next(net.parameters())
     watch = Stopwatch(settings.folder, "preparation", like.device, goes_on=False)
-    gradients = settings.importance == "taylor"
-    calibration = net.calibrate(images, gradients=gradients, summed=False)
+    if settings.fits_head:
+        assert settings.task is not None
+        pairs = (settings.task.prepare(batch, net.space) for batch in head_images())
+        fit_heads(net, ((x.to(like), y.to(like.device)) for x, y in pairs))
+    watch.lap()
+    before = watch.seconds
+    calibration = calibrate_for(settings.importance, net, batches, settings.task, summed=False)
     net.order(calibration, settings.importance)
     watch.lap()
-    say(f"calibrated on {calibration.num_images:,} training images in {watch.seconds:.0f} s")
-    if settings.fits_head:
-        task = Classification(num_classes=net.num_classes)
-        pairs = (task.prepare(batch, net.space) for batch in head_images())
-        fit_heads(net, ((x.to(like), y.to(like.device)) for x, y in pairs))
+    seconds = watch.seconds - before
+    say(f"calibrated on {calibration.num_images:,} training images in {seconds:.0f} s")
     profile = profile_branches(net, calibration, first_images(calibration, PROFILE_IMAGES))
     full = net.cost(net.largest)
     initial = settings.targets.initial(profile, full, net.largest)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import chain
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from vitsearch.lightning.resuming.lightning_internals import averaged_model
@@ -26,6 +28,20 @@ def follow_weights(trainer: pl.Trainer, module: pl.LightningModule) -> None:
         copies = chain(average.module.parameters(), average.module.buffers())
         for copy, own in zip(copies, chain(module.parameters(), module.buffers()), strict=True):
             copy.copy_(own)
+
+
+def follow_learned(trainer: pl.Trainer, learned: nn.ModuleDict) -> None:
+    """Give averages that were set up before the module the layers that objectives have made since.
+
+    Args:
+        trainer: Whose callbacks average.
+        learned: See `TrainingModule`.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        average = averaged_model(callback) if isinstance(callback, WeightAveraging) else None
+        if average is not None and hasattr(average.module, "learned"):
+            like = next(average.module.parameters())
+            average.module.learned = deepcopy(learned).to(like.device)
 
 
 def note_unused_averages(trainer: pl.Trainer) -> None:

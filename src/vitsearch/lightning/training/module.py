@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError, DataError
 from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
@@ -26,7 +26,11 @@ from vitsearch.lightning.scoring.answers import tally_of_all
 from vitsearch.lightning.scoring.splits import training_loaders, validation_loaders
 from vitsearch.lightning.settings import per_channel, plain
 from vitsearch.lightning.tasks import Classification, Tally, Task
-from vitsearch.lightning.training.averaging import follow_weights, note_unused_averages
+from vitsearch.lightning.training.averaging import (
+    follow_learned,
+    follow_weights,
+    note_unused_averages,
+)
 from vitsearch.lightning.training.losses import check_finite, check_mixing
 from vitsearch.lightning.training.mixing import BatchMixer, MixedBatch
 from vitsearch.lightning.training.optimizers import (
@@ -61,6 +65,7 @@ class TrainingModule(pl.LightningModule):
         task: What it is trained for: batches, loss, counted answers.
         num_classes: Of the labels.
         objective: What training learns from.
+        learned: Layers that objectives train beside the network, by the names of the objectives.
         label_smoothing: Share of the target spread over all classes.
         scheduler_settings: Arguments of `timm.scheduler.create_scheduler_v2`.
     """
@@ -95,6 +100,7 @@ class TrainingModule(pl.LightningModule):
                 raise ConfigError(f"{name}={value} is not for the task {task.name}; legal: 0")
         self.label_smoothing = label_smoothing
         self.objective = WeightedObjectives(objective)
+        self.learned = nn.ModuleDict()
         optimizer, scheduler = plain(optimizer), plain(scheduler)
         self._optimizer = DEFAULT_OPTIMIZER if optimizer is None else optimizer
         self.scheduler_settings = DEFAULT_SCHEDULER if scheduler is None else scheduler
@@ -134,7 +140,11 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Timm's optimiser and learning-rate schedule, stepped once a batch."""
         return make_optimizers(
-            self.net, self.trainer, self.optimizer_settings, self.scheduler_settings
+            self.net,
+            self.trainer,
+            self.optimizer_settings,
+            self.scheduler_settings,
+            beside=self.learned.parameters(),
         )
 
     # Training
@@ -160,6 +170,7 @@ class TrainingModule(pl.LightningModule):
             layers=self.objective.layers,
             token_taught=self.objective.teaches_token(self.net),
             compute_loss=self.compute_loss,
+            learned=self.learned,
         )
 
     def begin_with(self, original: VisionTransformer) -> None:
@@ -190,6 +201,16 @@ class TrainingModule(pl.LightningModule):
         if images != self._prepared_for:
             self.objective.prepare(images)
             self._prepared_for = images
+            self._keep_learned(self.objective.make_learned())
+
+    def _keep_learned(self, made: Mapping[str, nn.Module]) -> None:
+        """Take in what objectives have made to be learned; what fits already stays as it is."""
+        like = next(self.net.parameters())
+        for name in [name for name in self.learned if name not in made]:
+            del self.learned[name]
+        for name, layers in made.items():
+            if name not in self.learned or shapes(self.learned[name]) != shapes(layers):
+                self.learned[name] = layers.to(like)
 
     def setup(self, stage: str) -> None:
         """Refuse several loaders; load teachers.
@@ -202,6 +223,7 @@ class TrainingModule(pl.LightningModule):
         if stage == "fit":
             self._check_loaders()
             self.prepare_objective(getattr(self.trainer, "datamodule", None))
+            follow_learned(self.trainer, self.learned)
 
     def _check_loaders(self) -> None:
         for name, step, loaders in (
@@ -276,3 +298,17 @@ class TrainingModule(pl.LightningModule):
             for figure, value in task.score(tally).figures.items():
                 number = torch.tensor(value, dtype=torch.float32, device=self.device)
                 self.log(f"val/{figure}{suffix}", number, prog_bar=True)
+
+    # Checkpoints
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what objectives learned, where the module does not train with them."""
+        state = checkpoint["state_dict"]
+        own = self.state_dict()
+        for name in [n for n in state if n.startswith("learned.") and n not in own]:
+            del state[name]
+
+
+def shapes(layers: nn.Module) -> dict[str, torch.Size]:
+    """The shapes of all parameters, by name."""
+    return {name: parameter.shape for name, parameter in layers.named_parameters()}

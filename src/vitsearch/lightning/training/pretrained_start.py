@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.seed import isolate_rng
-from torch import Tensor
 
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError
-from vitsearch.errors.checks import check_flag, check_whole
+from vitsearch.errors.checks import check_flag, check_one_of, check_whole
 from vitsearch.lightning.distributed import from_first, rank_and_world, wait_for_processes
 from vitsearch.lightning.scoring.splits import sample_batches
 from vitsearch.lightning.tasks import Classification
-from vitsearch.lightning.tasks.batch import read_images
+from vitsearch.lightning.training.calibrating import calibrate_for
 from vitsearch.lightning.training.linear_head import fit_heads
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 from vitsearch.supernet import save_model
+from vitsearch.supernet.repairing.ordering import IMPORTANCES
 
 HEAD_IMAGES = 10_000
 """Training images, at most, that a fresh classifier is fitted on."""
 
 
 class PretrainedStart(pl.Callback):
-    """Before the first step: units in order of their importance, and a classifier that fits.
+    """Before the first step: a classifier that fits, and units in order of their importance.
 
-    The supernet holds a pretrained network already. It looks at some training images once, puts
-    heads and hidden channels in order, which changes no output, and fits a classifier that is
-    fresh. The largest network is then saved, and the objective may learn from it. A training that
+    The supernet holds a pretrained network already. It fits a classifier that is fresh, looks at
+    some training images once and puts heads and hidden channels in order, which changes no output.
+    The largest network is then saved, and the objective may learn from it. A training that
     goes on from a checkpoint has all that in it.
     """
 
@@ -47,7 +45,7 @@ class PretrainedStart(pl.Callback):
         Args:
             folder: Where the network goes that is ready; nowhere by default.
             calibration_images: How many images it looks at.
-            importance: Of units; see `SuperTransformer.order`.
+            importance: Of units; see `SuperTransformer.order`. For `taylor` the loss is the task's.
             fits_head: Whether the classifier is fresh.
 
         Raises:
@@ -55,7 +53,7 @@ class PretrainedStart(pl.Callback):
         """
         self.folder = None if folder is None else Path(folder)
         self.calibration_images = check_whole("calibration_images", calibration_images, 1)
-        self.importance = importance
+        self.importance = check_one_of("importance", importance, IMPORTANCES)
         self.fits_head = check_flag("fits_head", fits_head)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -85,23 +83,22 @@ class PretrainedStart(pl.Callback):
         pl_module.begin_with(original)
 
     def _make_ready(self, trainer: pl.Trainer, module: SearchableClassifier) -> None:
-        net = module.net.to(trainer.strategy.root_device)
-        like = next(net.parameters())
+        module.net.to(trainer.strategy.root_device)
+        if self.fits_head:
+            _fit_head(trainer, module)
+        images = sample_batches(trainer, self.calibration_images)
+        calibration = calibrate_for(self.importance, module.net, images, module.task)
+        module.net.order(calibration, self.importance)
 
-        def images_of(batches: Iterable[Any]) -> Iterable[Tensor]:
-            return (read_images(batch).to(like) for batch in batches)
 
-        calibration = net.calibrate(images_of(sample_batches(trainer, self.calibration_images)))
-        net.order(calibration, importance=self.importance)
-        if not self.fits_head:
-            return
-        if not isinstance(module.task, Classification):
-            raise ConfigError(
-                f"the pretrained network has no head for the task {module.task.name}, and only "
-                f"classifiers can be fitted; take a network with {module.num_classes} outputs"
-            )
-        batches = (
-            module.task.prepare(batch, module.space)
-            for batch in sample_batches(trainer, HEAD_IMAGES)
+def _fit_head(trainer: pl.Trainer, module: SearchableClassifier) -> None:
+    if not isinstance(module.task, Classification):
+        raise ConfigError(
+            f"the pretrained network has no head for the task {module.task.name}, and only "
+            f"classifiers can be fitted; take a network with {module.num_classes} outputs"
         )
-        fit_heads(net, ((x.to(like), y.to(like.device)) for x, y in batches))
+    like = next(module.net.parameters())
+    batches = (
+        module.task.prepare(batch, module.space) for batch in sample_batches(trainer, HEAD_IMAGES)
+    )
+    fit_heads(module.net, ((x.to(like), y.to(like.device)) for x, y in batches))

@@ -6,20 +6,22 @@ from typing import Any
 
 from timm.models.beit import Attention, Block
 
-from vitsearch.supernet.converting.eva import BIASES, GAMMAS
 from vitsearch.supernet.converting.reading import (
     BlockReading,
     ModuleReader,
     Reading,
     reader_for,
 )
+from vitsearch.supernet.converting.timm_modules import AbsentBranch
 from vitsearch.supernet.converting.vision_transformer import (
+    attention_sizes,
     read_block,
     read_head,
     read_mlps,
     read_patches,
     read_stem,
 )
+from vitsearch.supernet.converting.weights import BIASES, GAMMAS
 
 
 @reader_for("Beit")
@@ -43,12 +45,8 @@ def read_beit(network: Any, name: str) -> Reading:
         embed_dim=network.embed_dim,
         num_classes=network.num_classes,
         blocks=tuple(
-            BlockReading(
-                num_heads=layer.num_heads,
-                head_dim=layer.proj.in_features // layer.num_heads,
-                hidden_dim=width,
-            )
-            for layer, width in zip(layers, hidden, strict=True)
+            BlockReading(num_heads=heads, head_dim=head_dim, hidden_dim=width)
+            for (heads, head_dim), width in zip(attention_sizes(layers), hidden, strict=True)
         ),
         sections={
             "stem": read_stem(reader, network, crop=crop),
@@ -69,9 +67,12 @@ def _attention(
     Raises:
         SpaceError: They differ, or have a table for another grid than that of the patches.
     """
-    settings = []
+    settings: list[dict[str, Any] | None] = []
     for i, layer in enumerate(layers):
         path = f"blocks.{i}.attn"
+        if isinstance(layer, AbsentBranch):
+            settings.append(None)
+            continue
         reader.expect(path, layer, Attention)
         has_table = layer.relative_position_bias_table is not None
         if has_table and tuple(layer.window_size) != grid:

@@ -21,19 +21,18 @@ from vitsearch.supernet.converting.reading import (
     Reading,
     reader_for,
 )
+from vitsearch.supernet.converting.timm_modules import AbsentBranch
 from vitsearch.supernet.converting.vision_transformer import (
+    attention_sizes,
     read_block,
     read_head,
     read_mlps,
     read_patches,
     read_stem,
 )
+from vitsearch.supernet.converting.weights import BIASES, GAMMAS
 
-ROTATED = "queries and keys are rotated by their positions (rope), in pairs of channels"
 NORMED = "queries and keys are normalised"
-GAMMAS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
-"""LayerScale of both branches, in the names of `eva.py` and `beit.py`, and in ours."""
-BIASES = {"attn.q_bias": "attn.q.bias", "attn.v_bias": "attn.v.bias"}
 PROJECTIONS = {f"attn.{name}_proj.": f"attn.{name}." for name in "qkv"}
 
 
@@ -57,8 +56,8 @@ def read_eva(network: Any, name: str) -> Reading:
         embed_dim=network.embed_dim,
         num_classes=network.num_classes,
         blocks=tuple(
-            BlockReading(num_heads=layer.num_heads, head_dim=layer.head_dim, hidden_dim=width)
-            for layer, width in zip(layers, hidden, strict=True)
+            BlockReading(num_heads=heads, head_dim=head_dim, hidden_dim=width)
+            for (heads, head_dim), width in zip(attention_sizes(layers), hidden, strict=True)
         ),
         sections={
             "stem": read_stem(reader, network, crop=crop),
@@ -67,9 +66,7 @@ def read_eva(network: Any, name: str) -> Reading:
             "mlp": mlp,
             "head": read_head(reader, network, pool_prefix=network.attn_pool is not None),
         },
-        fixed={"qk_dim": NORMED if rope is None else ROTATED}
-        if rope is not None or "qk_norm" in mixer
-        else {},
+        fixed={"qk_dim": NORMED} if "qk_norm" in mixer else {},
         renamed={**GAMMAS, **renamed},
     )
 
@@ -82,9 +79,14 @@ def _attention(
     Raises:
         SpaceError: One has a gate, shares keys and values among heads, or differs from the others.
     """
-    settings, names = [], []
+    settings: list[dict[str, Any] | None] = []
+    names: list[dict[str, str] | None] = []
     for i, layer in enumerate(layers):
         path = f"blocks.{i}.attn"
+        if isinstance(layer, AbsentBranch):
+            settings.append(None)
+            names.append(None)
+            continue
         reader.expect(path, layer, EvaAttention, AttentionRope)
         if layer.gate is not None:
             raise reader.refuse(f"{path}.gate", "attention with a gate is not supported")
@@ -136,6 +138,8 @@ def _rope(reader: ModuleReader, network: Any, layers: list[Any]) -> dict[str, An
     half = not is_mixed and rope.rotate_half
     width = rope.dim // rope.num_heads if is_mixed else rope.dim
     for i, layer in enumerate(layers):
+        if isinstance(layer, AbsentBranch):
+            continue
         if layer.head_dim != width or (is_mixed and layer.num_heads != rope.num_heads):
             raise reader.refuse("rope", f"its heads are not those of blocks.{i}.attn")
         if layer.rotate_half != half:

@@ -22,7 +22,7 @@ from vitsearch.supernet.converting import (  # noqa: F401  (they register reader
 )
 from vitsearch.supernet.converting.options import Options, read_options, space_config
 from vitsearch.supernet.converting.reading import READERS, Reading, read_network
-from vitsearch.supernet.converting.weights import state_from_timm
+from vitsearch.supernet.converting.weights import PAIRS, state_from_timm
 from vitsearch.supernet.storage.weights import check_state
 from vitsearch.supernet.super_transformer import SuperTransformer
 from vitsearch.supernet.timm.preprocessing import PREPROCESSING
@@ -246,6 +246,7 @@ def _load(supernet: SuperTransformer, state: Mapping[str, Tensor], reading: Read
     if not supernet.num_classes:
         found = {n: t for n, t in found.items() if not n.startswith(("head.", "head_dist."))}
     found |= {name: tensor for name, tensor in own.items() if ".predictor." in name}  # fresh
+    found |= {name: tensor for name, tensor in own.items() if name.endswith(PAIRS)}  # in order
     check_state(own, found, reading.name)
     supernet.load_state_dict(found)
 

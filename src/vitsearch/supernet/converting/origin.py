@@ -17,8 +17,6 @@ from vitsearch.supernet.repairing.ordering import IMPORTANCES
 from vitsearch.supernet.super_transformer import SuperTransformer
 from vitsearch.supernet.timm.preprocessing import PREPROCESSING
 
-UNSUPPORTED = ("taylor",)  # needs gradients
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -67,7 +65,7 @@ class Origin:
         found = Origin(**{**section, "model": _absolute(str(model)), "weights": _file(weights)})
         check_flag("space.pretrained", found.pretrained)
         check_whole("space.calibration_images", found.calibration_images, 1)
-        check_one_of("space.importance", found.importance, _importances())
+        check_one_of("space.importance", found.importance, IMPORTANCES)
         for name in ("image_size", "in_chans"):
             if getattr(found, name) is not None:
                 check_whole(f"space.{name}", getattr(found, name), 1, otherwise="null")
@@ -142,10 +140,6 @@ class Origin:
                 f"a new run"
             )
         return net
-
-
-def _importances() -> list[str]:
-    return [name for name in IMPORTANCES if name not in UNSUPPORTED]
 
 
 def _absolute(model: str) -> str:

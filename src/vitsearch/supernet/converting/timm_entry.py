@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from timm.models import (
+    beit,
     build_model_with_cfg,
+    eva,
     generate_default_cfgs,
     register_model,
     resolve_pretrained_cfg,
     save_for_hf,
+    vision_transformer,
 )
-from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError
@@ -102,8 +104,10 @@ def _make(space: SearchSpace, architecture: Architecture, **options: Any) -> nn.
 
 def _own_weights(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     """Weights for another image size, or without a pool by attention that is not wanted."""
-    state = checkpoint_filter_fn(state, network)
-    if network.attn_pool is None:
+    filters = {"Eva": eva, "Beit": beit}
+    module: Any = filters.get(type(network).__name__, vision_transformer)
+    state = module.checkpoint_filter_fn(state, network)
+    if getattr(network, "attn_pool", None) is None:
         state = {name: t for name, t in state.items() if not name.startswith("attn_pool.")}
     return state
 

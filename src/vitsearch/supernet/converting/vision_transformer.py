@@ -33,7 +33,8 @@ def read_vision_transformer(network: Any, name: str) -> Reading:
     reader = ModuleReader(network, name)
     patch_size, image_size, crop = read_patches(reader, network.patch_embed)
     blocks = [reader.expect(f"blocks.{i}", block, Block) for i, block in enumerate(network.blocks)]
-    mixer, attention_sizes = _attention(reader, [block.attn for block in blocks])
+    layers = [block.attn for block in blocks]
+    mixer = _attention(reader, layers)
     mlp, hidden = read_mlps(reader, [block.mlp for block in blocks])
     return Reading(
         name=name,
@@ -44,7 +45,7 @@ def read_vision_transformer(network: Any, name: str) -> Reading:
         num_classes=network.num_classes,
         blocks=tuple(
             BlockReading(num_heads=heads, head_dim=head_dim, hidden_dim=width)
-            for (heads, head_dim), width in zip(attention_sizes, hidden, strict=True)
+            for (heads, head_dim), width in zip(attention_sizes(layers), hidden, strict=True)
         ),
         sections={
             "stem": read_stem(reader, network, crop=crop),
@@ -141,9 +142,8 @@ def read_block(
     return section if mlp == attention else {**section, "mlp_layer_scale": mlp}
 
 
-def _attention(
-    reader: ModuleReader, layers: list[Any]
-) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+def _attention(reader: ModuleReader, layers: list[Any]) -> dict[str, Any]:
+    """The settings that all layers of attention have in common."""
     settings: list[dict[str, Any] | None] = []
     for i, layer in enumerate(layers):
         path = f"blocks.{i}.attn"
@@ -162,9 +162,15 @@ def _attention(
             }
         )
     own = reader.same("attn", settings, "kind of attention")
-    section = {"kind": "vit_attention", **{k: v for k, v in own.items() if v is not None}}
-    return section, [
-        (0, 0) if isinstance(layer, AbsentBranch) else (layer.num_heads, layer.head_dim)
+    return {"kind": "vit_attention", **{k: v for k, v in own.items() if v is not None}}
+
+
+def attention_sizes(layers: list[Any]) -> list[tuple[int, int]]:
+    """Heads of each attention, and the channels of a head; zeros where there is none."""
+    return [
+        (0, 0)
+        if isinstance(layer, AbsentBranch)
+        else (layer.num_heads, layer.proj.in_features // layer.num_heads)
         for layer in layers
     ]
 

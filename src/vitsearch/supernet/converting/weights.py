@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vitsearch.supernet.converting.reading import Reading
@@ -24,6 +25,12 @@ _STEM = {
 _GATED = ("fc1_g", "fc1_x")
 FREQUENCIES = "rope.freqs"
 """Learned frequencies (2, blocks, heads, channels / 2): one tensor in timm, one a block here."""
+PAIRS = ".attn.pairs"
+"""Which frequencies the pairs of a head have; timm's have all, in their order."""
+GAMMAS = {"gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
+"""LayerScale of both branches, in the names of `eva.py` and `beit.py`, and in ours."""
+BIASES = {"attn.q_bias": "attn.q.bias", "attn.v_bias": "attn.v.bias"}
+"""The same for biases of queries and values alone."""
 BLOCKS = "stages.0."
 """What our names of blocks have in front of timm's."""
 
@@ -43,6 +50,7 @@ def state_from_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, 
             found |= {
                 f"{BLOCKS}blocks.{index}.attn.freqs": part
                 for index, part in enumerate(tensor.unbind(1))
+                if reading.blocks[index].num_heads
             }
             continue
         if match is None:
@@ -50,6 +58,11 @@ def state_from_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, 
             continue
         path, inside = f"{BLOCKS}blocks.{match[1]}.", _renamed(match[2], reading.renamed)
         leaf = inside.rpartition(".")[2]
+        block = reading.blocks[int(match[1])]
+        if (inside == "ls1.gamma" and not block.num_heads) or (
+            inside == "ls2.gamma" and not block.hidden_dim
+        ):
+            continue  # of a branch that is left out
         if inside.startswith("attn.qkv."):
             parts = tensor.chunk(3)
             found |= {f"{path}attn.{n}.{leaf}": t for n, t in zip("qkv", parts, strict=True)}
@@ -88,7 +101,38 @@ def _outside(name: str) -> str:
 
 def state_to_timm(state: Mapping[str, Tensor], reading: Reading) -> dict[str, Tensor]:
     """The opposite of `state_from_timm`, for a network whose blocks all have full heads."""
-    return pack_state(state, reading.sections["mlp"]["gate"], renamed=reading.renamed)
+    own, rope = dict(state), reading.sections["mixer"].get("rope", {})
+    for name in [name for name in state if name.endswith(PAIRS)]:
+        full = state[name].shape[1]
+        with_all_pairs(own, name.removesuffix("pairs"), full=full, half=rope.get("half", False))
+    return pack_state(own, reading.sections["mlp"]["gate"], renamed=reading.renamed)
+
+
+def with_all_pairs(state: dict[str, Tensor], path: str, *, full: int, half: bool) -> None:
+    """Put the pairs of queries and keys where their frequencies are; others become zeros.
+
+    Args:
+        state: A state dict of ours; it is changed, and `pairs` are taken out of it.
+        path: Of the attention, with a dot behind it.
+        full: Pairs of a whole head.
+        half: Whether a pair is made of channels j and j + D/2; if not, of 2j and 2j + 1.
+    """
+    places, freqs = state.pop(f"{path}pairs", None), state.get(f"{path}freqs")
+    if places is None:
+        if freqs is None or freqs.shape[-1] == full:
+            return
+        places = torch.arange(freqs.shape[-1], device=freqs.device).expand(*freqs.shape[1:])
+        state[f"{path}freqs"] = F.pad(freqs, (0, full - freqs.shape[-1]))
+    heads, pairs = places.shape
+    index = places.long()[:, None, :, None] if half else places.long()[:, :, None, None]
+    for leaf in ("q.weight", "q.bias", "k.weight", "k.bias"):
+        if f"{path}{leaf}" not in state:
+            continue
+        tensor = state[f"{path}{leaf}"]
+        rows = tensor.reshape(heads, *((2, pairs) if half else (pairs, 2)), -1)
+        whole = rows.new_zeros(heads, *((2, full) if half else (full, 2)), rows.shape[-1])
+        whole.scatter_(2 if half else 1, index.expand_as(rows), rows)
+        state[f"{path}{leaf}"] = whole.reshape(-1, *tensor.shape[1:])
 
 
 def pack_state(

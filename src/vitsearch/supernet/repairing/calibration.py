@@ -78,8 +78,9 @@ class LayerRecord:
     Attributes:
         inputs: Moments of what enters it.
         outputs: Of what it gives, channel by channel.
-        queries: Moments of the queries of all heads; `None` where they cannot be cut.
-        keys: Of the keys minus their image's mean; `None` where they cannot be cut.
+        queries: Moments of the queries of all heads, rotated where attention rotates them; `None`
+            where they cannot be cut.
+        keys: Of the keys minus their image's mean; likewise.
         taylor: (units,) sums over images of squared first-order changes of the loss; `None` where
             no gradients were asked for.
     """
@@ -109,6 +110,12 @@ class LayerRecord:
         if self.taylor is not None:
             assert len(self.taylor) == units
             self.taylor = self.taylor[order]
+
+    def reorder_channels(self, order: Tensor) -> None:
+        """Follow channels of queries and keys to new places: for each new place the old one."""
+        assert self.queries is not None
+        assert self.keys is not None
+        self.queries, self.keys = self.queries.select(order), self.keys.select(order)
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers by name."""
@@ -200,6 +207,11 @@ class Calibration:
     def reorder(self, path: str, order: Tensor) -> None:
         """Follow the units of a layer to new places."""
         self.layers[path].reorder(order)
+        self.folds.clear()
+
+    def reorder_channels(self, path: str, order: Tensor) -> None:
+        """Follow the channels of queries and keys of an attention to new places."""
+        self.layers[path].reorder_channels(order)
         self.folds.clear()
 
     def to(self, device: torch.device | str) -> Calibration:

@@ -17,6 +17,7 @@ from torch import Tensor
 from vitsearch.elastic import ElasticLinear, LinearSizes
 from vitsearch.elastic.calibration import (
     LogitMaps,
+    PairFactors,
     PrefixRepair,
     fold,
     logit_maps,
@@ -24,6 +25,7 @@ from vitsearch.elastic.calibration import (
 )
 from vitsearch.elastic.layers.vit.attention import ElasticVitAttention
 from vitsearch.elastic.layers.vit.block import ElasticVitBlock
+from vitsearch.elastic.layers.vit.rope_attention import ElasticRopeAttention
 from vitsearch.elastic.layers.vit.stem import TOKENS, ElasticVitStem
 from vitsearch.errors import ConfigError
 from vitsearch.spaces.plan import Plan
@@ -99,7 +101,10 @@ def folded_module(
     changed: Tensors = {}
     basis = None
     if isinstance(module, ElasticVitAttention):
-        changed |= _fewer_queries(module, active, calibration)
+        if isinstance(module, ElasticRopeAttention):
+            changed |= _fewer_pairs(module, active, calibration, ridge)
+        else:
+            changed |= _fewer_queries(module, active, calibration)
         scale = scale_of(network, active.path)
         bases = value_bases(module, active.sizes, active.path, calibration, scale)
         if bases is not None:
@@ -172,6 +177,34 @@ def _fewer_queries(
         **_projected(module.q, "q", [own.queries[:, :rank] for own in maps], sizes),
         **_projected(module.k, "k", [own.keys[:, :rank] for own in maps], sizes),
     }
+
+
+def _fewer_pairs(
+    module: ElasticRopeAttention, active: ActiveModule, calibration: Calibration, ridge: float
+) -> Tensors:
+    """Queries of fewer pairs of channels, with the factors that keep the logits best."""
+    sizes, record = active.sizes, calibration.record(active.path)
+    pairs = module.channels_of_pairs()
+    count = sizes.num_pairs
+    if count == len(pairs) or record.queries is None or record.keys is None:
+        return {}
+    made: dict[str, list[Tensor]] = {}
+    for head in range(sizes.num_heads):
+        key = ("pairs", active.path, head)
+        found: PairFactors | None = calibration.folds.get(key)
+        channels = pairs + head * pairs.numel()
+        if found is None:
+            own = channels.flatten()
+            found = PairFactors.of(record.queries.select(own), record.keys.select(own))
+            calibration.folds[key] = found
+        factors = found.first(count, ridge=ridge)
+        for name, tensor in module.q.named_parameters():
+            rows = tensor.double()[channels[:count]]  # (pairs, 2), and columns
+            turned = torch.einsum("pij,pj...->pi...", factors.to(rows), rows)
+            in_place = turned.transpose(0, 1) if sizes.rope.half else turned
+            made.setdefault(f"q.{name}", []).append(in_place.flatten(0, 1))
+    joined = {name: torch.cat(parts).to(module.q.weight) for name, parts in made.items()}
+    return {n: t[:, : sizes.embed_dim] if t.dim() > 1 else t for n, t in joined.items()}
 
 
 def value_bases(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Protocol, TypeVar
 
 import torch.nn.functional as F
@@ -48,7 +49,7 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         self,
         dim: AxisLike,
         num_heads: AxisLike,
-        qk_dim: AxisLike,
+        qk_dim: AxisLike | tuple[AxisLike, ...],
         head_dim: AxisLike,
         *,
         qkv_bias: str = "all",
@@ -61,7 +62,7 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         Args:
             dim: C.
             num_heads: Heads.
-            qk_dim: Channels of a head's queries and keys.
+            qk_dim: Channels of a head's queries and keys, or the grid that they stand on.
             head_dim: Channels of a head's values.
             qkv_bias: `all`, `none` or `qv`.
             proj_bias: Whether the output projection has a bias.
@@ -70,14 +71,16 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         """
         super().__init__()
         num_heads, head_dim = as_axis(num_heads), as_axis(head_dim)
-        self.q = ElasticLinear(dim, (num_heads, qk_dim), bias=qkv_bias != "none")
-        self.k = ElasticLinear(dim, (num_heads, qk_dim), bias=qkv_bias == "all")
+        of_head = qk_dim if isinstance(qk_dim, tuple) else (qk_dim,)
+        self.q = ElasticLinear(dim, (num_heads, *of_head), bias=qkv_bias != "none")
+        self.k = ElasticLinear(dim, (num_heads, *of_head), bias=qkv_bias == "all")
         self.v = ElasticLinear(dim, (num_heads, head_dim), bias=qkv_bias != "none")
         self.q_norm = self.k_norm = None
         if qk_norm is not None:
             kind, eps = qk_norm
-            self.q_norm = ElasticLayerNorm(qk_dim, eps, kind=kind)
-            self.k_norm = ElasticLayerNorm(qk_dim, eps, kind=kind)
+            width = of_head[0] if len(of_head) == 1 else prod(self.q.out_shape[1:])
+            self.q_norm = ElasticLayerNorm(width, eps, kind=kind)
+            self.k_norm = ElasticLayerNorm(width, eps, kind=kind)
         self.norm = None
         if inner_norm is not None:
             self.norm = ElasticGridNorm((num_heads, head_dim), *inner_norm)
@@ -86,7 +89,8 @@ class ElasticVitAttention(ElasticModule[SizesT]):
     def children_sizes(self, sizes: SizesT) -> dict[str, LinearSizes | int | tuple[int, ...]]:
         """The heads and, of each, the channels."""
         tokens = (sizes.embed_dim,)
-        queries, values = (sizes.num_heads, sizes.qk_dim), (sizes.num_heads, sizes.head_dim)
+        queries = (sizes.num_heads, *self.query_shape(sizes))
+        values = (sizes.num_heads, sizes.head_dim)
         own: dict[str, LinearSizes | int | tuple[int, ...]] = {
             "q": LinearSizes(tokens, queries),
             "k": LinearSizes(tokens, queries),
@@ -96,6 +100,10 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         if self.q_norm is not None:
             own |= {"q_norm": sizes.qk_dim, "k_norm": sizes.qk_dim}
         return own if self.norm is None else own | {"norm": values}
+
+    def query_shape(self, sizes: SizesT) -> tuple[int, ...]:
+        """The grid on which the channels of a head's queries and keys stand."""
+        return (sizes.qk_dim,)
 
     def tied_axes(self) -> tuple[TiedAxis, ...]:
         """The heads."""

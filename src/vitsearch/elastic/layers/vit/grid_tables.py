@@ -69,6 +69,12 @@ class GridTables(nn.Module):
         self.tables = nn.ModuleDict({_name(grid): self._make(grid) for grid in self.grids})
         self.tables.to(device=like.device, dtype=like.dtype)
 
+    @property
+    def rotation(self) -> nn.Module:
+        """Of tables of fixed frequencies timm's own layer, for the first grid."""
+        found: nn.Module = self.tables[_name(self.grids[0])].rope  # type: ignore[assignment]
+        return found
+
     def forward(self, grid: Grid) -> Tensor:
         """The table of one of the grids."""
         found: Tensor = self.tables[_name(grid)]()

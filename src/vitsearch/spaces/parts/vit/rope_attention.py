@@ -19,6 +19,7 @@ from vitsearch.spaces.settings import Settings
 
 ROPES = ("cat", "dinov3", "mixed")
 INDEXINGS = ("ij", "xy")
+CHANNELS_OF_A_PAIR = 2
 CHANNELS_OF_A_BAND = 4
 """Two coordinates, and a pair of channels for the rotation by each."""
 
@@ -58,11 +59,19 @@ class RopeAttentionPlan(VitAttentionPlan):
         grid: Rows and columns of patches, whose queries and keys are rotated.
         num_prefix_tokens: Tokens in front of them, which are not.
         rope: The rotation.
+        full_qk_dim: Channels of a head with all pairs, where their number is a choice: every head
+            then says which pairs it has. `None` where heads have all pairs, in their order.
     """
 
     grid: tuple[int, int]
     num_prefix_tokens: int
     rope: RopeKind
+    full_qk_dim: int | None
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of channels of a head's queries and keys, each rotated by an angle of its own."""
+        return self.qk_dim // 2
 
     def cost(self) -> Cost:
         """As of attention without positions, and frequencies that are learned."""
@@ -72,7 +81,7 @@ class RopeAttentionPlan(VitAttentionPlan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RopeAttention(VitAttention):
-    """Self-attention with the choices `num_heads` and `v_dim`; `qk_dim` has one option.
+    """Self-attention with the choices `num_heads`, `qk_dim` (in pairs of channels) and `v_dim`.
 
     Attributes:
         rope: The rotation.
@@ -89,21 +98,22 @@ class RopeAttention(VitAttention):
             grid=tokens.grid,
             num_prefix_tokens=tokens.num_prefix_tokens,
             rope=self.rope,
+            full_qk_dim=max(self.qk_dims) if len(self.qk_dims) > 1 else None,
         )
 
 
 @MIXERS.register("rope_attention")
 def _rope_attention(settings: Settings, context: StageContext) -> RopeAttention:
     part = RopeAttention(**read_attention(settings, context), rope=_read_rope(settings))
-    if len(part.qk_dims) > 1:
+    if max(part.qk_dims) % CHANNELS_OF_A_BAND:
         raise SpaceError(
             f"{settings.path}.qk_dims={list(part.qk_dims)}: queries and keys that are rotated "
-            f"(rope) keep their width; give one option"
+            f"(rope) have a multiple of {CHANNELS_OF_A_BAND} channels, all pairs taken together"
         )
-    if part.qk_dims[0] % CHANNELS_OF_A_BAND:
+    if any(width % CHANNELS_OF_A_PAIR for width in part.qk_dims):
         raise SpaceError(
-            f"{settings.path}.qk_dims={list(part.qk_dims)}: queries and keys that are rotated "
-            f"(rope) have a multiple of {CHANNELS_OF_A_BAND} channels"
+            f"{settings.path}.qk_dims={list(part.qk_dims)}: channels of queries and keys that are "
+            f"rotated (rope) go in pairs; give even numbers"
         )
     return part
 
