@@ -3,7 +3,12 @@
 Importing it makes our networks known to timm: `timm.create_model("vitsearch_glit_tiny")`.
 """
 
-from vitsearch.supernet import build_resnet, build_vit, build_vt  # noqa: F401  (register layers)
+from vitsearch.supernet import (  # noqa: F401  (they register layers)
+    build_dense,
+    build_resnet,
+    build_vit,
+    build_vt,
+)
 from vitsearch.supernet.build import layer_for, make_layer
 from vitsearch.supernet.converting.from_timm import from_timm
 from vitsearch.supernet.converting.timm_entry import save_timm

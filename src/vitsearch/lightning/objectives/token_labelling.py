@@ -35,6 +35,7 @@ class TokenLabelling(Objective):
     """
 
     uses = frozenset({PATCHES})
+    of_images = True
 
     def __init__(
         self,

@@ -64,7 +64,9 @@ class Scorer:
             DataError: There is no image, or a batch is none of the task's.
         """
         self.net = net.to(device)
-        self.task = task or Classification(num_classes=net.num_classes)
+        task = task or Classification(num_classes=net.num_classes)
+        self.task = task.for_classes(net.num_classes)
+        self.task.check_head(dense=net.space.head.dense)
         self.device = device
         self._autocast = autocast
         self._extracted = extracted

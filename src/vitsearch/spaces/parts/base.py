@@ -167,9 +167,15 @@ class BlockKind:
 
 
 class HeadPart:
-    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more."""
+    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more.
+
+    Attributes:
+        dense: Whether it answers with a map, (B, classes, h, w), not with one answer an image.
+    """
 
     __slots__ = ()
+
+    dense: ClassVar[bool] = False
 
     @property
     def sees_all(self) -> bool:

@@ -111,6 +111,8 @@ class Fpn(HeadPart):
     tokens: dict[str, int] | None
     norm: str
 
+    dense: ClassVar[bool] = True
+
     @property
     def sees_all(self) -> bool:
         """The maps of all stages."""
