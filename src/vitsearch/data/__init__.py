@@ -3,6 +3,7 @@
 from vitsearch.data.base import SearchDataModule
 from vitsearch.data.fashion import FashionMini, FashionMNIST
 from vitsearch.data.image_folder import ImageFolder
+from vitsearch.data.masks.fashion_scenes import FashionScenes
 from vitsearch.data.preprocessing import preprocessing_of
 from vitsearch.data.samplers import ExactDistributedSampler
 
@@ -10,6 +11,7 @@ __all__ = [
     "ExactDistributedSampler",
     "FashionMNIST",
     "FashionMini",
+    "FashionScenes",
     "ImageFolder",
     "SearchDataModule",
     "preprocessing_of",
