@@ -21,7 +21,7 @@ from vitsearch.data.folder_walk import (
 from vitsearch.errors import DataError
 
 # Names of splits; the first kind after `train` that is there is the test split.
-_SPLITS = {
+SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
     "eval": ("eval", "evaluation"),
@@ -90,7 +90,7 @@ class FolderLayout:
         root = left_out.root
         train = only_split("train", splits, root)
         assert train is not None
-        tests = (only_split(kind, splits, root) for kind in _SPLITS if kind != "train")
+        tests = (only_split(kind, splits, root) for kind in SPLITS if kind != "train")
         test = next((name for name in tests if name), None)
         used = [name for name in (train, test) if name]
         for name in names:
@@ -130,7 +130,7 @@ def note_splits_within(files: ImageFiles, folder: Path, left_out: LeftOut) -> No
 def kind_of_split(name: str) -> str | None:
     """Which split a folder's name speaks of, as in `Validation` or `test_set`; often none."""
     word = re.sub(r"[ _-]?set$", "", name.casefold())
-    return next((kind for kind, words in _SPLITS.items() if word in words), None)
+    return next((kind for kind, words in SPLITS.items() if word in words), None)
 
 
 def _are_splits(root: Path, splits: Mapping[str, Sequence[str]], others: Sequence[str]) -> bool:

@@ -54,6 +54,8 @@ class FashionScenes(MaskDataModule):
     native_image_size = 64
     native_in_chans = 3
     class_names = ("ground", *CLASS_NAMES)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation, crop_pct = "bilinear", 1.0
 
     def __init__(

@@ -138,7 +138,8 @@ def _ground(
     rows, columns = np.indices(size)
     waves = np.sin(2 * np.pi * (np.cos(angle) * rows + np.sin(angle) * columns) / period)
     stripes = (draws.between(0, 25) * waves)[:, :, None]
-    return colour + smooth + stripes + draws.between(4, 24) * (grain - 0.5)
+    found: npt.NDArray[np.float64] = colour + smooth + stripes
+    return found + draws.between(4, 24) * (grain - 0.5)
 
 
 def _place(garments: Garments, draws: _Draws, image: npt.NDArray[np.float64], mask: Pixels) -> None:

@@ -6,7 +6,7 @@ the figures, shows some masks beside the true ones, and writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitsearch.data import SearchDataModule
-from vitsearch.data.base import Split
+from vitsearch.data.base import Part, Split
 from vitsearch.errors import DataError
 from vitsearch.lightning.evaluation.facts import confusion_facts
 from vitsearch.lightning.evaluation.run import (
@@ -142,7 +142,7 @@ def evaluate_masks(
         **mask_facts(confusion, names),
         "speed": speed_of(given, fabric, settings),
     }
-    examples = () if console is None else _examples(run, network, datamodule, splits[-1])
+    examples = () if console is None else _examples(run, datamodule, splits[-1])
     return MaskEvaluation(facts=facts, confusion=confusion, examples=examples, class_names=names)
 
 
@@ -182,13 +182,13 @@ def mask_facts(confusion: list[list[int]], class_names: Sequence[str]) -> dict[s
 
 @torch.inference_mode()
 def _examples(
-    run: nn.Module | Any, network: nn.Module, datamodule: SearchDataModule, split: Split
+    run: Callable[[Tensor], Tensor], datamodule: SearchDataModule, split: Split
 ) -> list[MaskExample]:
     """Some images of a split, evenly over it."""
     indices = datamodule.split_indices(split)
     chosen = np.unique(np.linspace(0, len(indices) - 1, min(NUM_EXAMPLES, len(indices))).round())
     places = chosen.astype(np.int64)
-    part = "test" if split == "test" else "train"
+    part: Part = "test" if split == "test" else "train"
     dataset: Any = datamodule.make_dataset(part, indices[places], augment=False)
     names = datamodule.sample_ids(split)
     found = []

@@ -33,11 +33,12 @@ from vitsearch.lightning.evaluation.predictions import (
     predict,
 )
 from vitsearch.lightning.evaluation.speed import speed_facts
+from vitsearch.runs import layout
 from vitsearch.runs.files import write_json, write_text
 from vitsearch.runs.formats import with_format
 from vitsearch.supernet.storage.given import GivenModel
 
-EVALUATION_FILE = "evaluation.json"
+EVALUATION_FILE = layout.EVALUATION_FILE.name
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion.csv"
 SPLITS: dict[str, tuple[Split, ...]] = {
