@@ -11,7 +11,7 @@ from vitsearch.data.base import DataOptions, Part, Split
 from vitsearch.data.datasets import Batch, EpochDataset, UnreadableImage
 from vitsearch.data.image_folder import MEAN, STD, pair_of
 from vitsearch.data.masks.base import IGNORED, MaskDataModule, table_of
-from vitsearch.data.masks.mask_files import MaskFiles, MaskReading, read_pair
+from vitsearch.data.masks.mask_files import MaskFiles, MaskReading, further, read_pair
 from vitsearch.data.masks.transforms import INTERPOLATIONS, MaskTransform, mask_transform
 from vitsearch.data.preprocessing import per_channel
 from vitsearch.data.randomness import Purpose, global_generators_seeded, hashes
@@ -112,8 +112,9 @@ class FileMasks(MaskDataModule):
         """
         self._files = {"train": train, "test": test}
         if self.check_files:
-            for files in self._files.values():
-                files.check(self.reading())
+            lines = [line for files in (train, test) for line in files.problems(self.reading())]
+            if lines:
+                raise DataError(f"{lines[0]}{further(len(lines), 'such files')}")
         return table_of(train.keys), table_of(test.keys)
 
     def make_dataset(self, part: Part, indices: torch.Tensor, *, augment: bool) -> FolderMasks:

@@ -138,7 +138,7 @@ class MaskFiles:
             expected = folder / MASKS / f"{_name(missing[0], folder / IMAGES)}{_SUFFIX}"
             raise DataError(
                 f"image {missing[0]} has no mask {expected}"
-                f"{_further(len(missing), 'images without a mask')}"
+                f"{further(len(missing), 'images without a mask')}"
             )
         return cls(
             tuple(images),
@@ -158,12 +158,8 @@ class MaskFiles:
             self.keys[kept],
         )
 
-    def check(self, reading: MaskReading) -> None:
-        """Open every file.
-
-        Raises:
-            DataError: One is damaged, or no mask of its image; the line names the first.
-        """
+    def problems(self, reading: MaskReading) -> list[str]:
+        """A line for each image or mask that is damaged, or where the two do not fit."""
 
         def problem(index: int) -> str | None:
             try:
@@ -173,9 +169,7 @@ class MaskFiles:
             return None
 
         with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
-            found = [line for line in pool.map(problem, range(len(self))) if line is not None]
-        if found:
-            raise DataError(f"{found[0]}{_further(len(found), 'such files')}")
+            return [line for line in pool.map(problem, range(len(self))) if line is not None]
 
 
 def image_size(path: str) -> tuple[int, int]:
@@ -246,5 +240,6 @@ def _colours(mode: str) -> str:
     return f"colours (mode {mode})"
 
 
-def _further(count: int, what: str) -> str:
+def further(count: int, what: str) -> str:
+    """How many there are, behind the line for the first; nothing where it is the only one."""
     return "" if count == 1 else f" ({count} {what})"
