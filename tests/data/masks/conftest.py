@@ -25,7 +25,7 @@ def write_mask(path: Path, values: np.ndarray, *, palette: bool = False) -> Path
 
 @pytest.fixture
 def write_pairs(tmp_path: Path) -> Write:
-    """Write `images/*` and `masks/*` into a folder: bright where the mask says 1, borders of 255."""
+    """Write images and masks into a folder: bright where the mask says 1, a border of 255."""
 
     def write(name: str = "root", count: int = 12, classes: bool = True) -> Path:
         root = tmp_path / name
