@@ -145,13 +145,19 @@ def test_a_classifier_s_weights_begin_a_dense_network() -> None:
     [
         ({"norm_place": "after"}, "space.head.norm_place=after is unknown; legal: before, none"),
         ({"norm_place": "none", "pool": "avg"}, "space.head.pool"),
-        ({"norm_place": "before"}, "what comes out of the last stage is a map"),
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError) as error:
         SearchSpace({**quick_space("resnet18").config, "head": {"kind": "dense", **settings}})
     assert message in str(error.value)
+
+
+def test_maps_have_no_norm() -> None:
+    space = SearchSpace({**quick_space("resnet18").config, "head": {"kind": "dense"}})
+    network = VisionTransformer(space, space.largest(), CLASSES)
+    assert network.plan.nodes[-1].name != "norm"
+    assert not [name for name in network.state_dict() if name.startswith("norm")]
 
 
 def test_tokens_without_places_are_refused() -> None:

@@ -82,13 +82,8 @@ class DenseHead(HeadPart):
     def nodes(self, ends: Sequence[Node]) -> tuple[Node, ...]:
         """The final norm of tokens."""
         last = ends[-1]
-        if self.norm is None:
+        if self.norm is None or isinstance(last.shape, Map):
             return ()
-        if not isinstance(last.shape, Tokens):
-            raise SpaceError(
-                "space.head.norm_place=before needs tokens, and what comes out of the last stage "
-                "is a map; set space.head.norm_place=none"
-            )
         width = last.shape.embed_dim
         plan = NormPlan(embed_dim=width, norm_eps=self.norm.eps, kind=self.norm.kind)
         return (Node(name="norm", plan=plan, reads=(last.name,), shape=last.shape),)

@@ -90,7 +90,9 @@ def without_classifier(
         if not name.startswith((*_CLASSIFIERS, *_POOLS, _TRAINING_ONLY))
     }
     for name in [name for name in found if name.startswith(_POOLED_NORM)]:
-        found["norm." + name.removeprefix(_POOLED_NORM)] = found.pop(name)
+        tensor, own = found.pop(name), "norm." + name.removeprefix(_POOLED_NORM)
+        if own in wanted:  # maps have none
+            found[own] = tensor
     return found | {name: wanted[name] for name in _heads(wanted)}
 
 
