@@ -14,7 +14,7 @@ from vitsearch import SuperTransformer, build_space
 from vitsearch.errors import SpaceError
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.parts import ClassifierPlan, DensePlan
-from vitsearch.spaces.parts.dense import with_dense_head
+from vitsearch.spaces.parts.heads.dense import with_dense_head
 from vitsearch.supernet.heads import resized
 from vitsearch.supernet.storage.inherit import inherit_weights
 from vitsearch.supernet.vision_transformer import VisionTransformer

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vitsearch.data import SearchDataModule
 from vitsearch.data.base import Part, Split
-from vitsearch.errors import DataError
+from vitsearch.errors import CheckpointError, DataError
 from vitsearch.lightning.evaluation.facts import confusion_facts
 from vitsearch.lightning.evaluation.run import (
     CONFUSION_FILE,
@@ -108,6 +108,7 @@ def evaluate_masks(
         console: Where to show progress; nowhere by default.
 
     Raises:
+        CheckpointError: The network's answers are not finite.
         DataError: There is no image.
     """
     task = task.for_classes(given.network.num_classes).detailed()
@@ -117,6 +118,11 @@ def evaluate_masks(
     def run(images: Tensor) -> Tensor:
         with precision.forward_context():
             said: Tensor = network(precision.convert_input(images.to(fabric.device)))
+        if not torch.isfinite(said).all():
+            raise CheckpointError(
+                "the network's answers are not finite: its weights are damaged, or "
+                "trainer.precision is too low for them"
+            )
         return said
 
     own: Tally | None = None

@@ -13,7 +13,7 @@ from vitsearch.lightning.tasks import Segmentation, Task
 from vitsearch.lightning.training.module import TrainingModule
 from vitsearch.lightning.training.network_module import Classifier
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
-from vitsearch.spaces.parts.dense import with_dense_head
+from vitsearch.spaces.parts.heads.dense import with_dense_head
 
 
 class _OfPixels(TrainingModule):

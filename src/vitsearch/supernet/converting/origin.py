@@ -12,7 +12,7 @@ import torch
 from vitsearch.errors import CheckpointError, SpaceError
 from vitsearch.errors.checks import check_flag, check_one_of, check_whole
 from vitsearch.spaces import SearchSpace
-from vitsearch.spaces.parts.dense import with_dense_head
+from vitsearch.spaces.parts.heads.dense import with_dense_head
 from vitsearch.supernet.converting.from_timm import from_timm, timm_facts, timm_space_config
 from vitsearch.supernet.repairing.ordering import IMPORTANCES
 from vitsearch.supernet.storage.inherit import without_classifier
