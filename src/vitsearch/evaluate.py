@@ -16,16 +16,19 @@ from vitsearch.commands.command import command
 from vitsearch.commands.finished_model import (
     given_model,
     make_fitting_datamodule,
-    refuse_other_tasks,
+    segmentation_of,
 )
 from vitsearch.commands.pieces import launch, make_fabric
 from vitsearch.commands.session import Session, save_config
 from vitsearch.commands.spec import with_settings
 from vitsearch.errors.checks import check_whole
+from vitsearch.lightning.evaluation.masks import MaskEvaluation, evaluate_masks
 from vitsearch.lightning.evaluation.run import Evaluation, EvaluationSettings, evaluate
 from vitsearch.lightning.evaluation.speed import speed_settings
 from vitsearch.reports.pictures.evaluation import write_evaluation_plots
+from vitsearch.reports.pictures.segmentation import write_mask_plots
 from vitsearch.reports.terminal.evaluation_table import evaluation_panel, evaluation_tables
+from vitsearch.reports.terminal.segmentation_table import mask_tables
 
 
 @command(
@@ -34,7 +37,7 @@ from vitsearch.reports.terminal.evaluation_table import evaluation_panel, evalua
 def main(config: DictConfig, session: Session) -> None:
     """Load a network, evaluate it on a split of its data or of other data."""
     given = given_model(config)
-    refuse_other_tasks(given, "evaluate")
+    task = segmentation_of(given)
     settings = read_settings(config)
     data = data_section.of_network(config.get("data"), given, batch_size=config.batch_size)
     datamodule = make_fitting_datamodule(data, given.network)
@@ -44,7 +47,11 @@ def main(config: DictConfig, session: Session) -> None:
     if console is not None:
         save_config(with_settings(config, {"data": data}), session.folder)
     session.compute_on(fabric.device, given.network.space, config)
-    found = evaluate(given, datamodule, fabric, settings, console=console)
+    found: Evaluation | MaskEvaluation
+    if task is None:
+        found = evaluate(given, datamodule, fabric, settings, console=console)
+    else:
+        found = evaluate_masks(given, datamodule, fabric, settings, task, console=console)
     if console is not None:
         show(found, session.folder, console)
 
@@ -69,11 +76,17 @@ def read_settings(config: DictConfig) -> EvaluationSettings:
     )
 
 
-def show(found: Evaluation, folder: Path, console: Console) -> None:
+def show(found: Evaluation | MaskEvaluation, folder: Path, console: Console) -> None:
     """Write the files, print what they say."""
-    files = [*found.write(folder), *write_evaluation_plots(found.facts, folder)]
+    if isinstance(found, MaskEvaluation):
+        plots = write_mask_plots(found.facts, found.examples, folder)
+        tables = mask_tables(found.facts)
+    else:
+        plots = write_evaluation_plots(found.facts, folder)
+        tables = evaluation_tables(found.facts)
+    files = [*found.write(folder), *plots]
     console.print(evaluation_panel(found.facts))
-    for table in evaluation_tables(found.facts):
+    for table in tables:
         console.print(table)
     names = ", ".join(file.name for file in files)
     line = f"written to {folder}: {names}"

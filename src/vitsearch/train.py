@@ -17,7 +17,7 @@ from rich.console import RenderableType
 from vitsearch.commands.command import command
 from vitsearch.commands.data_section import agreeing_with_space, prepared_as
 from vitsearch.commands.phases import PhasedSpec, resolve_phases
-from vitsearch.commands.pieces import checkpoint_of, make_callbacks, make_trainer
+from vitsearch.commands.pieces import checkpoint_of, make_callbacks, make_trainer, space_for
 from vitsearch.commands.pretrained.section import (
     RECORDED,
     check_images,
@@ -65,7 +65,7 @@ def resolve(config: DictConfig, folder: Path) -> SupernetSpec | PhasedSpec:
         ConfigError: A setting is out of range, or contradicts another.
         SpaceError: The space, or a phase of it, is malformed, or a network cannot be converted.
     """
-    named, origin = required_space(config), origin_of(config)
+    named, origin = space_for(config.model, required_space(config)), origin_of(config)
     check_training(config)
     data, found = config.data, {}
     if origin is not None and names_network(config.space):  # not a run that goes on

@@ -18,7 +18,15 @@ from vitsearch import build_space, list_spaces
 from vitsearch.commands.phases import resolve_phases
 from vitsearch.commands.spec import without_phases
 from vitsearch.costs import Constraint
-from vitsearch.data import FashionMini, FashionMNIST, ImageFolder
+from vitsearch.data import (
+    VOC,
+    Cityscapes,
+    FashionMini,
+    FashionMNIST,
+    FashionScenes,
+    ImageFolder,
+    MaskFolder,
+)
 from vitsearch.lightning import Classifier, MultiArchitectureSampling, SearchableClassifier
 from vitsearch.lightning.training.optimizers import with_rate
 from vitsearch.spaces import SearchSpace
@@ -30,6 +38,9 @@ FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglo
 GROUPS = [name for name in FILES if "/" in name]
 SPACES = [name for name in GROUPS if name.startswith("space/")]
 SAMPLERS = [name.split("/")[1] for name in GROUPS if name.startswith("sampler/")]
+OF_FILES = {
+    f"data/{name}" for name in ["image_folder", "fashion_mnist", "mask_folder", "voc", "cityscapes"]
+}
 PARTS = [name for name in SPACES if name.count("/") == 2]
 
 Composer = Callable[..., DictConfig]
@@ -74,7 +85,7 @@ def test_a_group_composes(name: str, composed: Composer) -> None:
         command, more = "search", ("checkpoint=x",)
     if option.startswith("network"):
         command, more = "retrain", ("architecture=x",)
-    root = ("data.root=x",) if name in ("data/image_folder", "data/fashion_mnist") else ()
+    root = ("data.root=x",) if name in OF_FILES else ()
     if name == "objective/teacher_distillation":
         root = ("objective.teacher_distillation.teacher.name=x",)
     config = plain(composed(command, *more, f"{group}={option}", *root))
@@ -151,11 +162,19 @@ def test_a_part_makes_a_space(name: str, composed: Composer) -> None:
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name.startswith("data/")])
 def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..., Path]) -> None:
-    root = () if name == "data/fashion_mini" else (f"data.root={colour_folders('images')}",)
+    folder = colour_folders("images")
+    if name == "data/mask_folder":
+        (folder / "masks").mkdir()
+        (folder / "classes.txt").write_text("ground\nant\n")
+        (folder / "ant").rename(folder / "images")
+    root = (f"data.root={folder}",) if name in OF_FILES else ()
     config = composed("train", "+space=glit", f"data={name.split('/')[1]}", *root)
     config.data.image_size = 28
     made = instantiate(config.data)
-    assert type(made) in (FashionMini, FashionMNIST, ImageFolder)
+    assert type(made) in (
+        *(FashionMini, FashionMNIST, ImageFolder),
+        *(FashionScenes, MaskFolder, VOC, Cityscapes),
+    )
     assert made.image_size == 28
     assert config.data.batch_size % config.callbacks.sampling.num_architectures == 0
 

@@ -70,7 +70,10 @@ def test_every_command_knows_it(folder: Path) -> None:
 
     refused = run_here("evaluate", "model=alone", folder=folder)
     assert refused.code == 2
-    assert "was trained for halves.Halves; evaluate knows classification only" in refused.err
+    assert (
+        "was trained for halves.Halves; evaluate knows classification and segmentation only"
+        in refused.err
+    )
 
 
 def test_what_is_no_task_is_refused(folder: Path) -> None:

@@ -16,7 +16,7 @@ SCRIPT = Path(two_processes.__file__)
 def single_process_gradients(kind: str) -> list[dict[str, torch.Tensor]]:
     """The mean over both ranks' batches and architectures, step by step, without any Trainer."""
     module = two_processes.make_module(kind).train()
-    data = two_processes.make_data()
+    data = two_processes.make_data(kind)
     data.setup("fit")
     order = [rank_order(data, rank) for rank in range(2)]
     optimizer = torch.optim.SGD(module.net.parameters(), lr=0.1, momentum=0.9, nesterov=True)

@@ -14,12 +14,13 @@ import pytorch_lightning as pl
 import torch
 from torch import distributed
 
-from vitsearch.data import FashionMini
+from vitsearch.data import FashionMini, FashionScenes
 from vitsearch.lightning import (
     Classifier,
     MultiArchitectureSampling,
     SaveNetwork,
     SearchableClassifier,
+    SearchableSegmenter,
 )
 from vitsearch.samplers import UniformSampler
 from vitsearch.spaces import build_space
@@ -32,6 +33,7 @@ SAMPLER = UniformSampler(seed=3)
 KINDS: dict[str, tuple[int, dict[str, Any] | None]] = {
     "labels": (1, None),
     "distilled": (2, {"cross_entropy": {}, "in_place_distillation": {"weight": 0.5}}),
+    "masks": (2, {"cross_entropy": {}, "in_place_distillation": {"weight": 0.5}}),
 }
 
 
@@ -48,9 +50,10 @@ def make_module(kind: str = "labels") -> SearchableClassifier:
     pl.seed_everything(0)
     space = build_space("glit", num_blocks=2, embed_dims=[24])
     space = space.restrict({"*.global_heads": [0, 3]})  # all global or all local: weights rest
-    module = SearchableClassifier(
+    makes, classes = (SearchableSegmenter, 11) if kind == "masks" else (SearchableClassifier, 10)
+    module = makes(
         space,
-        10,
+        classes,
         optimizer=SGD,
         scheduler={},
         objective=KINDS[kind][1],
@@ -66,7 +69,9 @@ def make_classifier() -> Classifier:
     return Classifier(network, optimizer=SGD, scheduler={}).double()
 
 
-def make_data() -> FashionMini:
+def make_data(kind: str = "labels") -> FashionMini | FashionScenes:
+    if kind == "masks":
+        return FashionScenes(batch_size=8, num_images=80, image_size=28, in_chans=1, seed=1)
     return FashionMini(batch_size=8, search_per_class=10, seed=1)
 
 
@@ -90,7 +95,7 @@ def main(folder: Path, kind: str) -> None:
         callbacks=[callback, KeepGradients(folder)],
     )
     if kind != "network":
-        trainer.fit(make_module(kind), datamodule=make_data())
+        trainer.fit(make_module(kind), datamodule=make_data(kind))
         return
     trainer.fit(make_classifier(), datamodule=make_data())
     assert save.score is not None

@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from vitsearch.commands.architecture_source import task_of_run
 from vitsearch.commands.data_section import NORMALISATION, SHAPE, run_of
+from vitsearch.commands.pieces import make_task
 from vitsearch.data import preprocessing_of
 from vitsearch.errors import CheckpointError, ConfigError
+from vitsearch.lightning.tasks import Segmentation
 from vitsearch.runs.layout import MODELS_FOLDER
 from vitsearch.supernet import VisionTransformer
 from vitsearch.supernet.storage.given import GivenModel, is_published, load_given, model_folder
@@ -54,6 +56,26 @@ def given_model(config: DictConfig) -> GivenModel:
     return load_given(str(config.model.path), config.checkpoint)
 
 
+def segmentation_of(given: GivenModel) -> Segmentation | None:
+    """The task of a network that says the class of every pixel; `None` for one that classifies.
+
+    Its run says it; without a run it is a network's whose head answers for every pixel.
+
+    Raises:
+        ConfigError: The network's run names another task.
+    """
+    section = None if given.folder is None else task_of_run(run_of(given.folder))
+    task = make_task(section)
+    if task is None and given.network.space.head.dense:
+        return Segmentation()
+    if task is not None and not isinstance(task, Segmentation):
+        raise ConfigError(
+            f"{given.source} was trained for {(section or {}).get('_target_')}; evaluate knows "
+            f"classification and segmentation only, the figures of its task are in result.json"
+        )
+    return task
+
+
 def refuse_other_tasks(given: GivenModel, what: str) -> None:
     """Refuse a network that was trained for something else than classification.
 
@@ -62,13 +84,15 @@ def refuse_other_tasks(given: GivenModel, what: str) -> None:
         what: What knows classification only, for the message.
 
     Raises:
-        ConfigError: The network's run names another task.
+        ConfigError: The network's run names another task, or it answers for every pixel.
     """
-    task = None if given.folder is None else task_of_run(run_of(given.folder))
-    if task is not None:
+    section = None if given.folder is None else task_of_run(run_of(given.folder))
+    name = None if section is None else section.get("_target_")
+    if name is None and given.network.space.head.dense:
+        name = "segmentation"
+    if name is not None:
         raise ConfigError(
-            f"{given.source} was trained for {task.get('_target_')}; {what} knows "
-            f"classification only, the figures of its task are in result.json"
+            f"{given.source} was trained for {name}; {what} knows classification only"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
@@ -89,6 +89,12 @@ def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | N
             check_checkpoint(callback.path(trainer))
             return callback.path(trainer)
     return None
+
+
+def space_for(model: DictConfig, space: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a space as the module of a section trains it; see `space_config`."""
+    fit = getattr(get_object(model._target_), "space_config", None)
+    return space if fit is None else dict(fit(space))
 
 
 def make_classifier(section: Any, network: VisionTransformer, name: str) -> Classifier:

@@ -19,7 +19,10 @@ from vitsearch.lightning.retraining.train_alone import Recipe
 from vitsearch.runs.layout import CONFIG_FILE
 
 _SUPERVISION = ("task", "optimizer", "scheduler", "label_smoothing", "mixup", "cutmix")
-_LOSS_OF_THE_LIBRARY = "vitsearch.lightning.SearchableClassifier"
+_LOSSES_OF_THE_LIBRARY = (
+    "vitsearch.lightning.SearchableClassifier",
+    "vitsearch.lightning.SearchableSegmenter",
+)
 _CLASSIFIER = "vitsearch.lightning.Classifier"
 _NO_PART_OF_THE_RESULT = (
     "accelerator",
@@ -130,7 +133,7 @@ def notes(config: DictConfig, run: DictConfig) -> list[str]:
     """Where training alone is not what the run did."""
     found = []
     loss, here = run.model.get("_target_"), config.classifier.get("_target_")
-    if loss != _LOSS_OF_THE_LIBRARY and here == _CLASSIFIER:
+    if loss not in _LOSSES_OF_THE_LIBRARY and here == _CLASSIFIER:
         found.append(
             f"the run was trained by {loss}; if its loss or mixing is its own, point "
             f"classifier._target_ to a subclass of Classifier with the same"

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from vitsearch.commands.architecture_source import ArchitectureSource, find_source, task_of_run
 from vitsearch.commands.data_section import SHAPE, of_architecture
+from vitsearch.commands.pieces import space_for
 from vitsearch.commands.spec import RunSpec, check_training, required_space, with_settings
 from vitsearch.errors import CheckpointError, ConfigError, SpaceError, VitSearchError
 from vitsearch.errors.checks import check_one_of
@@ -84,7 +85,7 @@ def resolve(config: DictConfig, folder: Path) -> RetrainSpec:
     source = find_source(config.architecture, run=config.run, space=given)
     _check_source(config, source, given)
     data = of_architecture(config, source)
-    space = _fitted(source.space, data, source.architecture, config.distillation_token)
+    space = _fitted(config, source, data)
     task = config.model.get("task") or task_of_run(source.run)
     complete = {
         "data": data,
@@ -145,11 +146,11 @@ def _going_on(config: DictConfig, folder: Path) -> RetrainSpec:
     )
 
 
-def _fitted(
-    space: SearchSpace, data: DictConfig, architecture: Architecture, token: bool | None
-) -> SearchSpace:
-    """The space for the images of the data, with a distillation token if one is wanted."""
-    changed = {**space.config, **{name: data[name] for name in SHAPE if name in data}}
+def _fitted(config: DictConfig, source: ArchitectureSource, data: DictConfig) -> SearchSpace:
+    """The space for the model and its images, with a distillation token if one is wanted."""
+    space, token = source.space, config.distillation_token
+    shape = {name: data[name] for name in SHAPE if name in data}
+    changed = {**space_for(config.model, space.config), **shape}
     if token is not None:
         changed["head"] = {**changed["head"], "distillation": token}
     if changed == space.config:
@@ -157,7 +158,7 @@ def _fitted(
     try:
         return SearchSpace(changed)
     except SpaceError:  # of patch sizes that the architecture has not
-        own = architecture.get("stem.patch_size")
+        own = source.architecture.get("stem.patch_size")
         if own is None or len(changed["patch_sizes"]) == 1:
             raise
         return SearchSpace({**changed, "patch_sizes": [own]})
@@ -233,6 +234,8 @@ def comparable(
 ) -> dict[str, VisionTransformer]:
     """The network as it was before, if it sees the same images and classes."""
     if before is None or before.num_classes != network.num_classes:
+        return {}
+    if before.space.head.dense != network.space.head.dense:
         return {}
     same = all(getattr(before.plan, name) == getattr(network.plan, name) for name in SHAPE)
     return {"inherited": before} if same else {}

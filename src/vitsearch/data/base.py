@@ -168,6 +168,11 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         """Number of classes; known when `class_names` is."""
         return len(self.class_names)
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What the labels of `load` count, by which splits are balanced: the classes."""
+        return self.class_names
+
     def setup(self, stage: str | None = None) -> None:
         """Read the data and cut the splits; a second call does nothing.
 
@@ -203,7 +208,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         try:
             return hold_out(
                 train,
-                class_names=self.class_names,
+                class_names=self.groups,
                 split="search",
                 purpose=Purpose.SEARCH,
                 seed=self.seed,
@@ -227,7 +232,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         return torch.from_numpy(self._indices[split])
 
     def split_labels(self, split: Split) -> torch.Tensor:
-        """The class of each image of a split: (N,) int64."""
+        """The class of each image of a split, or its group: (N,) int64."""
         indices = self.split_indices(split)
         return torch.from_numpy(self._tables[_part(split)].labels)[indices]
 
@@ -354,14 +359,14 @@ class SearchDataModule(pl.LightningDataModule, ABC):
                 f"({', '.join(self.class_names) or 'none'}); a classifier needs at least 2"
             )
         labels = table.labels
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.groups):
             raise DataError(
                 f"the {part} labels range from {labels.min()} to {labels.max()}; "
-                f"legal are 0 to {self.num_classes - 1}"
+                f"legal are 0 to {len(self.groups) - 1}"
             )
         if not len(labels):
             raise DataError(f"there are no {part} images")
-        absent = sorted(set(range(self.num_classes)) - set(labels.tolist()))
+        absent = sorted(set(range(len(self.groups))) - set(labels.tolist()))
         if absent and part == "training":
             raise DataError(f"no training image of class {self._names(absent)}")
 

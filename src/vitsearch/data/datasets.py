@@ -31,7 +31,7 @@ class Batch:
 
     Attributes:
         images: (B, C, H, W) float32, normalised.
-        labels: (B,) int64.
+        labels: (B,) int64; or masks (B, H, W).
         unreadable: Files that failed; the loader reports them in the main process.
         irreplaceable: Paths for which no other image of the class could be read either.
     """

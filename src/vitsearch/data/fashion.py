@@ -34,12 +34,19 @@ CLASS_NAMES = (
 # Of the 60,000 training images, as pixels in [0, 1].
 MEAN, STD = (0.2860,), (0.3530,)
 
+_EMBEDDED = Path(__file__).parent / "fashion_mini"
 _PREFIXES: dict[Part, str] = {"train": "train", "test": "t10k"}
 _STEMS = tuple(
     f"{prefix}-{kind}-ubyte"
     for prefix in _PREFIXES.values()
     for kind in ("images-idx3", "labels-idx1")
 )
+
+
+def embedded_files(part: Part) -> tuple[Path, Path]:
+    """Images and labels of a part of the data set inside the package."""
+    images, labels = (stem for stem in _STEMS if stem.startswith(_PREFIXES[part]))
+    return _EMBEDDED / f"{images}.gz", _EMBEDDED / f"{labels}.gz"
 
 
 class _Fashion(SearchDataModule):
@@ -128,8 +135,7 @@ class FashionMini(_Fashion):
     """
 
     def _files(self) -> dict[str, Path]:
-        folder = Path(__file__).parent / "fashion_mini"
-        return {stem: folder / f"{stem}.gz" for stem in _STEMS}
+        return {stem: _EMBEDDED / f"{stem}.gz" for stem in _STEMS}
 
 
 class FashionMNIST(_Fashion):

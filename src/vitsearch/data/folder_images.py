@@ -87,7 +87,7 @@ class ImageFiles:
                 f"no image in {folder} for class {names}; legal is what Pillow reads, "
                 f"such as .jpg or .png{words and f'; {words}'}"
             )
-        return cls(tuple(paths), ImageTable.of(labels, _path_keys(paths, folder)))
+        return cls(tuple(paths), ImageTable.of(labels, path_keys(paths, folder)))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -289,7 +289,7 @@ def _of_each(ask: Callable[[str], Answer], paths: Sequence[str]) -> list[Answer]
         return list(pool.map(ask, paths))
 
 
-def _path_keys(paths: Sequence[str], folder: Path) -> UInt64Array:
+def path_keys(paths: Sequence[str], folder: Path) -> UInt64Array:
     """Keys that stay the same when other files come or go, and when the folder moves."""
     begin = len(str(folder))
     relative = (path[begin:].replace(os.sep, "/").lstrip("/") for path in paths)

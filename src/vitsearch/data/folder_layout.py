@@ -21,7 +21,7 @@ from vitsearch.data.folder_walk import (
 from vitsearch.errors import DataError
 
 # Names of splits; the first kind after `train` that is there is the test split.
-_SPLITS = {
+SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
     "eval": ("eval", "evaluation"),
@@ -67,11 +67,11 @@ class FolderLayout:
             raise DataError(
                 f"root={root} holds no class folders (root/<class>/<image>){words and f'; {words}'}"
             )
-        named = [name for name in names if _kind_of_split(name)]
+        named = [name for name in names if kind_of_split(name)]
         found = {name: subfolders(root / name, LeftOut(root)) for name in named}
         splits = {name: classes for name, classes in found.items() if classes}
         others = [name for name in names if name not in named]
-        if not others and "train" not in map(_kind_of_split, splits):
+        if not others and "train" not in map(kind_of_split, splits):
             raise DataError(
                 f"root={root} holds splits ({', '.join(names)}), but no class folders to train on "
                 "(train/<class>/<image>)"
@@ -88,14 +88,14 @@ class FolderLayout:
     ) -> FolderLayout:
         """The layout of a root with these folders, of which `splits` hold class folders."""
         root = left_out.root
-        train = _only_split("train", splits, root)
+        train = only_split("train", splits, root)
         assert train is not None
-        tests = (_only_split(kind, splits, root) for kind in _SPLITS if kind != "train")
+        tests = (only_split(kind, splits, root) for kind in SPLITS if kind != "train")
         test = next((name for name in tests if name), None)
         used = [name for name in (train, test) if name]
         for name in names:
             if name not in used:
-                bare = _kind_of_split(name) and name not in splits
+                bare = kind_of_split(name) and name not in splits
                 reason = "without class folders" if bare else f"beside {' and '.join(used)}"
                 left_out.add(reason, root / name)
         classes = [subfolders(root / name, left_out) for name in used]
@@ -116,7 +116,7 @@ def note_splits_within(files: ImageFiles, folder: Path, left_out: LeftOut) -> No
     for label, path in folders:
         kinds.setdefault(label, {})
         inside = Path(path).relative_to(folder).parts[1:]
-        kind = _kind_of_split(inside[0]) if inside else None
+        kind = kind_of_split(inside[0]) if inside else None
         if kind:
             kinds[label][kind] = inside[0]
     if all("train" in found and len(found) > 1 for found in kinds.values()):
@@ -127,16 +127,16 @@ def note_splits_within(files: ImageFiles, folder: Path, left_out: LeftOut) -> No
         )
 
 
-def _kind_of_split(name: str) -> str | None:
+def kind_of_split(name: str) -> str | None:
     """Which split a folder's name speaks of, as in `Validation` or `test_set`; often none."""
     word = re.sub(r"[ _-]?set$", "", name.casefold())
-    return next((kind for kind, words in _SPLITS.items() if word in words), None)
+    return next((kind for kind, words in SPLITS.items() if word in words), None)
 
 
 def _are_splits(root: Path, splits: Mapping[str, Sequence[str]], others: Sequence[str]) -> bool:
     """Whether folders with the names of splits, and with folders in them, are splits."""
-    trained = {c for name in splits if _kind_of_split(name) == "train" for c in splits[name]}
-    tested = {c for name in splits if _kind_of_split(name) != "train" for c in splits[name]}
+    trained = {c for name in splits if kind_of_split(name) == "train" for c in splits[name]}
+    tested = {c for name in splits if kind_of_split(name) != "train" for c in splits[name]}
     if not trained:
         return False
     if trained & tested:
@@ -144,8 +144,13 @@ def _are_splits(root: Path, splits: Mapping[str, Sequence[str]], others: Sequenc
     return not any(any(are_images(f)) for f in files_of_classes(root, others, LeftOut(root)))
 
 
-def _only_split(kind: str, splits: Iterable[str], root: Path) -> str | None:
-    names = [name for name in splits if _kind_of_split(name) == kind]
+def only_split(kind: str, splits: Iterable[str], root: Path) -> str | None:
+    """The one folder of a kind of split, if there is one.
+
+    Raises:
+        DataError: There are several.
+    """
+    names = [name for name in splits if kind_of_split(name) == kind]
     if len(names) > 1:
         raise DataError(f"root={root} holds {' and '.join(names)}, one split twice; keep one")
     return names[0] if names else None

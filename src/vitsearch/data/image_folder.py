@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 # ImageNet's, as everywhere in timm; for grey images the mean over the channels.
-_MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
-_STD = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
+MEAN = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
+STD = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
 _CROP_PCT = 0.875
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
@@ -103,7 +103,7 @@ class ImageFolder(SearchDataModule):
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(**options)
-        if self.in_chans not in _MEAN:
+        if self.in_chans not in MEAN:
             raise DataError(f"in_chans={self.in_chans} must be 1 or 3 for an image folder")
         check_one_of("corrupt", corrupt, get_args(CorruptPolicy), error=DataError)
         check_one_of("interpolation", interpolation, _INTERPOLATIONS, error=DataError)
@@ -117,8 +117,8 @@ class ImageFolder(SearchDataModule):
         self.test_fraction = check_number("test_fraction", test_fraction, "(0, 1)", error=DataError)
         self.check_files = check_files
         self.reports = UnreadableReports(corrupt)
-        self.mean = per_channel("mean", mean, _MEAN[self.in_chans], self.in_chans)
-        self.std = per_channel("std", std, _STD[self.in_chans], self.in_chans)
+        self.mean = per_channel("mean", mean, MEAN[self.in_chans], self.in_chans)
+        self.std = per_channel("std", std, STD[self.in_chans], self.in_chans)
         self.interpolation = interpolation
         self.crop_pct = _crop_pct(crop_pct)
         normalisation = {"mean": self.mean, "std": self.std}
@@ -129,8 +129,8 @@ class ImageFolder(SearchDataModule):
                 interpolation=train_interpolation,
                 options={
                     **normalisation,
-                    "scale": _pair("scale", scale),
-                    "ratio": _pair("ratio", ratio),
+                    "scale": pair_of("scale", scale),
+                    "ratio": pair_of("ratio", ratio),
                     "hflip": check_number("hflip", hflip, "[0, 1]", error=DataError),
                     "vflip": check_number("vflip", vflip, "[0, 1]", error=DataError),
                     "color_jitter": color_jitter or None,
@@ -208,7 +208,12 @@ class ImageFolder(SearchDataModule):
         return sound
 
 
-def _pair(name: str, value: Iterable[float]) -> tuple[float, float]:
+def pair_of(name: str, value: Iterable[float]) -> tuple[float, float]:
+    """The ends of a range of positive numbers.
+
+    Raises:
+        DataError: They are none.
+    """
     numbers = tuple(float(number) for number in value)
     if len(numbers) != 2 or not 0 < numbers[0] <= numbers[1]:
         raise DataError(f"{name}={list(numbers)} must be two numbers, 0 < first <= second")

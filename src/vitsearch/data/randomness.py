@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 5
     REPLACEMENT = 6
     EMBEDDED = 7
+    SCENE = 8
 
 
 def _mixed(state: UInt64Array) -> UInt64Array:

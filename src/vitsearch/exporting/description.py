@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from vitsearch.exporting.base import INPUT, OUTPUT
+from vitsearch.exporting.checks import example_images
 from vitsearch.runs.versions import installed_version
 from vitsearch.supernet import VisionTransformer
 
@@ -39,10 +40,16 @@ def export_facts(network: VisionTransformer, *, takes_pixels: bool) -> dict[str,
             "interpolation": config["interpolation"] if stated else None,
             "crop_pct": config["crop_pct"] if stated else None,
         },
-        "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", network.num_classes]},
+        "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", *_answer_shape(network)]},
         "class_names": None if names is None else list(names),
         "space": network.space.name,
         "digest": network.architecture.digest,
         **cost.to_dict(),
         "versions": {"vitsearch": installed_version("vitsearch"), "torch": torch.__version__},
     }
+
+
+@torch.inference_mode()
+def _answer_shape(network: VisionTransformer) -> tuple[int, ...]:
+    """Of what the network says of one image."""
+    return tuple(network(example_images(network, 1)).shape[1:])

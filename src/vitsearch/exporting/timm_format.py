@@ -7,6 +7,7 @@ from pathlib import Path
 import timm
 from timm.models import save_for_hf
 
+from vitsearch.errors import ConfigError
 from vitsearch.exporting.base import INPUT, Format, Job, Run
 
 
@@ -17,7 +18,16 @@ class TimmFormat(Format):
     target = "timm"
 
     def check(self, job: Job) -> None:
-        """Timm is there."""
+        """Timm is there, and has such networks.
+
+        Raises:
+            ConfigError: The network answers for every pixel.
+        """
+        if job.network.space.head.dense:
+            raise ConfigError(
+                "format=timm is for classifiers of images, and this network answers for every "
+                "pixel; legal for it: onnx, torch_export"
+            )
 
     def write(self, job: Job, folder: Path) -> Path:
         """The folder: `config.json` and `model.safetensors`."""

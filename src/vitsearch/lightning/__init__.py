@@ -9,6 +9,7 @@ from vitsearch.lightning.training.architecture_sampling import MultiArchitecture
 from vitsearch.lightning.training.network_module import Classifier
 from vitsearch.lightning.training.progress_bar import training_progress
 from vitsearch.lightning.training.rewiring import Rewiring
+from vitsearch.lightning.training.segmenters import SearchableSegmenter, Segmenter
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Rewiring",
     "SaveNetwork",
     "SearchableClassifier",
+    "SearchableSegmenter",
+    "Segmenter",
     "SupernetCheckpoint",
     "TrainingTime",
     "training_progress",

@@ -9,6 +9,7 @@ models/<budget>/               the networks that a shrinking chose, repaired
 elastic/                       weights, calibration and front for every budget
 audit/                         networks trained alone beside their inherited scores
 phases/<name>/                 run folders of phases
+evaluation/                    how good the network is, in figures and pictures
 report.html, report/           what `vitsearch.report` makes of all this
 """
 
@@ -37,6 +38,8 @@ START_FILE = Path("search") / "start.json"
 
 AUDIT_FILE = Path("audit") / "audit.json"
 TRAININGS_FILE = Path("audit") / "trainings.jsonl"
+
+EVALUATION_FILE = Path("evaluation") / "evaluation.json"
 
 NETWORK_RESULT_FILE = Path("result.json")
 REPORT_FILE = Path("report.html")

@@ -4,6 +4,7 @@ Importing it makes our networks known to timm: `timm.create_model("vitsearch_gli
 """
 
 from vitsearch.supernet import (  # noqa: F401  (they register layers)
+    build_dense,
     build_hr,
     build_resnet,
     build_vit,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.elastic import (
@@ -20,6 +22,7 @@ from vitsearch.elastic import (
 )
 from vitsearch.elastic.base import PLAIN
 from vitsearch.elastic.layers.attention_pool import ElasticAttentionPool
+from vitsearch.spaces.flow import ImageSize, sides
 from vitsearch.spaces.parts import ClassifierPlan
 from vitsearch.spaces.plan import HeadPlan, Plan
 
@@ -46,7 +49,8 @@ class HeadOutputs(NamedTuple):
     """What the classifiers say of a batch.
 
     Attributes:
-        logits: (B, num_classes) of the pooled tokens; what another kind of head returns.
+        logits: (B, num_classes) of the pooled tokens; what another kind of head returns, such as
+            (B, num_classes, h, w).
         distillation: (B, num_classes) of the distillation token; `None` without one.
         patches: (B, patches, num_classes) of every patch token, row by row; `None` without a patch
             head, or where nobody asked.
@@ -69,6 +73,30 @@ class HeadOutputs(NamedTuple):
         if self.distillation is None:
             return self.logits
         return (self.logits + self.distillation) / 2
+
+
+def resized(answers: Tensor, size: Sequence[int]) -> Tensor:
+    """Dense answers (B, classes, h, w) at another size, bilinearly; as they are at their own."""
+    if tuple(answers.shape[2:]) == tuple(size):
+        return answers
+    return F.interpolate(answers, size=tuple(size), mode="bilinear")
+
+
+def joined_answers(parts: Sequence[Tensor], image_size: ImageSize) -> Tensor:
+    """Answers of several architectures as one batch.
+
+    Dense ones on different grids are resized to the images, as whoever compares them with masks
+    does it, so each is what it would be alone.
+
+    Args:
+        parts: (b, classes), or dense ones (b, classes, h, w).
+        image_size: Of the images, pixels: the side of a square, or height and width.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.shape[2:] for part in parts}) > 1:
+        parts = [resized(part, sides(image_size)) for part in parts]
+    return torch.cat(list(parts))
 
 
 def head_for(plan_class: type) -> Callable[[HeadMaker], HeadMaker]:

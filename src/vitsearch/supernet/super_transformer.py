@@ -18,7 +18,7 @@ from vitsearch.spaces import Architecture, Cost, SearchSpace
 from vitsearch.supernet.checks import check_images
 from vitsearch.supernet.execution import sliced
 from vitsearch.supernet.execution.sliced import Run
-from vitsearch.supernet.heads import HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs, joined_answers
 from vitsearch.supernet.network import ElasticTransformer
 from vitsearch.supernet.repairing.calibration import Calibration
 from vitsearch.supernet.repairing.collecting import Batch, Loss, calibrate
@@ -108,7 +108,8 @@ class SuperTransformer(ElasticTransformer):
                 `estimate_statistics`.
 
         Returns:
-            Logits (B, num_classes) in the order of the images.
+            Logits (B, num_classes) in the order of the images; of a dense head
+            (B, num_classes, h, w), on the images' own size where architectures have other grids.
 
         Raises:
             ConfigError: The batch does not divide by the number of architectures, or images are of
@@ -117,7 +118,7 @@ class SuperTransformer(ElasticTransformer):
         """
         found = sliced.run(self, self._runs(images, architectures, statistics))
         answers = [outputs.answer for outputs in self._by_share(found)]
-        return answers[0] if len(answers) == 1 else torch.cat(answers)
+        return joined_answers(answers, self.space.image_size)
 
     def forward_heads(
         self,

@@ -59,7 +59,7 @@ def _begin(
         folder=folder,
         calibration_images=origin.calibration_images,
         importance=origin.importance,
-        fits_head=not origin.keeps_head(module.num_classes, class_names),
+        fits_head=not (run.space.head.dense or origin.keeps_head(module.num_classes, class_names)),
     )
 
 

@@ -33,11 +33,12 @@ from vitsearch.lightning.evaluation.predictions import (
     predict,
 )
 from vitsearch.lightning.evaluation.speed import speed_facts
+from vitsearch.runs import layout
 from vitsearch.runs.files import write_json, write_text
 from vitsearch.runs.formats import with_format
 from vitsearch.supernet.storage.given import GivenModel
 
-EVALUATION_FILE = "evaluation.json"
+EVALUATION_FILE = layout.EVALUATION_FILE.name
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion.csv"
 SPLITS: dict[str, tuple[Split, ...]] = {
@@ -93,8 +94,8 @@ class Evaluation:
     def write(self, folder: Path) -> list[Path]:
         """Write all files but the pictures; returns them."""
         write_json(folder / EVALUATION_FILE, with_format(self.facts))
-        write_text(folder / CONFUSION_FILE, _as_csv(self._matrix_rows()))
-        write_text(folder / PREDICTIONS_FILE, _as_csv(self._prediction_rows()))
+        write_text(folder / CONFUSION_FILE, as_csv(self._matrix_rows()))
+        write_text(folder / PREDICTIONS_FILE, as_csv(self._prediction_rows()))
         return [folder / name for name in (EVALUATION_FILE, CONFUSION_FILE, PREDICTIONS_FILE)]
 
     def _matrix_rows(self) -> Iterator[Sequence[object]]:
@@ -142,20 +143,42 @@ def evaluate(
     )
     names = class_names_of(given, datamodule)
     ids = [name for split in splits for name in datamodule.sample_ids(split)]
-    network, cost = given.network, given.network.cost()
     facts = {
+        **circumstances(given, datamodule, fabric, settings.split, images=len(predictions)),
+        **accuracy_facts(predictions, names),
+        "calibration": calibration_facts(predictions, settings.calibration_bins),
+        "speed": speed_of(given, fabric, settings),
+    }
+    return Evaluation(facts=facts, predictions=predictions, class_names=names, image_ids=ids)
+
+
+def circumstances(
+    given: GivenModel, datamodule: SearchDataModule, fabric: Fabric, split: str, *, images: int
+) -> dict[str, Any]:
+    """What is evaluated, on what, where: `model`, `data`, `environment`.
+
+    Args:
+        given: The network.
+        datamodule: Set up.
+        fabric: Launched.
+        split: One of `SPLITS`.
+        images: How many of its images could be read.
+    """
+    network = given.network
+    listed = sum(len(datamodule.split_indices(part)) for part in SPLITS[split])
+    return {
         "model": {
             "name": given.name,
             "source": str(given.source),
             "digest": network.architecture.digest,
-            **cost.to_dict(),
+            **network.cost().to_dict(),
         },
         "data": {
             "name": type(datamodule).__name__,
-            "split": settings.split,
-            "images": len(predictions),
-            "skipped": len(ids) - len(predictions),
-            "num_classes": len(names),
+            "split": split,
+            "images": images,
+            "skipped": listed - images,
+            "num_classes": len(class_names_of(given, datamodule)),
         },
         "environment": {
             "device": fabric.device.type,
@@ -163,13 +186,16 @@ def evaluate(
             "precision": str(fabric.strategy.precision.precision),
             "torch": torch.__version__,
         },
-        **accuracy_facts(predictions, names),
-        "calibration": calibration_facts(predictions, settings.calibration_bins),
-        "speed": speed_facts(network, settings.speed, device=fabric.device, memory=settings.memory)
-        if settings.speed
-        else None,
     }
-    return Evaluation(facts=facts, predictions=predictions, class_names=names, image_ids=ids)
+
+
+def speed_of(
+    given: GivenModel, fabric: Fabric, settings: EvaluationSettings
+) -> dict[str, Any] | None:
+    """See `speed_facts`; `None` where nothing is measured."""
+    if not settings.speed:
+        return None
+    return speed_facts(given.network, settings.speed, device=fabric.device, memory=settings.memory)
 
 
 def class_names_of(given: GivenModel, datamodule: SearchDataModule) -> tuple[str, ...]:
@@ -201,7 +227,8 @@ def _predict_split(
     return predict(network, batches, device=fabric.device, precision=precision, positions=positions)
 
 
-def _as_csv(rows: Iterable[Sequence[object]]) -> str:
+def as_csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the text of a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -135,10 +135,12 @@ class Objective(ABC):
     Attributes:
         uses: Which classifiers it teaches besides that of the logits: `patches`, `distillation`;
             `kept` for predictors of tokens.
+        of_images: Whether it teaches answers for whole images only, not those of a dense head.
         layers: Blocks whose tokens it looks at, as indices into a network's blocks of tokens.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
+    of_images: ClassVar[bool] = False
     layers: tuple[int, ...] = ()
 
     @abstractmethod
@@ -154,6 +156,12 @@ class Objective(ABC):
         Raises:
             ConfigError: Says what is missing.
         """
+        space: Any = net.space
+        if self.of_images and space.head.dense:
+            raise ConfigError(
+                "it teaches answers for whole images, and the head answers for every pixel: take "
+                "cross_entropy or in_place_distillation"
+            )
         if PATCHES in self.uses and net.head_patch is None:
             raise ConfigError(
                 "it needs a classifier of patch tokens, which the network has not: add "

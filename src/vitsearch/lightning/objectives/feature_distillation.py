@@ -39,6 +39,8 @@ class FeatureDistillation(Objective):
     By default the teacher is that network, frozen: a run of `+space=timm` has one.
     """
 
+    of_images = True
+
     def __init__(
         self,
         teacher: Mapping[str, Any] | nn.Module | None = None,

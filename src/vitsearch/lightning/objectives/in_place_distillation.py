@@ -13,6 +13,7 @@ from vitsearch.lightning.objectives.base import Objective, StepOutputs
 from vitsearch.lightning.objectives.divergence import soft_divergence
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer
+from vitsearch.supernet.heads import resized
 from vitsearch.supernet.network import ElasticTransformer
 
 
@@ -100,4 +101,6 @@ def _answers(
     # weights that it makes here, without gradient, and would use them there.
     with torch.no_grad():
         said = net(images, [net.largest] * apart)
+    if said.dim() == 4:  # on a grid of its own, where architectures choose their patch size
+        said = resized(said, step.logits.shape[2:])
     return known | dict(zip(wanted, said.split([len(share) for share in wanted]), strict=True))

@@ -19,6 +19,7 @@ class PatchTokenMixup(Objective):
     """
 
     uses = frozenset({PATCHES})
+    of_images = True
 
     def __init__(self, mean_of_patches: bool = False) -> None:
         """Say what is classified.

@@ -28,6 +28,7 @@ class TeacherDistillation(Objective):
     """
 
     uses = frozenset({DISTILLATION})
+    of_images = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class TokenLabelling(Objective):
     """
 
     uses = frozenset({PATCHES})
+    of_images = True
 
     def __init__(
         self,

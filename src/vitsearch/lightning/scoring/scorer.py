@@ -16,7 +16,14 @@ from torch import Tensor
 from vitsearch.elastic import NormStatistics
 from vitsearch.errors import DataError
 from vitsearch.lightning.scoring.answers import Autocast, count_answers
-from vitsearch.lightning.tasks import Batch, Classification, Score, Tally, Task
+from vitsearch.lightning.tasks import (
+    Batch,
+    Classification,
+    Score,
+    Segmentation,
+    Tally,
+    Task,
+)
 from vitsearch.lightning.threads import ItemT, ResultT, side_by_side
 from vitsearch.spaces import Architecture
 from vitsearch.supernet import SuperTransformer, VisionTransformer
@@ -53,7 +60,8 @@ class Scorer:
             batches: Of the split, as a loader gives them; read once, kept.
             statistics_images: Batches of training images for BatchNorm statistics.
             device: Where to compute.
-            task: How answers are counted; classification by default.
+            task: How answers are counted; by default classification, or segmentation where the
+                head answers for every pixel.
             autocast: Makes the context in which the network runs.
             extracted: Score the networks that would be taken out; of a bilateral supernet they are
                 half of what it runs.
@@ -64,7 +72,11 @@ class Scorer:
             DataError: There is no image, or a batch is none of the task's.
         """
         self.net = net.to(device)
-        self.task = task or Classification(num_classes=net.num_classes)
+        if task is None:
+            dense = net.space.head.dense
+            task = Segmentation() if dense else Classification(num_classes=net.num_classes)
+        self.task = task.for_classes(net.num_classes)
+        self.task.check_head(dense=net.space.head.dense)
         self.device = device
         self._autocast = autocast
         self._extracted = extracted

@@ -3,6 +3,7 @@
 from vitsearch.lightning.tasks.base import Score, Tally, Task
 from vitsearch.lightning.tasks.batch import Batch
 from vitsearch.lightning.tasks.classification import Classification
+from vitsearch.lightning.tasks.segmentation import Segmentation
 from vitsearch.reports.words.figure import Figure
 
-__all__ = ["Batch", "Classification", "Figure", "Score", "Tally", "Task"]
+__all__ = ["Batch", "Classification", "Figure", "Score", "Segmentation", "Tally", "Task"]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from vitsearch.errors import DataError
+from vitsearch.errors import ConfigError, DataError
 from vitsearch.lightning.tasks.batch import Batch, check_images, read_pair
 from vitsearch.reports.words.figure import Figure
 from vitsearch.spaces import SearchSpace
@@ -76,11 +76,14 @@ class Task(ABC):
         name: What files call it.
         targets: What targets are called in batches that are dictionaries.
         mixes: Whether images and targets can be mixed (mixup, cutmix) and targets smoothed.
+        dense: Whether the network must answer for every pixel (`True`), or once for an image
+            (`False`); `None` where that is left to the task's own head.
     """
 
     name: ClassVar[str]
     targets: ClassVar[tuple[str, ...]] = ("label", "labels")
     mixes: ClassVar[bool] = False
+    dense: ClassVar[bool | None] = None
 
     @property
     @abstractmethod
@@ -127,6 +130,26 @@ class Task(ABC):
     def figure(self) -> Figure:
         """What searches compare."""
         return self.figures[0]
+
+    def for_classes(self, num_classes: int) -> Task:
+        """The same task for a network with so many outputs."""
+        return self
+
+    def check_head(self, *, dense: bool) -> None:
+        """Refuse a network whose head is not of the task's kind.
+
+        Args:
+            dense: Whether the head answers for every pixel.
+
+        Raises:
+            ConfigError: Says what to take.
+        """
+        if self.dense is None or self.dense == dense:
+            return
+        has, take = "answers once for an image", "model=segmenter, or space/head=dense"
+        if dense:
+            has, take = "answers for every pixel", "model=segmenter, or a classifier such as token"
+        raise ConfigError(f"the task {self.name} does not go with a head that {has}; take {take}")
 
     def detailed(self) -> Task:
         """The same task with more figures, for networks that are finished."""

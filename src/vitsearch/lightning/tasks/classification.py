@@ -32,6 +32,7 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     mixes: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
 
     num_classes: int
     label_smoothing: float = 0.0

@@ -88,13 +88,13 @@ class TrainingModule(pl.LightningModule):
         mixing = {"label_smoothing": label_smoothing, "mixup": mixup, "cutmix": cutmix}
         check_mixing(**mixing)
         if task is None:
-            task = Classification(num_classes=num_classes, label_smoothing=label_smoothing)
+            task = self.default_task(num_classes, label_smoothing)
         if not isinstance(task, Task):
             raise ConfigError(
                 f"model.task of type {type(task).__name__} is no vitsearch.lightning.tasks.Task"
             )
         self.num_classes = num_classes
-        self.task = task
+        self.task = task.for_classes(num_classes)
         for name, value in mixing.items():
             if value and not task.mixes:
                 raise ConfigError(f"{name}={value} is not for the task {task.name}; legal: 0")
@@ -123,6 +123,15 @@ class TrainingModule(pl.LightningModule):
 
     # Hooks to override
 
+    @staticmethod
+    def space_config(config: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration of the space of the network, from the one that was given."""
+        return dict(config)
+
+    def default_task(self, num_classes: int, label_smoothing: float) -> Task:
+        """What the network is trained for, where no task is given."""
+        return Classification(num_classes=num_classes, label_smoothing=label_smoothing)
+
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mixup and cutmix: images (B, C, H, W), and labels (B,) or mixed targets (B, classes).
 
@@ -132,6 +141,8 @@ class TrainingModule(pl.LightningModule):
 
     def compute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits (B, classes) for labels (B,) or soft targets (B, classes).
+
+        Of a dense head logits are (B, classes, h, w), and targets masks (B, H, W).
 
         Objectives call it for whatever learns labels: the classifier and, flattened, patches.
         """

@@ -90,6 +90,7 @@ class Classifier(TrainingModule):
                 "compile": check_flag("compile", compile),
             }
         )
+        self.task.check_head(dense=net.space.head.dense)
         self._compile = compile
         self._logits, self._heads = _logits, _heads
         self.net = net.train()  # Lightning leaves it in eval mode, in which networks are extracted

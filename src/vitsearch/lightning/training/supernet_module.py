@@ -28,7 +28,7 @@ from vitsearch.lightning.threads import side_by_side
 from vitsearch.lightning.training.module import NetworkRun, TrainingModule
 from vitsearch.spaces import Architecture, SearchSpace, build_space
 from vitsearch.supernet import SuperTransformer
-from vitsearch.supernet.heads import HeadOutputs
+from vitsearch.supernet.heads import HeadOutputs, joined_answers
 from vitsearch.supernet.storage.checkpoint import ENTRY, supernet_entry
 
 
@@ -105,6 +105,7 @@ class SearchableClassifier(TrainingModule):
             space = build_space(space)
         elif not isinstance(space, SearchSpace):
             space = SearchSpace(space)
+        space = self._fitted(space)
         self.save_hyperparameters(
             ignore=["space", "search_space", "task", "optimizer", "scheduler", "objective"]
         )
@@ -122,17 +123,23 @@ class SearchableClassifier(TrainingModule):
             drop_path_rate=drop_path_rate,
             sharing=sharing,
         )
+        self.task.check_head(dense=space.head.dense)
         self.net.zero_init_residual(zero_init_residual)
         self.objective.check(self.net)
         self.step_architectures: Sequence[Architecture] | None = None
         self.step_whole_batch = False
-        self.search_space = space if search_space is None else search_space
+        self.search_space = space if search_space is None else self._fitted(search_space)
         self.references: dict[str, Architecture] = {
             "smallest": self.search_space.smallest(),
             "largest": self.search_space.largest(),
             "random": self.search_space.sample(random.Random(reference_seed)),
         }
         self._statistics: dict[str, NormStatistics] = {}
+
+    def _fitted(self, space: SearchSpace) -> SearchSpace:
+        config = space.config
+        wanted = self.space_config(config)
+        return space if wanted == config else SearchSpace(wanted)
 
     # Training
 
@@ -181,7 +188,7 @@ class SearchableClassifier(TrainingModule):
         if self.objective.needs_heads(self.net):
             layers = self.objective.layers
             heads = tuple(self.net.forward_heads(images, architectures, layers=layers))
-            logits = torch.cat([said.answer for said in heads])
+            logits = joined_answers([said.answer for said in heads], self.space.image_size)
         else:
             logits = self(images, architectures)
         size = count if self.step_whole_batch else count // len(architectures)

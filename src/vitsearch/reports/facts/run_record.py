@@ -90,6 +90,7 @@ class RunRecord:
         timing: Starts of each part of the work, see `timing.json`.
         versions: Of Python and packages, by name; several where starts differ.
         audit: Facts of the audit; `None` without one.
+        evaluation: Facts of an evaluation of its network; `None` without one.
         shrunk: What a shrinking has found; `None` without one.
         phases: The phases before the last, in order.
         is_searched: Whether the search is over.
@@ -113,6 +114,7 @@ class RunRecord:
     timing: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     audit: Mapping[str, Any] | None = None
+    evaluation: Mapping[str, Any] | None = None
     shrunk: Shrunk | None = None
     phases: tuple[RunRecord, ...] = ()
     is_searched: bool = False
@@ -180,6 +182,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         timing=timing,
         versions=_versions(timing, finished or {}),
         audit=_json(folder / layout.AUDIT_FILE),
+        evaluation=_json(folder / layout.EVALUATION_FILE),
         shrunk=None if shrunk is None else Shrunk.read(shrunk),
         phases=tuple(read_run(path) for path in _phases(folder, config)),
         is_searched=best is not None,

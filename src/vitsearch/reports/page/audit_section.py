@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,11 +43,5 @@ def audit_section(facts: Mapping[str, Any], folder: Path) -> Section:
     for name, label in _PICTURES.items():
         file = folder / AUDIT_FILE.parent / name
         if file.is_file():
-            content = base64.b64encode(file.read_bytes()).decode()
-            parts.append(
-                Image(
-                    uri=f"data:image/png;base64,{content}",
-                    label=label.format(What=capital(what), what=what),
-                )
-            )
+            parts.append(Image.of(file, label.format(What=capital(what), what=what)))
     return Section(title=title, parts=parts, wide=True)

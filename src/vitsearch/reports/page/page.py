@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from vitsearch.reports.pictures import Picture
@@ -74,6 +76,12 @@ class Image:
 
     uri: str
     label: str
+
+    @staticmethod
+    def of(file: Path, label: str) -> Image:
+        """A PNG file, put into the page."""
+        content = base64.b64encode(file.read_bytes()).decode()
+        return Image(uri=f"data:image/png;base64,{content}", label=label)
 
 
 Part = Picture | Table | Facts | Text | Code | Link | Image

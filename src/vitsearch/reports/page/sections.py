@@ -12,6 +12,7 @@ from vitsearch.costs.metrics import cost_metrics, named
 from vitsearch.reports.facts.architecture_rows import Row, architecture_rows
 from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.page.audit_section import audit_section
+from vitsearch.reports.page.masks_section import masks_section
 from vitsearch.reports.page.page import Facts, Link, Page, Part, Section, Table, Text
 from vitsearch.reports.page.repeat_section import repeat_section
 from vitsearch.reports.page.shrink_section import shrink_lead, shrink_sections
@@ -54,6 +55,8 @@ def _sections(record: RunRecord) -> Iterator[Section]:
     if record.whole:
         yield _candidates(record)
     yield from _with_picture(training_picture(record))
+    if (record.evaluation or {}).get("task") == "segmentation":
+        yield masks_section(record.evaluation or {}, record.folder)
     if record.audit is not None:
         yield audit_section(record.audit, record.folder)
     if record.phases:

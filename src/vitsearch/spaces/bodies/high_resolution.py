@@ -217,7 +217,7 @@ def _high_resolution(settings: Settings, context: StageContext) -> HighResolutio
     end = ends[-1]
     if not head.sees_all:
         wirings.append(Wiring(f"stages.{len(widths)}", block.layers))
-        if head.is_dense:
+        if head.dense:
             end = wirings[-1].joined(ends, joined)
         else:
             if len(widen) != len(ends):

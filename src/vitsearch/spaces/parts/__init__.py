@@ -22,6 +22,7 @@ from vitsearch.spaces.parts.block import BlockPlan, TransformerBlock
 from vitsearch.spaces.parts.conv_stem import ConvStem, ConvStemPlan
 from vitsearch.spaces.parts.glit import GlitMixer, GlitMixerPlan
 from vitsearch.spaces.parts.head import ClassifierPlan, Head, NormPlan
+from vitsearch.spaces.parts.heads.dense import DenseHead, DensePlan
 from vitsearch.spaces.parts.mlp import Mlp, MlpPlan
 from vitsearch.spaces.parts.norms import NormKind
 from vitsearch.spaces.parts.pooling import AttentionPoolPlan
@@ -69,6 +70,8 @@ __all__ = [
     "ClassifierPlan",
     "ConvStem",
     "ConvStemPlan",
+    "DenseHead",
+    "DensePlan",
     "Fpn",
     "FpnPlan",
     "GlitMixer",

@@ -193,18 +193,19 @@ class BlockKind:
 
 
 class HeadPart:
-    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more."""
+    """Features to answers. It sees the last stage's output unless `nodes` and `reads` say more.
+
+    Attributes:
+        dense: Whether it answers with a map, (B, classes, h, w), not with one answer an image.
+    """
 
     __slots__ = ()
+
+    dense: ClassVar[bool] = False
 
     @property
     def sees_all(self) -> bool:
         """Whether it depends on what comes out of other stages than the last."""
-        return False
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether it answers for every pixel, not for the image."""
         return False
 
     @property

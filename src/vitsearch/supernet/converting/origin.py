@@ -12,8 +12,10 @@ import torch
 from vitsearch.errors import CheckpointError, SpaceError
 from vitsearch.errors.checks import check_flag, check_one_of, check_whole
 from vitsearch.spaces import SearchSpace
+from vitsearch.spaces.parts.heads.dense import with_dense_head
 from vitsearch.supernet.converting.from_timm import from_timm, timm_facts, timm_space_config
 from vitsearch.supernet.repairing.ordering import IMPORTANCES
+from vitsearch.supernet.storage.inherit import without_classifier
 from vitsearch.supernet.super_transformer import SuperTransformer
 from vitsearch.supernet.timm.preprocessing import PREPROCESSING
 
@@ -117,7 +119,8 @@ class Origin:
 
         Args:
             space: As the run has it.
-            num_classes: Of the data; the classifier is fresh where the network has another number.
+            num_classes: Of the data; the classifier is fresh where the network has another number,
+                and so is a dense head.
 
         Raises:
             CheckpointError: The weights cannot be loaded, or timm's network is another one now.
@@ -134,12 +137,22 @@ class Origin:
                 options=self.options,
                 tokens=self.tokens,
             )
+            if space.head.dense and not net.space.head.dense:
+                net = _with_dense_head(net, num_classes)
         if net.space != space:
             raise CheckpointError(
                 f"origin.model={self.model} is another network now than when the run began; start "
                 f"a new run"
             )
         return net
+
+
+def _with_dense_head(net: SuperTransformer, num_classes: int) -> SuperTransformer:
+    """The body of a supernet with a fresh dense head."""
+    dense = SuperTransformer(SearchSpace(with_dense_head(net.space.config)), num_classes)
+    dense.load_state_dict(without_classifier(net.state_dict(), dense.state_dict()))
+    dense.preprocessing = net.preprocessing
+    return dense.eval()
 
 
 def _absolute(model: str) -> str:

@@ -16,6 +16,8 @@ from vitsearch.supernet.vision_transformer import VisionTransformer
 
 _CLASSIFIERS = ("head.", "head_dist.")
 _TRAINING_ONLY = "head_patch."
+_POOLS = ("attn_pool.",)
+_POOLED_NORM = "fc_norm."
 
 
 def inherit_weights(
@@ -40,8 +42,13 @@ def inherit_weights(
         CheckpointError: Weights are of another architecture, or of channels that cannot be adapted.
     """
     wanted = network.state_dict()
-    found = resample_positions(state, network)
     notes = []
+    if network.space.head.dense and not any(name in state for name in _heads(wanted)):
+        state = without_classifier(state, wanted)
+        notes.append(
+            f"the head is fresh: it answers for every pixel, {network.num_classes} classes"
+        )
+    found = resample_positions(state, network)
     if any(name not in state or found[name] is not state[name] for name in found):
         notes.append(
             f"position embeddings are resampled for {pixels_in_words(network.plan.image_size)}"
@@ -67,6 +74,34 @@ def inherit_weights(
     check_state(wanted, found, source)
     network.load_state_dict(found)
     return tuple(notes)
+
+
+def without_classifier(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Weights of a classifier for the same body with a head that answers for every pixel.
+
+    The head is fresh; the norm of what was pooled becomes the one in front of the head.
+
+    Args:
+        state: Of the classifier.
+        wanted: Of the other network, whose own head is taken.
+    """
+    found = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith((*_CLASSIFIERS, *_POOLS, _TRAINING_ONLY))
+    }
+    for name in [name for name in found if name.startswith(_POOLED_NORM)]:
+        tensor, own = found.pop(name), "norm." + name.removeprefix(_POOLED_NORM)
+        if own in wanted:  # maps have none
+            found[own] = tensor
+    return found | {name: wanted[name] for name in _heads(wanted)}
+
+
+def _heads(state: Mapping[str, Tensor]) -> list[str]:
+    """The names of a head's weights."""
+    return [name for name in state if name.startswith(_CLASSIFIERS)]
 
 
 def _has_other_channels(name: str, given: Tensor, target: Tensor) -> bool:

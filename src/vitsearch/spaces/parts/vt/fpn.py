@@ -111,14 +111,11 @@ class Fpn(HeadPart):
     tokens: dict[str, int] | None
     norm: str
 
+    dense: ClassVar[bool] = True
+
     @property
     def sees_all(self) -> bool:
         """The maps of all stages."""
-        return True
-
-    @property
-    def is_dense(self) -> bool:
-        """For every pixel of the finest map."""
         return True
 
     @property

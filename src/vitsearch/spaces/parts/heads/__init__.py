@@ -1,0 +1,1 @@
+"""Heads other than classifiers of images."""
