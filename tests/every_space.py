@@ -168,9 +168,9 @@ def space_named(name: str) -> SearchSpace:
     return build_space(base, **overrides)
 
 
-DRAWING = ["attention with predicted tokens", "hr_nas_cls"]
+DRAWING = ["attention with predicted tokens", *(n for n in EVERY if n.startswith("hr_nas_"))]
 """Those whose networks draw random numbers in training, so that no two runs are alike."""
-SMALL = [name for name in EVERY if space_named(name).image_size < 64]
+SMALL = [name for name in EVERY if max(space_named(name).input_shape) < 64]
 """Those of a size to be run as they are: the demos, and composed ones."""
 
 

@@ -26,7 +26,7 @@ from vitsearch.supernet.storage.importing.load import convert
 GOLDEN = json.loads((Path(__file__).parents[1] / "fixtures" / "hr_nas.json").read_text())
 BLOCKS = {n: b for n, b in GOLDEN["blocks"].items() if not n.startswith("transformer_alone")}
 KERNELS = (3, 5, 7)
-UNUSED = 95_904  # parameters of norms that the authors never use
+UNUSED, UNUSED_DENSE = 95_904, 89_856  # parameters of norms that the authors never use
 
 
 def weights(keys: list[Any]) -> dict[str, Tensor]:
@@ -176,26 +176,49 @@ def test_found_network() -> None:
     )
 
 
+@torch.no_grad()
 @pytest.mark.parametrize(
-    ("settings", "row"),
+    ("row", "space", "classes", "size"),
     [
-        ({"block.num_tokens": 0}, "super_cls_imagenet"),
-        ({}, "super_cls_imagenet_transformer_forced"),
-        (
-            {"block.transformers_everywhere": True},
-            "super_cls_imagenet_transformer_and_downsampling_forced",
-        ),
+        ("super_cls_imagenet", "hr_nas_cls", 1000, (224, 224)),
+        ("super_seg_cityscapes", "hr_nas_cityscapes", 19, (512, 1024)),
+        ("super_seg_cityscapes", "hr_nas_cityscapes", 19, (1024, 2048)),
+        ("super_seg_ade20k", "hr_nas_ade20k", 150, (512, 512)),
+        ("super_keypoint_coco", "hr_nas_keypoint", 17, (256, 192)),
+        ("super_keypoint_coco", "hr_nas_keypoint", 17, (384, 288)),
     ],
 )
-def test_super_networks(settings: dict[str, Any], row: str) -> None:
-    known = GOLDEN["macs_and_parameters"][row]
-    space = vitsearch.build_space("hr_nas_cls", **settings)
-    cost = space.plan(space.largest()).cost(1000)
-    assert cost.params == known["params"] - UNUSED
-    assert cost.macs == known["macs"]["1x3x224x224"]
+@pytest.mark.parametrize(
+    ("transformers", "settings"),
+    [
+        ("", {"block.num_tokens": 0}),
+        ("_transformer_forced", {}),
+        ("_transformer_and_downsampling_forced", {"block.transformers_everywhere": True}),
+    ],
+)
+def test_super_networks(
+    row: str,
+    space: str,
+    classes: int,
+    size: tuple[int, int],
+    transformers: str,
+    settings: dict[str, Any],
+) -> None:
+    known = GOLDEN["macs_and_parameters"].get(row + transformers)
+    macs = known and known["macs"].get("1x3x{}x{}".format(*size))
+    if not macs:
+        pytest.skip("the authors' code was not measured like this")
+    own = vitsearch.build_space(space, image_size=list(size), **settings)
+    cost = own.plan(own.largest()).cost(classes)
+    assert cost.params == known["params"] - (
+        UNUSED if row == "super_cls_imagenet" else UNUSED_DENSE
+    )
+    assert cost.macs == macs
     with torch.device("meta"):
-        network = vitsearch.VisionTransformer(space, space.largest()).eval()
+        network = vitsearch.VisionTransformer(own, own.largest(), classes).eval()
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 3, 224, 224, device="meta"))
+        outputs = network(torch.zeros(1, 3, *size, device="meta"))
+    dense = (size[0] // 4, size[1] // 4)
+    assert outputs.shape == ((1, classes) if classes == 1000 else (1, classes, *dense))
     assert counter.get_total_flops() == 2 * cost.macs
     assert sum(p.numel() for p in network.parameters()) == cost.params

@@ -33,7 +33,9 @@ def agreeing_with_space(
     """Data and space with one image size and number of channels: the data's where it names them."""
     named = [name for name in SHAPE if name in data]
     fitted = with_settings(data, {name: space.get(name) for name in named if data[name] is None})
-    return fitted, space | {name: fitted[name] for name in named}
+    agreed = OmegaConf.to_container(fitted, resolve=True)
+    assert isinstance(agreed, dict)
+    return fitted, space | {name: agreed[name] for name in named}
 
 
 def prepared_as(data: DictConfig, preprocessing: Mapping[str, Any]) -> DictConfig:

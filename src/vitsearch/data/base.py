@@ -39,7 +39,7 @@ class DataOptions(TypedDict, total=False):
 
     batch_size: int
     eval_batch_size: int | None
-    image_size: int | None
+    image_size: int | Sequence[int] | None
     in_chans: int | None
     search_fraction: float
     search_per_class: int | None
@@ -60,7 +60,8 @@ class SearchDataModule(pl.LightningDataModule, ABC):
     Args:
         batch_size: Images in a training batch of one process.
         eval_batch_size: Images in any other batch; four times `batch_size` where None.
-        image_size: Height and width of the images; that of the stored images where None.
+        image_size: Height and width of the images, one number where they are equal; those of the
+            stored images where None.
         in_chans: Number of channels; that of the stored images where None.
         search_fraction: Part of the training images that is held out for the search.
         search_per_class: Exact number of held-out images for each class, instead of the fraction.
@@ -73,7 +74,8 @@ class SearchDataModule(pl.LightningDataModule, ABC):
 
     Attributes:
         class_names: Names of the classes, in the order of the labels.
-        image_size: Height and width of the images.
+        image_size: Height and width of the images, one number where they are equal.
+        takes_any_shape: Whether they may differ.
         in_chans: Number of channels of the images.
         mean: Of the pixels in [0, 1], by channel, which images have been normalised with; `None`
             if a subclass does not say.
@@ -86,6 +88,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
     """
 
     native_image_size: ClassVar[int | None] = None
+    takes_any_shape: ClassVar[bool] = False
     native_in_chans: ClassVar[int | None] = None
 
     class_names: tuple[str, ...] = ()
@@ -99,7 +102,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         *,
         batch_size: int = 128,
         eval_batch_size: int | None = None,
-        image_size: int | None = None,
+        image_size: int | Sequence[int] | None = None,
         in_chans: int | None = None,
         search_fraction: float = 1 / 6,
         search_per_class: int | None = None,
@@ -114,7 +117,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         if eval_batch_size is None:
             eval_batch_size = 4 * batch_size
         self.eval_batch_size = check_whole("eval_batch_size", eval_batch_size, 1, error=DataError)
-        self.image_size = self._native("image_size", image_size, self.native_image_size)
+        self.image_size = self._native_size(image_size)
         self.in_chans = self._native("in_chans", in_chans, self.native_in_chans)
         if search_per_class is not None:
             check_whole("search_per_class", search_per_class, 1, error=DataError)
@@ -344,6 +347,22 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         return shard.get("num_replicas", 1), shard.get("rank", 0)
 
     # Checks.
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+    def _native_size(self, given: int | Sequence[int] | None) -> int | tuple[int, int]:
+        """The side of square images, or height and width where the data set has others, too."""
+        if not isinstance(given, Sequence):
+            return self._native("image_size", given, self.native_image_size)
+        if len(given) != 2 or (given[0] != given[1] and not self.takes_any_shape):
+            legal = "one number, or height and width" if self.takes_any_shape else "one number"
+            raise DataError(f"image_size={list(given)} must be {legal}")
+        height, width = (check_whole("image_size", side, 1, error=DataError) for side in given)
+        return height if height == width else (height, width)
 
     @staticmethod
     def _native(name: str, value: int | None, native: int | None) -> int:

@@ -96,7 +96,7 @@ class _Fashion(SearchDataModule):
             raise DataError(
                 f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
             )
-        self._images[part] = resized(torch.from_numpy(images)[:, None], self.image_size)
+        self._images[part] = resized(torch.from_numpy(images)[:, None], self.size[0])
         return ImageTable.of(labels)
 
     def make_dataset(self, part: Part, indices: torch.Tensor, *, augment: bool) -> TensorImages:

@@ -125,7 +125,7 @@ class ImageFolder(SearchDataModule):
         self._transforms = {
             True: folder_transform(
                 augment=True,
-                image_size=self.image_size,
+                image_size=self.size[0],
                 interpolation=train_interpolation,
                 options={
                     **normalisation,
@@ -141,7 +141,7 @@ class ImageFolder(SearchDataModule):
             ),
             False: folder_transform(
                 augment=False,
-                image_size=self.image_size,
+                image_size=self.size[0],
                 interpolation=interpolation,
                 options={**normalisation, "crop_pct": self.crop_pct},
             ),
@@ -178,7 +178,7 @@ class ImageFolder(SearchDataModule):
             indices=indices,
             transform=self._transforms[augment],
             in_chans=self.in_chans,
-            image_size=self.image_size,
+            image_size=self.size[0],
             seed=self.seed,
             replace=augment,
             reports=self.reports,

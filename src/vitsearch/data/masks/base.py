@@ -6,6 +6,8 @@ are neither learnt nor counted. Whatever moves pixels moves both, and masks are 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ class MaskDataModule(SearchDataModule):
     An image has many classes, so splits are drawn from all images alike, by their keys; with
     `search_per_class` exactly so many images are held out.
     """
+
+    takes_any_shape: ClassVar[bool] = True
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ class FashionScenes(MaskDataModule):
         train = table_of(np.arange(self.num_images))
         test = table_of(_TEST_FROM + np.arange(self.num_test_images))
         in_pool = {"train": self._held_out(train).astype(np.int64), "test": np.full(len(test), 2)}
-        size = (self.image_size + 2 * self.crop_margin,) * 2
+        height, width = self.size
+        size = (height + 2 * self.crop_margin, width + 2 * self.crop_margin)
         for part, table in (("train", train), ("test", test)):
             numbers = table.keys.astype(np.int64)
             self._scenes[part] = Scenes(pools, in_pool[part], numbers, size=size, seed=self.seed)
@@ -107,7 +108,7 @@ class FashionScenes(MaskDataModule):
             self._scenes[part],
             indices.numpy(),
             keys=self._tables[part].keys[indices.numpy()],
-            size=(self.image_size, self.image_size),
+            size=self.size,
             in_chans=self.in_chans,
             mean=self.mean,
             std=self.std,

@@ -84,7 +84,7 @@ class FileMasks(MaskDataModule):
         check_number("color_jitter", color_jitter, "[0, inf)", error=DataError)
         self._transforms = {
             augment: mask_transform(
-                size=(self.image_size, self.image_size),
+                size=self.size,
                 interpolation=interpolation,
                 mean=self.mean,
                 std=self.std,
