@@ -90,12 +90,11 @@ class Ladder:
     def price(self, place: Place, choice: str) -> float:
         """What one unit of a choice costs: the saving of one option less, by the units that go.
 
-        At the smallest option it is that of the option above.
+        At the smallest option it is 0: nothing can go.
         """
-        if len(self.units[choice].options) == 1:
+        index, counts = place[choice], self.units[choice].counts
+        if index == 0:
             return 0.0
-        index = max(place[choice], 1)
-        counts = self.units[choice].counts
         saved = self.saved(choice, index - 1) - self.saved(choice, index)
         return saved / (counts[index] - counts[index - 1])
 

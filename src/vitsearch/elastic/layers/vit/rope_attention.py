@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -90,7 +91,7 @@ class ElasticRopeAttention(ElasticVitAttention[RopeAttentionSizes]):
         (heads,) = super().tied_axes()
         if self.freqs is None:
             return (heads,)
-        return (TiedAxis((*heads.places, ("freqs", tuple(self.freqs.shape), 1))),)
+        return (replace(heads, places=(*heads.places, ("freqs", tuple(self.freqs.shape), 1))),)
 
     def positioned(
         self, q: Tensor, k: Tensor, sizes: RopeAttentionSizes, context: Context = PLAIN

@@ -1,0 +1,130 @@
+"""The number that says how much a unit matters: of its BatchNorm, or of a gate that is learned.
+
+A gate is a number for each unit of an axis, 1 at first, by which the weight that reads the unit is
+multiplied in every call. Layers know nothing of it: it enters where a layer is given its tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitsearch.elastic import ElasticModule, TiedAxis
+from vitsearch.elastic.base import PLAIN, Context, Taken
+
+
+class Gate(nn.Module):
+    """Multiplies the units of an axis where they enter a weight.
+
+    Attributes:
+        weight: (units,).
+    """
+
+    def __init__(self, axis: TiedAxis, values: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(values)
+        _, shape, dim = axis.reading
+        self._name = axis.reader.rpartition(".")[2]
+        self._shape = shape
+        self._along = tuple(len(values) if place == dim else 1 for place in range(len(shape)))
+
+    def spread(self, like: Tensor) -> Tensor:
+        """The number that each entry of the whole weight is multiplied by, in its shape."""
+        return self.weight.view(self._along).expand(self._shape).reshape(like.shape)
+
+    def before_call(self, layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A forward pre-hook of the layer that reads the units: gives it gated tensors."""
+        assert isinstance(layer, ElasticModule)
+        x, sizes, *rest = args
+        context: Context = rest[0] if rest else PLAIN
+        tensors = layer.tensors(sizes, context)
+        region = layer.regions(sizes, context.alignment)[self._name]
+        scale = region.cut(self.spread(getattr(layer, self._name)))
+        gated = {**tensors, self._name: tensors[self._name] * scale}
+        own: Taken = {(layer, sizes, context.alignment): gated}
+        return x, sizes, replace(context, taken=own)
+
+
+class Factors(nn.Module):
+    """The factors of all units of a network, and the penalty on them.
+
+    Called with the network, it is the penalty `rho * sum_i w_i |factor_i|`.
+
+    Attributes:
+        gates: By the weight that they multiply, with `/` for dots; of axes without a BatchNorm.
+        rho: The strength of the penalty.
+        weights: Of a unit in the penalty, for each choice.
+    """
+
+    def __init__(self, axes: Mapping[str, Sequence[TiedAxis]], like: Tensor) -> None:
+        """Make gates of 1.
+
+        Args:
+            axes: Those that each choice counts.
+            like: A weight of the network, for number format and device.
+        """
+        super().__init__()
+        self.axes = {choice: tuple(own) for choice, own in axes.items()}
+        self.rho = 0.0
+        self.weights: dict[str, float] = {}
+        self.gates = nn.ModuleDict()
+        for axis in self._gated_axes():
+            ones = torch.ones(axis.num_units, device=like.device, dtype=like.dtype)
+            self.gates[_key(axis)] = Gate(axis, ones)
+        self._hooks: list[Any] = []
+
+    def all_axes(self) -> Iterator[TiedAxis]:
+        """The axes of all choices."""
+        for own in self.axes.values():
+            yield from own
+
+    def _gated_axes(self) -> Iterator[TiedAxis]:
+        return (axis for axis in self.all_axes() if axis.norm is None)
+
+    def gate(self, axis: TiedAxis) -> Gate:
+        """The gate of an axis without a BatchNorm."""
+        found = self.gates[_key(axis)]
+        assert isinstance(found, Gate)
+        return found
+
+    def attach(self, net: nn.Module) -> None:
+        """Let the gates work in a network from now on."""
+        for axis in self._gated_axes():
+            layer = net.get_submodule(axis.reader.rpartition(".")[0])
+            hook = layer.register_forward_pre_hook(self.gate(axis).before_call)
+            self._hooks.append(hook)
+
+    def detach(self) -> None:
+        """Let them work no more."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def of(self, axis: TiedAxis, net: nn.Module) -> Tensor:
+        """(units,) the factors of an axis, as they are learned."""
+        if axis.norm is not None:
+            return net.get_parameter(axis.norm.weight)
+        return self.gate(axis).weight
+
+    def forward(self, net: nn.Module) -> Tensor:
+        """The penalty."""
+        total = next(net.parameters()).new_zeros(())
+        for choice, weight in self.weights.items():
+            for axis in self.axes[choice]:
+                total = total + weight * self.of(axis, net).abs().sum()
+        return self.rho * total
+
+    @torch.no_grad()
+    def fold(self, net: nn.Module) -> None:
+        """Multiply the gates into the weights of a network; they are 1 afterwards."""
+        for axis in self._gated_axes():
+            gate, weight = self.gate(axis), net.get_parameter(axis.reader)
+            weight.mul_(gate.spread(weight))
+            gate.weight.fill_(1.0)
+
+
+def _key(axis: TiedAxis) -> str:
+    return axis.reader.replace(".", "/")
