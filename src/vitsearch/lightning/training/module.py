@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitsearch.errors import ConfigError, DataError
 from vitsearch.lightning.objectives import ImageFacts, StepOutputs, WeightedObjectives
@@ -61,6 +61,8 @@ class TrainingModule(pl.LightningModule):
         task: What it is trained for: batches, loss, counted answers.
         num_classes: Of the labels.
         objective: What training learns from.
+        penalty: Called with the network, what is added to the loss; its own parameters are trained,
+            too. `None` for none.
         label_smoothing: Share of the target spread over all classes.
         scheduler_settings: Arguments of `timm.scheduler.create_scheduler_v2`.
     """
@@ -90,6 +92,7 @@ class TrainingModule(pl.LightningModule):
             )
         self.num_classes = num_classes
         self.task = task
+        self.penalty: nn.Module | None = None
         for name, value in mixing.items():
             if value and not task.mixes:
                 raise ConfigError(f"{name}={value} is not for the task {task.name}; legal: 0")
@@ -134,7 +137,11 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Timm's optimiser and learning-rate schedule, stepped once a batch."""
         return make_optimizers(
-            self.net, self.trainer, self.optimizer_settings, self.scheduler_settings
+            self.net,
+            self.trainer,
+            self.optimizer_settings,
+            self.scheduler_settings,
+            further=() if self.penalty is None else tuple(self.penalty.parameters()),
         )
 
     # Training
@@ -234,6 +241,9 @@ class TrainingModule(pl.LightningModule):
         """One forward pass of all that the step trains, and the objective's terms."""
         step = self.run_step(*self.task.prepare(batch, self.space))
         loss, terms = self.objective(step)
+        if self.penalty is not None:
+            terms = {**terms, "penalty": self.penalty(self.net)}
+            loss = loss + terms["penalty"]
         check_finite(loss, self)
         size = len(step.images)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)

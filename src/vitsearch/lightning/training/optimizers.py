@@ -7,7 +7,7 @@ network. A schedule is stepped once an update and spans the training, however it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -51,6 +51,8 @@ def make_optimizers(
     trainer: pl.Trainer,
     optimizer: Mapping[str, Any],
     scheduler: Mapping[str, Any],
+    *,
+    further: Sequence[nn.Parameter] = (),
 ) -> OptimizerLRScheduler:
     """What `configure_optimizers` returns; the schedule is stepped once an update.
 
@@ -61,11 +63,14 @@ def make_optimizers(
             `group_matcher` says which layer a parameter belongs to. A rate is a number here.
         scheduler: Arguments of `timm.scheduler.create_scheduler_v2`, in epochs; empty for a
             constant learning rate.
+        further: What is trained beside the network, at the same rate and without weight decay.
 
     Raises:
         ConfigError: The schedule does not fit into the training.
     """
     made = create_optimizer_v2(network, **optimizer)
+    if further:
+        made.add_param_group({"params": list(further), "weight_decay": 0.0})
     if _is_constant(scheduler):
         for group in made.param_groups:  # timm leaves it to its schedules to slow layers down
             group["lr"] *= group.get("lr_scale", 1.0)

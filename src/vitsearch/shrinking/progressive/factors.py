@@ -1,52 +1,15 @@
-"""The number that says how much a unit matters: of its BatchNorm, or of a gate that is learned.
-
-A gate is a number for each unit of an axis, 1 at first, by which the weight that reads the unit is
-multiplied in every call. Layers know nothing of it: it enters where a layer is given its tensors.
-"""
+"""The number that says how much a unit matters: the weight of its BatchNorm, or a learned gate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vitsearch.elastic import ElasticModule, TiedAxis
-from vitsearch.elastic.base import PLAIN, Context, Taken
-
-
-class Gate(nn.Module):
-    """Multiplies the units of an axis where they enter a weight.
-
-    Attributes:
-        weight: (units,).
-    """
-
-    def __init__(self, axis: TiedAxis, values: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(values)
-        _, shape, dim = axis.reading
-        self._name = axis.reader.rpartition(".")[2]
-        self._shape = shape
-        self._along = tuple(len(values) if place == dim else 1 for place in range(len(shape)))
-
-    def spread(self, like: Tensor) -> Tensor:
-        """The number that each entry of the whole weight is multiplied by, in its shape."""
-        return self.weight.view(self._along).expand(self._shape).reshape(like.shape)
-
-    def before_call(self, layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A forward pre-hook of the layer that reads the units: gives it gated tensors."""
-        assert isinstance(layer, ElasticModule)
-        x, sizes, *rest = args
-        context: Context = rest[0] if rest else PLAIN
-        tensors = layer.tensors(sizes, context)
-        region = layer.regions(sizes, context.alignment)[self._name]
-        scale = region.cut(self.spread(getattr(layer, self._name)))
-        gated = {**tensors, self._name: tensors[self._name] * scale}
-        own: Taken = {(layer, sizes, context.alignment): gated}
-        return x, sizes, replace(context, taken=own)
+from vitsearch.elastic import TiedAxis
+from vitsearch.elastic.gates import Gate, fold_gates, gate_key
 
 
 class Factors(nn.Module):
@@ -74,7 +37,7 @@ class Factors(nn.Module):
         self.gates = nn.ModuleDict()
         for axis in self._gated_axes():
             ones = torch.ones(axis.num_units, device=like.device, dtype=like.dtype)
-            self.gates[_key(axis)] = Gate(axis, ones)
+            self.gates[gate_key(axis)] = Gate(axis, ones)
         self._hooks: list[Any] = []
 
     def all_axes(self) -> Iterator[TiedAxis]:
@@ -87,7 +50,7 @@ class Factors(nn.Module):
 
     def gate(self, axis: TiedAxis) -> Gate:
         """The gate of an axis without a BatchNorm."""
-        found = self.gates[_key(axis)]
+        found = self.gates[gate_key(axis)]
         assert isinstance(found, Gate)
         return found
 
@@ -120,11 +83,7 @@ class Factors(nn.Module):
     @torch.no_grad()
     def fold(self, net: nn.Module) -> None:
         """Multiply the gates into the weights of a network; they are 1 afterwards."""
-        for axis in self._gated_axes():
-            gate, weight = self.gate(axis), net.get_parameter(axis.reader)
-            weight.mul_(gate.spread(weight))
-            gate.weight.fill_(1.0)
-
-
-def _key(axis: TiedAxis) -> str:
-    return axis.reader.replace(".", "/")
+        gates = {gate_key(axis): self.gate(axis).weight for axis in self._gated_axes()}
+        fold_gates(net, gates)
+        for values in gates.values():
+            values.fill_(1.0)
