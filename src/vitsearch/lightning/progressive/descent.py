@@ -1,4 +1,4 @@
-"""The way of one supernet down to its budget: what it may become, where it is, how it is pressed."""
+"""The way of a supernet down to its budget: what it may become, where it is, how it is pressed."""
 
 from __future__ import annotations
 
