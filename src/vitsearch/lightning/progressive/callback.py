@@ -115,6 +115,11 @@ class ProgressiveShrinking(pl.Callback):
         self._descent: Descent | None = None
         self._steps = self._interval = self._warm_up = 1
 
+    @property
+    def constraint(self) -> Constraint:
+        """The budget."""
+        return self.settings.constraint
+
     def folder(self, trainer: pl.Trainer) -> Path:
         """The run folder."""
         return self.dirpath or Path(trainer.default_root_dir)
@@ -294,7 +299,7 @@ class ProgressiveShrinking(pl.Callback):
             trainer,
             pl_module,
             self.folder(trainer),
-            constraint=self.settings.constraint,
+            constraint=self.constraint,
             use_test_split=self.use_test_split,
             report=self.report,
         )

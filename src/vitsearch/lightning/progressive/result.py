@@ -104,7 +104,7 @@ def score_what_is_left(
         preprocessing=preprocessing_of(data),
     )
     console = make_console() if rank_and_world()[0] == 0 else None
-    result = run_search(job, SearchProgress(1, console, figure))
+    result = run_search(job, SearchProgress(1, None, figure))
     batches = test_batches(trainer) if use_test_split else None
     tested = None
     if batches is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_GAIN, _MOST = 10.0, 100.0
+_GAIN, _MOST = 1.0, 10.0
 
 
 def mean_price(prices: Mapping[str, float], units: Mapping[str, int]) -> float:
@@ -45,7 +45,7 @@ def follow_gap(rho: float, first: float, gap: float) -> float:
 
     Args:
         rho: The strength of the stretch that ends.
-        first: The strength that training began with; the next one stays within a factor of 100.
+        first: The strength that training began with; the next one stays within a factor of 10.
         gap: Cost of what is alive less what the schedule allows, as a share of the first cost.
     """
     return min(max(rho * max(1 + _GAIN * gap, 0.1), first / _MOST), first * _MOST)
