@@ -14,6 +14,7 @@ import vitsearch
 from tests.commands.killing import end, kill_when, results, start, weights
 from tests.commands.running import SMALL_SPACE, files_below, run_here
 from tests.commands.test_command_errors import refused
+from tests.commands.timm_folder import write_timm_folder
 
 SHRINKING = ("callbacks=progressive_shrinking", "callbacks.shrinking.every_n_epochs=0.5")
 TRAINING = (
@@ -68,6 +69,20 @@ def test_the_network_is_used_as_one_that_a_search_has_found(trained: Path) -> No
         "run_dir=run",
     )
     assert "finished" in run_here("train", *again, folder=folder).succeeded().out
+
+
+def test_a_pretrained_network_of_timm_shrinks(tmp_path: Path) -> None:
+    write_timm_folder(tmp_path / "timm")
+    given = ("+space=timm", "space.model=timm", "optimizer.lr=1e-4", "run_dir=run", NO_REPORT)
+    budget = "constraint.macs=[300K,330K]"
+    run_here("train", *given, *SHRINKING, *TRAINING, budget, folder=tmp_path).succeeded()
+    best = json.loads((tmp_path / "run" / "search" / "best.json").read_text())
+    assert 300e3 <= best["macs"] <= 330e3
+    kept = vitsearch.load_model(tmp_path / "run" / "best").architecture
+    original = vitsearch.load_model(tmp_path / "run" / "original").architecture
+    changed = {name.rpartition(".")[2] for name in kept if kept[name] != original[name]}
+    assert changed <= {"num_heads", "mlp_hidden"}
+    assert changed
 
 
 @pytest.mark.slow

@@ -57,23 +57,24 @@ Place = tuple[str, tuple[int, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class UnitNorm:
-    """The BatchNorm behind the units of an axis, through which each is a number and a constant.
+    """The BatchNorm behind the units of an axis, whose weight is the factor of each unit.
 
-    With a weight of 0 a unit gives `activation(bias)`, whatever the image, which the layer that
-    reads it, pointwise, turns into a constant.
+    With a weight of 0 a unit gives `activation(bias)`, whatever the image, which a pointwise layer
+    that reads it turns into a constant.
 
     Attributes:
-        weight: Name of its weight: a unit's factor.
+        weight: Name of its weight.
         bias: Name of its bias.
         activation: Between the norm and the layer that reads the units.
         constant: Name of what can take over a constant: a bias, to which it is added, or the
-            `running_mean` of the next BatchNorm, from which it is taken off.
+            `running_mean` of the next BatchNorm, from which it is taken off. `None` where units
+            meet each other before they are read, as tokens do; what they gave is then lost.
     """
 
     weight: str
     bias: str
     activation: Callable[[Tensor], Tensor]
-    constant: str
+    constant: str | None
 
     def below(self, prefix: str) -> UnitNorm:
         """The same with names behind a prefix."""
@@ -81,7 +82,7 @@ class UnitNorm:
             self,
             weight=prefix + self.weight,
             bias=prefix + self.bias,
-            constant=prefix + self.constant,
+            constant=None if self.constant is None else prefix + self.constant,
         )
 
 

@@ -75,7 +75,7 @@ def images(net: SuperTransformer, count: int = 6) -> Tensor:
 
 def begin(net: SuperTransformer) -> tuple[Shrunk, dict[str, UnitGroup]]:
     """The start of a shrinking of a supernet, with gates that are not 1."""
-    space = start_space(net)
+    space = start_space(net.space, UnitFinder(net).groups())
     own = smaller_supernet(net, space, Surgery(net, space, {}).weights(net.state_dict()))
     groups = UnitFinder(own).groups()
     axes = {choice: group.axes for choice, group in groups.items()}

@@ -22,7 +22,7 @@ TOLERANCE = 1e-10
 def test_the_start_is_the_largest_network(name: str) -> None:
     net = supernet(name).eval()
     x = images(net)
-    space = start_space(net)
+    space = start_space(net.space, UnitFinder(net).groups())
     assert space.largest() == net.space.largest()
     start, groups = begin(net)
     assert set(groups) == {c.name for c in space.choices if len(c.options) > 1}
@@ -115,3 +115,15 @@ def test_units_are_found_that_a_choice_counts(name: str, kinds: set[str]) -> Non
     assert {choice.rpartition(".")[2] for choice in groups} == kinds
     axes = [axis for group in groups.values() for axis in group.axes]
     assert len(set(axes)) == len(axes)
+
+
+def test_the_penalty_weighs_factors_by_their_choice() -> None:
+    start, groups = begin(supernet("glit"))
+    weights = {choice: float(number) for number, choice in enumerate(groups, 1)}
+    start.factors.press(0.5, weights)
+    expected = sum(
+        0.5 * weights[choice] * start.factors.of(axis, start.net).abs().sum()
+        for choice, axes in start.factors.axes.items()
+        for axis in axes
+    )
+    assert torch.allclose(start.factors(start.net), torch.as_tensor(expected))

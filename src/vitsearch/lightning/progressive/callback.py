@@ -245,8 +245,9 @@ class ProgressiveShrinking(pl.Callback):
         due = step % self._interval == 0 and looked_at < step < self._steps
         if due:
             self._shrink(trainer, pl_module, steps=self._steps)
-        if due or self.settings.published:
             descent.press(pl_module, step, self._warm_up)
+        elif self.settings.published:
+            descent.warm_up(pl_module, step, self._warm_up)
 
     def _shrink(self, trainer: pl.Trainer, module: SearchableClassifier, *, steps: int) -> None:
         descent = self._running()

@@ -53,7 +53,7 @@ class Descent:
                 f"callbacks.shrinking: space {net.space.name} has no choice that counts units "
                 f"(heads, hidden channels) and has more than one option"
             )
-        self.start = start_space(net)
+        self.start = start_space(net.space, self._groups)
         self._ladder = Ladder(
             self.start,
             {choice: group.counted for choice, group in self._groups.items()},
@@ -112,10 +112,14 @@ class Descent:
             warm_up: Updates over which the strength rises, as published.
         """
         state, factors = self.begin(module), factors_of(module)
-        factors.weights = penalty_weights(self._prices(self._place(module)), state.mean)
-        factors.rho = state.rho
+        weights = penalty_weights(self._prices(self._place(module)), state.mean)
+        factors.press(state.rho, weights)
         if self._settings.published:
-            factors.rho = rho_of_step(step, self._settings.rho, warm_up)
+            self.warm_up(module, step, warm_up)
+
+    def warm_up(self, module: SearchableClassifier, step: int, steps: int) -> None:
+        """Set the strength of the penalty alone, as published."""
+        factors_of(module).rho = rho_of_step(step, self._settings.rho, steps)
 
     def average(self, module: SearchableClassifier, step: int) -> None:
         """Move the averages of factors behind an update."""

@@ -34,6 +34,7 @@ class Factors(nn.Module):
         self.axes = {choice: tuple(own) for choice, own in axes.items()}
         self.rho = 0.0
         self.weights: dict[str, float] = {}
+        self._spread: Tensor | None = None  # the weight of every unit, in order
         self.gates = nn.ModuleDict()
         for axis in self._gated_axes():
             ones = torch.ones(axis.num_units, device=like.device, dtype=like.dtype)
@@ -74,11 +75,22 @@ class Factors(nn.Module):
 
     def forward(self, net: nn.Module) -> Tensor:
         """The penalty."""
-        total = next(net.parameters()).new_zeros(())
-        for choice, weight in self.weights.items():
-            for axis in self.axes[choice]:
-                total = total + weight * self.of(axis, net).abs().sum()
-        return self.rho * total
+        if not any(self.axes.values()):  # every layer with units is gone
+            return next(net.parameters()).new_zeros(())
+        factors = torch.cat([self.of(axis, net) for axis in self.all_axes()])
+        if self._spread is None:
+            each = [
+                (axis.num_units, self.weights.get(choice, 0.0))
+                for choice, own in self.axes.items()
+                for axis in own
+            ]
+            counts, weights = map(torch.tensor, zip(*each, strict=True))
+            self._spread = weights.double().repeat_interleave(counts).to(factors)
+        return self.rho * (self._spread * factors.abs()).sum()
+
+    def press(self, rho: float, weights: Mapping[str, float]) -> None:
+        """Set the strength of the penalty, and the weight of a unit of each choice."""
+        self.rho, self.weights, self._spread = rho, dict(weights), None
 
     @torch.no_grad()
     def fold(self, net: nn.Module) -> None:

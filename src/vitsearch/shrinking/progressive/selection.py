@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 from vitsearch.shrinking.progressive.ladder import Ladder, Place, Window
 
@@ -52,20 +53,22 @@ def down_to(
         target: The cost that is wanted.
         window: What must still be reached afterwards.
     """
-    while ladder.cost(place) > target:
-        steps = sorted(
-            (_loss(ladder, place, name, importance[name]), name, fewer)
-            for name, fewer in _cheaper(ladder, place)
-        )
-        following = next((fewer for _, _, fewer in steps if ladder.reaches(fewer, window)), None)
-        if following is None:
-            break
-        place = following
+    heap = [
+        (_loss(ladder, place, name, importance[name]), name)
+        for name in place
+        if ladder.price(place, name) > 0
+    ]
+    heapify(heap)
+    cost = ladder.cost(place)
+    while heap and cost > target:
+        _, name = heappop(heap)
+        fewer = {**place, name: place[name] - 1}
+        if not ladder.reaches(fewer, window):
+            continue  # nor will it with fewer units of others
+        place, cost = fewer, ladder.cost(fewer)
+        if ladder.price(place, name) > 0:
+            heappush(heap, (_loss(ladder, place, name, importance[name]), name))
     return place
-
-
-def _cheaper(ladder: Ladder, place: Place) -> list[tuple[str, Place]]:
-    return [(name, fewer) for name, fewer in ladder.below(place) if ladder.price(place, name) > 0]
 
 
 def _loss(ladder: Ladder, place: Place, choice: str, importance: Sequence[float]) -> float:

@@ -72,7 +72,7 @@ class Shrink:
         """The smaller network of one like that which it was planned for."""
         made = smaller_supernet(net, self._surgery.space, self._surgery.weights(net.state_dict()))
         own = Factors(axes_in(made, factors.axes), next(made.parameters()))
-        own.rho, own.weights = factors.rho, dict(factors.weights)
+        own.press(factors.rho, factors.weights)
         with torch.no_grad():
             for axis in factors.all_axes():
                 survivors = self._survivors[axis.reader]

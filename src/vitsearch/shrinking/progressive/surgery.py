@@ -73,7 +73,8 @@ class Surgery:
     @torch.no_grad()
     def _cut(self, tensors: Mapping[str, Tensor], *, carrying: bool) -> dict[str, Tensor]:
         touched = {name for own in self.survivors for name, _, _ in own.axis.places}
-        touched |= {own.axis.norm.constant for own in self.survivors if own.axis.norm is not None}
+        norms = (own.axis.norm for own in self.survivors)
+        touched |= {n.constant for n in norms if n is not None and n.constant is not None}
         copies = {
             name: tensor.detach().clone() if name in touched else tensor.detach()
             for name, tensor in tensors.items()
@@ -113,7 +114,7 @@ def carry_constant(survivors: Survivors, tensors: Mapping[str, Tensor]) -> None:
     """
     norm = survivors.axis.norm
     going = survivors.order[survivors.count :]
-    if norm is None or not len(going):
+    if norm is None or norm.constant is None or not len(going):
         return
     name, shape, dim = survivors.axis.reading
     weight = tensors[name]

@@ -169,16 +169,17 @@ def _width(region: Region | None, dim: int) -> int | None:
     return next((own.width for own in region.ranges if own.dim == dim), None)
 
 
-def start_space(net: SuperTransformer) -> SearchSpace:
+def start_space(space: SearchSpace, groups: Mapping[str, UnitGroup]) -> SearchSpace:
     """The part of a space in which units go: what nothing counts stays as in the largest network.
 
     Args:
-        net: A supernet of the whole space.
+        space: Of a supernet.
+        groups: Its units.
     """
-    groups, largest = UnitFinder(net).groups(), net.space.largest().to_dict()
+    largest = space.largest().to_dict()
     left: dict[str, list[Value]] = {}
-    for choice in net.space.choices:
+    for choice in space.choices:
         group = groups.get(choice.name)
         only = [largest.get(choice.name, choice.options[-1])]
         left[choice.name] = only if group is None else list(group.counted.options)
-    return net.space.restrict(left)
+    return space.restrict(left)
