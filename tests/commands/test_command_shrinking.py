@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from docs.outputs import ROOT, blocks_of, shape
 
 import vitsearch
 from tests.commands.killing import end, kill_when, results, start, weights
@@ -41,6 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "left by shrinking" in made.out
     assert "every shrink:    run/search/shrinks.json" in made.out
     assert "another budget" not in made.out
+    (page,) = blocks_of(ROOT / "docs" / "progressive_shrinking.md")
+    assert set(shape(page.text)) <= set(shape(made.out))
     return folder / "run"
 
 

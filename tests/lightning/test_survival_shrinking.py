@@ -57,6 +57,13 @@ def test_every_checkpoint_leads_to_the_same_end(
             assert (folder / file).read_bytes() == (straight / file).read_bytes(), (number, file)
 
 
+def test_what_is_left_can_be_trained_for_longer(tmp_path: Path) -> None:
+    module, _, keep = fit(tmp_path / "short")
+    longer, _, _ = fit(tmp_path / "long", resume=keep.copies[-1], max_epochs=3)
+    assert longer.net.space == module.net.space
+    assert longer.trainer.global_step == 12
+
+
 def read(file: Path) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
 

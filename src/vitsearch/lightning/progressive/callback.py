@@ -136,7 +136,7 @@ class ProgressiveShrinking(pl.Callback):
         Descent(module, self.settings)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Cut the module down to what it trains: the largest network, or what is left by now.
+        """Cut the module down to the largest network, which it trains.
 
         Raises:
             ConfigError: The module, the strategy or the order of callbacks does not go.
@@ -240,6 +240,8 @@ class ProgressiveShrinking(pl.Callback):
     ) -> None:
         """Shrink if it is time."""
         assert isinstance(pl_module, SearchableClassifier)
+        if pl_module.penalty is None:  # it has ended, and what is left is trained for longer
+            return
         descent, step = self._running(), trainer.global_step
         looked_at = descent.begin(pl_module).looked_at
         due = step % self._interval == 0 and looked_at < step < self._steps
@@ -264,7 +266,7 @@ class ProgressiveShrinking(pl.Callback):
     ) -> None:
         """Average the factors behind an update; log what the network costs."""
         assert isinstance(pl_module, SearchableClassifier)
-        if is_accumulating(trainer):
+        if pl_module.penalty is None or is_accumulating(trainer):
             return
         if trainer.global_step == 1:
             for optimizer in trainer.optimizers:

@@ -6,7 +6,7 @@ all that can still be reached from a place is known exactly (to a thousandth of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor
 
@@ -105,12 +105,6 @@ class Ladder:
     def smallest(self) -> Place:
         """Every choice at its smallest option."""
         return dict.fromkeys(self.units, 0)
-
-    def below(self, place: Place) -> Iterator[tuple[str, Place]]:
-        """The places one option below, with the choice that differs."""
-        for name, index in place.items():
-            if index:
-                yield name, {**place, name: index - 1}
 
     def reaches(self, place: Place, window: Window) -> bool:
         """Whether some place at or below this one costs as much as the window allows.
