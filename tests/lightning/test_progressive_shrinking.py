@@ -138,6 +138,10 @@ def test_settings_that_do_not_go(settings: Any, error: type[Exception], words: s
 def test_budgets_and_spaces_that_do_not_go(tmp_path: Path) -> None:
     with pytest.raises(ConstraintError, match="cannot be met: shrinking takes space autoformer"):
         fit(tmp_path, shrinking={"constraint": {"macs": [None, 1000]}})
+    space = small_space("autoformer")
+    part = SearchableClassifier(space, 10, search_space=space.restrict({"*.num_heads": 3}))
+    with pytest.raises(ConfigError, match="search_space of its own"):
+        ProgressiveShrinking(published=True).check(part)
     space = small_space("vit_resnas")
     module = SearchableClassifier(space.restrict(space.smallest()), 10)
     with pytest.raises(ConfigError, match="has no choice that counts units"):

@@ -37,7 +37,8 @@ class Descent:
         """Look at a module; nothing is changed.
 
         Raises:
-            ConfigError: Nothing counts units, or the network does not share the first ones.
+            ConfigError: Nothing counts units, the network does not share the first ones, or only a
+                part of it is trained.
             ConstraintError: The budget is out of reach.
         """
         net = module.net
@@ -45,6 +46,11 @@ class Descent:
             raise ConfigError(
                 f"callbacks.shrinking: model.sharing={net.sharing} does not take the first units; "
                 f"use model.sharing=prefix"
+            )
+        if module.search_space != net.space:
+            raise ConfigError(
+                "callbacks.shrinking trains all of a supernet, but the module has a search_space "
+                "of its own; build the supernet for that space"
             )
         self._settings = settings
         self._groups = UnitFinder(net).groups()
