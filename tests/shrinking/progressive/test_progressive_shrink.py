@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from tests.shrinking.progressive.networks import NAMES, begin, images, mask, planned, supernet
 from timm.optim import create_optimizer_v2
 
+from vitsearch.elastic import TiedAxis
+from vitsearch.elastic.base import UnitNorm
 from vitsearch.shrinking.progressive.shrink import Shrunk
+from vitsearch.shrinking.progressive.surgery import Survivors, carry_constant
 from vitsearch.shrinking.progressive.units import UnitFinder, start_space
 
 TOLERANCE = 1e-10
@@ -127,3 +130,30 @@ def test_the_penalty_weighs_factors_by_their_choice() -> None:
         for axis in axes
     )
     assert torch.allclose(start.factors(start.net), torch.as_tensor(expected))
+
+
+def test_a_constant_goes_into_the_mean_of_the_next_batch_norm() -> None:
+    torch.manual_seed(0)
+    names = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+    places = tuple((name, (6,), 0) for name in names)
+    norm = UnitNorm("bn.weight", "bn.bias", F.relu, "out.running_mean")
+    axis = TiedAxis((*places, ("conv.weight", (4, 6, 1, 1), 1)), "conv.weight", norm)
+    tensors = {name: torch.rand(6, dtype=torch.float64) for name in names}
+    tensors["conv.weight"] = torch.randn(4, 6, 1, 1, dtype=torch.float64)
+    tensors["out.running_mean"] = torch.randn(4, dtype=torch.float64)
+    order = torch.tensor([5, 1, 0, 3, 2, 4])
+    tensors["bn.weight"][order[2:]] = 0.0
+    x = torch.randn(2, 6, 3, 3, dtype=torch.float64)
+
+    def forward(t: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        bn = (t["bn.running_mean"], t["bn.running_var"], t["bn.weight"], t["bn.bias"])
+        made = F.conv2d(F.relu(F.batch_norm(x, *bn)), t["conv.weight"])
+        return F.batch_norm(made, t["out.running_mean"], torch.ones(4, dtype=torch.float64))
+
+    expected = forward(tensors, x)
+    carry_constant(Survivors(axis=axis, order=order, count=2), tensors)
+    kept = order[:2]
+    cut = {name: tensors[name][kept] for name in names}
+    cut["conv.weight"] = tensors["conv.weight"][:, kept]
+    cut["out.running_mean"] = tensors["out.running_mean"]
+    assert (forward(cut, x[:, kept]) - expected).abs().max() < 1e-12
