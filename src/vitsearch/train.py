@@ -37,17 +37,21 @@ from vitsearch.errors import ConfigError
 from vitsearch.lightning import (
     EvolutionarySearch,
     MultiArchitectureSampling,
+    ProgressiveShrinking,
     SearchableClassifier,
 )
 from vitsearch.lightning.training.optimizers import check_length
 from vitsearch.lightning.training.pretrained_start import PretrainedStart
 from vitsearch.reports import start_panel
 from vitsearch.runs.command_line import command_text, override, shown_path
-from vitsearch.runs.layout import REPORT_FILE
+from vitsearch.runs.layout import HISTORY_FILE, REPORT_FILE, SHRINKS_FILE
 from vitsearch.runs.resume import retrain_command
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.phases import check_phases
 from vitsearch.supernet import load_supernet
+
+_SEARCHES = (EvolutionarySearch, ProgressiveShrinking)
+"""What finds an architecture: behind the training, or in it."""
 
 
 @command("train", resumes=True)
@@ -104,8 +108,8 @@ def train(run: SupernetSpec, session: Session) -> Architecture | None:
     panel = partial(_start, run, module, callbacks, trainer, where)
     session.begin_training(run, datamodule, panel, checkpoint=checkpoint)
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    search = next((c for c in callbacks if isinstance(c, EvolutionarySearch)), None)
-    session.finish(run, partial(next_steps, run, module.num_classes, searched=search is not None))
+    search = next((c for c in callbacks if isinstance(c, _SEARCHES)), None)
+    session.finish(run, partial(next_steps, run, module.num_classes, search))
     found = None if search is None else search.result
     return None if found is None else found.best.candidate.architecture
 
@@ -145,9 +149,7 @@ def _start(
         "devices": f"{trainer.world_size} x {where}, {trainer.precision}",
         "run folder": str(run.folder),
     }
-    constraint = next(
-        (c.constraint for c in callbacks if isinstance(c, EvolutionarySearch)), Constraint()
-    )
+    constraint = next((c.constraint for c in callbacks if isinstance(c, _SEARCHES)), Constraint())
     return start_panel(
         run.search_space, num_classes=module.num_classes, constraint=constraint, facts=facts
     )
@@ -169,27 +171,33 @@ def check_callbacks(
     for callback in callbacks:
         if isinstance(callback, MultiArchitectureSampling):
             callback.check(module, batch_size)
-        if isinstance(callback, EvolutionarySearch):
+        if isinstance(callback, _SEARCHES):
             callback.check(module)
 
 
-def next_steps(run: SupernetSpec, num_classes: int, *, searched: bool) -> str:
+def next_steps(
+    run: SupernetSpec,
+    num_classes: int,
+    search: EvolutionarySearch | ProgressiveShrinking | None,
+) -> str:
     """The exact commands that a user may want now."""
     low, high = reachable_range(run.search_space, "macs", num_classes)
     middle = (low + high) / 2
     shown = shown_path(run.folder)
     window = f"[{human(0.9 * middle)},{human(middle)}]".replace(" ", "")
     again = command_text("search", override("checkpoint", shown), f"constraint.macs={window}")
-    lines = [
-        "what comes next",
-        f"  another budget:  {again}",
-    ]
-    if searched:
+    lines = ["what comes next"]
+    if not isinstance(search, ProgressiveShrinking):  # which leaves one network
+        lines.append(f"  another budget:  {again}")
+    if search is not None:
         lines += [
             f"  train it alone:  {retrain_command(run.folder)}",
             f"  in Python:       vitsearch.load_model({f'{shown}/best'!r})",
-            f"  all candidates:  {shown}/search/history.jsonl",
         ]
+    if isinstance(search, EvolutionarySearch):
+        lines.append(f"  all candidates:  {shown}/{HISTORY_FILE}")
+    if isinstance(search, ProgressiveShrinking):
+        lines.append(f"  every shrink:    {shown}/{SHRINKS_FILE}")
     if (run.folder / REPORT_FILE).is_file():
         lines.append(f"  all in pictures: {shown}/{REPORT_FILE}")
     return "\n".join(lines)

@@ -27,7 +27,13 @@ from vitsearch.data import (
     ImageFolder,
     MaskFolder,
 )
-from vitsearch.lightning import Classifier, MultiArchitectureSampling, SearchableClassifier
+from vitsearch.lightning import (
+    Classifier,
+    EvolutionarySearch,
+    MultiArchitectureSampling,
+    ProgressiveShrinking,
+    SearchableClassifier,
+)
 from vitsearch.lightning.training.optimizers import with_rate
 from vitsearch.spaces import SearchSpace
 from vitsearch.spaces.config import config_dir, space_config
@@ -265,6 +271,16 @@ def test_module_and_optimizers_are_made(
     trainer = instantiate(config.trainer, logger=False)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.default_root_dir == str(tmp_path)
+
+
+def test_what_shrinks_stands_before_all_that_holds_weights(composed: Composer) -> None:
+    config = composed(
+        "train", "+space=glit", "callbacks=progressive_shrinking", "constraint.macs=[9M,10M]"
+    )
+    found = [instantiate(c) for c in config.callbacks.values() if c is not None]
+    assert isinstance(found[0], ProgressiveShrinking)
+    assert found[0].constraint == Constraint(macs=(9e6, 10e6))
+    assert not any(isinstance(one, EvolutionarySearch) for one in found)
 
 
 @pytest.mark.parametrize("callbacks", ["network", "network_with_ema"])

@@ -132,7 +132,8 @@ def test_recorded_output_has_the_shape_of_a_run(
 ) -> None:
     command = block.command.partition(" -m vitsearch.")[2].partition(" ")[0]
     printed = {**chain[1], "train": trained.out}
-    others = ("searcher=nsga2", "resume=", "quantise=")  # int8: tests of the export
+    # Other tests compare these: of the export, of shrinking.
+    others = ("searcher=nsga2", "resume=", "quantise=", "callbacks=progressive_shrinking")
     if command not in printed or any(other in block.command for other in others):
         pytest.skip("no run of this kind here")
     classes = set(shape("\n".join(FashionMini.class_names)))  # the pages have other data

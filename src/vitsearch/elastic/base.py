@@ -8,8 +8,8 @@ differ from the supernet that it came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -52,24 +52,78 @@ class Context:
 PLAIN = Context()
 
 
+Place = tuple[str, tuple[int, ...], int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitNorm:
+    """The BatchNorm behind the units of an axis, whose weight is the factor of each unit.
+
+    With a weight of 0 a unit gives `activation(bias)`, whatever the image, which a pointwise layer
+    that reads it turns into a constant.
+
+    Attributes:
+        weight: Name of its weight.
+        bias: Name of its bias.
+        activation: Between the norm and the layer that reads the units.
+        constant: Name of what can take over a constant: a bias, to which it is added, or the
+            `running_mean` of the next BatchNorm, from which it is taken off. `None` where units
+            meet each other before they are read, as tokens do; what they gave is then lost.
+    """
+
+    weight: str
+    bias: str
+    activation: Callable[[Tensor], Tensor]
+    constant: str | None
+
+    def below(self, prefix: str) -> UnitNorm:
+        """The same with names behind a prefix."""
+        return replace(
+            self,
+            weight=prefix + self.weight,
+            bias=prefix + self.bias,
+            constant=None if self.constant is None else prefix + self.constant,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TiedAxis:
     """Units (heads, hidden channels) that stand in several tensors and can trade places in all.
 
     Attributes:
         places: For each tensor its name, the shape to view it in, and the dimension of the units.
+        reader: Name of the weight that the units enter, the last of them.
+        norm: The BatchNorm right behind each unit, if the weight of a unit there says all that
+            depends on the image; `None` for none.
         groups: For each tensor an earlier dimension, of groups inside which alone units can trade
             places, each in an order of its own; empty where all units are one group.
     """
 
-    places: tuple[tuple[str, tuple[int, ...], int], ...]
+    places: tuple[Place, ...]
+    reader: str
+    norm: UnitNorm | None = None
     groups: tuple[int, ...] = ()
+
+    @property
+    def reading(self) -> Place:
+        """Where the units stand in the weight that they enter."""
+        return next(place for place in self.places if place[0] == self.reader)
+
+    @property
+    def num_units(self) -> int:
+        """How many there are."""
+        _, shape, dim = self.reading
+        return shape[dim]
 
     def below(self, path: str) -> TiedAxis:
         """The same with names below a module's path."""
         prefix = f"{path}." if path else ""
-        places = tuple((prefix + name, shape, dim) for name, shape, dim in self.places)
-        return TiedAxis(places, self.groups)
+        return TiedAxis(
+            tuple((prefix + name, shape, dim) for name, shape, dim in self.places),
+            prefix + self.reader,
+            None if self.norm is None else self.norm.below(prefix),
+            self.groups,
+        )
 
 
 class ElasticModule(nn.Module, Generic[SizesT]):
@@ -165,13 +219,27 @@ def active_state(
     module: ElasticModule[Any], sizes: Any, prefix: str = "", alignment: Alignment = "prefix"
 ) -> dict[str, Tensor]:
     """The active weights of a module and its children, named as in a `state_dict`."""
-    return dict(_walk(module, sizes, prefix, alignment))
+    return {
+        path + name: tensor
+        for path, own, own_sizes in _active_modules(module, sizes, prefix)
+        for name, tensor in own.active(own_sizes, alignment).items()
+    }
 
 
-def _walk(
-    module: ElasticModule[Any], sizes: Any, prefix: str, alignment: Alignment
-) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in module.active(sizes, alignment).items():
-        yield prefix + name, tensor
+def active_regions(
+    module: ElasticModule[Any], sizes: Any, prefix: str = "", alignment: Alignment = "prefix"
+) -> dict[str, Region]:
+    """What `active_state` takes of each tensor; also of whatever holds a number for each weight."""
+    return {
+        path + name: region
+        for path, own, own_sizes in _active_modules(module, sizes, prefix)
+        for name, region in own.regions(own_sizes, alignment).items()
+    }
+
+
+def _active_modules(
+    module: ElasticModule[Any], sizes: Any, prefix: str
+) -> Iterator[tuple[str, ElasticModule[Any], Any]]:
+    yield prefix, module, sizes
     for name, child_sizes in module.children_sizes(sizes).items():
-        yield from _walk(_child(module, name), child_sizes, f"{prefix}{name}.", alignment)
+        yield from _active_modules(_child(module, name), child_sizes, f"{prefix}{name}.")

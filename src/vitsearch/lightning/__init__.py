@@ -1,5 +1,6 @@
 """LightningModules and callbacks: training a super-transformer and searching it."""
 
+from vitsearch.lightning.progressive.callback import ProgressiveShrinking
 from vitsearch.lightning.resuming.checkpoints import NetworkCheckpoint, SupernetCheckpoint
 from vitsearch.lightning.resuming.metrics_csv import MetricsFile
 from vitsearch.lightning.resuming.timing import TrainingTime
@@ -18,6 +19,7 @@ __all__ = [
     "MetricsFile",
     "MultiArchitectureSampling",
     "NetworkCheckpoint",
+    "ProgressiveShrinking",
     "Rewiring",
     "SaveNetwork",
     "SearchableClassifier",

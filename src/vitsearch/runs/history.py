@@ -64,7 +64,7 @@ class HistoryRecord:
     Attributes:
         digest: Of its architecture.
         generation: From 0.
-        origin: `random`, `mutation` or `crossover`.
+        origin: See `vitsearch.searchers.Candidate`.
         parents: Digests.
         figures: By name; the first is the score.
         counts: Whole numbers that they are made of, by name, such as images answered correctly.

@@ -2,7 +2,7 @@
 
 supernet.ckpt | network.ckpt   what training goes on from
 config.yaml, finished.json     which run this is, and that nothing is left to do
-search/                        history, settings, measurements, best, front, result
+search/                        history, settings, measurements, best, front, result, shrinks
 original/                      the pretrained network that a training began with
 best/ | model/                 the network that was found, or trained alone
 models/<budget>/               the networks that a shrinking chose, repaired
@@ -34,6 +34,7 @@ MEASURED_FILE = Path("search") / "measured.json"
 RESULT_FILE = Path("search") / "result.json"
 SETTINGS_FILE = Path("search") / "settings.json"
 SHRINK_FILE = Path("search") / "shrink.json"
+SHRINKS_FILE = Path("search") / "shrinks.json"
 START_FILE = Path("search") / "start.json"
 
 AUDIT_FILE = Path("audit") / "audit.json"
@@ -68,6 +69,7 @@ WRITTEN = (
     RESULT_FILE,
     SETTINGS_FILE,
     SHRINK_FILE,
+    SHRINKS_FILE,
     START_FILE,
     AUDIT_FILE,
     TRAININGS_FILE,

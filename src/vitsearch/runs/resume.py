@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "callbacks.checkpoint",
     "callbacks.progress",
     "callbacks.search.report",
+    "callbacks.shrinking.report",
     "callbacks.timing",
     "data.num_workers",
     "data.pin_memory",

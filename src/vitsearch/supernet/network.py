@@ -63,6 +63,7 @@ class ElasticTransformer(NetworkWithHead):
     Attributes:
         num_classes: Outputs of the classifier; 0 for none.
         num_features: Largest width of the final tokens.
+        drop_path_rate: Stochastic depth of the last block.
         grad_checkpointing: Recompute transitions and blocks in the backward pass to save memory.
     """
 
@@ -78,6 +79,7 @@ class ElasticTransformer(NetworkWithHead):
         check_num_classes(num_classes)
         check_number("drop_path_rate", drop_path_rate, "[0, 1)")
         self.num_classes = num_classes
+        self.drop_path_rate = drop_path_rate
         self.grad_checkpointing = False
         for name, plans in catalogue.nodes.items():
             self._add(name, make_layer(plans) if plans else nn.Identity())

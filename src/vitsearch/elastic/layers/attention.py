@@ -76,7 +76,7 @@ class ElasticHeads(ElasticModule[SizesT]):
     def tied_axes(self) -> tuple[TiedAxis, ...]:
         """The heads."""
         made = self.qkv.places_of("qkv", rows=1)
-        return (TiedAxis((*made, *self.proj.places_of("proj", columns=0))),)
+        return (TiedAxis((*made, *self.proj.places_of("proj", columns=0)), "proj.weight"),)
 
     def last_layers(self) -> tuple[ElasticLinear, ...]:
         """The projection of the joined heads."""

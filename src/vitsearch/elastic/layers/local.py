@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment, AxisLike, Range, as_axis
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis, UnitNorm
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.layers.norm import ElasticBatchNorm
 from vitsearch.elastic.region import Region
@@ -127,7 +127,8 @@ class ElasticLocal(ElasticModule[LocalSizes]):
         of_norm = tuple((f"norm.{name}", (inner,), 0) for name in names)
         made = self.expand.places_of("expand", rows=1)
         used = self.project.places_of("project", columns=0)
-        return (TiedAxis((*made, *of_conv, *of_norm, *used)),)
+        behind = UnitNorm("norm.weight", "norm.bias", F.silu, "project.bias")
+        return (TiedAxis((*made, *of_conv, *of_norm, *used), "project.weight", behind),)
 
     def last_layers(self) -> tuple[ElasticLinear, ...]:
         """The second pointwise one."""

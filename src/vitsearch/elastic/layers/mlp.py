@@ -40,7 +40,7 @@ class ElasticMlp(ElasticModule[MlpSizes]):
     def tied_axes(self) -> tuple[TiedAxis, ...]:
         """The hidden units."""
         made = self.fc1.places_of("fc1", rows=0)
-        return (TiedAxis((*made, *self.fc2.places_of("fc2", columns=0))),)
+        return (TiedAxis((*made, *self.fc2.places_of("fc2", columns=0)), "fc2.weight"),)
 
     def last_layers(self) -> tuple[ElasticLinear, ...]:
         """The second."""

@@ -155,7 +155,8 @@ class ElasticResidual(ElasticModule[ResidualSizes]):
                         for name in ("weight", "bias", "running_mean", "running_var")
                     ),
                     (f"conv{number + 1}.weight", tuple(after.weight.shape), 1),
-                )
+                ),
+                f"conv{number + 1}.weight",
             )
             for number, (before, after) in enumerate(pairwise(convs), 1)
         )

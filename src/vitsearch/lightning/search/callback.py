@@ -303,6 +303,7 @@ def print_result(
 ) -> None:
     """The end of a search: the architecture in words, the table, and best against luck."""
     shown = scorer.task.figure.text
+    assert result.random_median is not None  # a search draws its first generation
     console.print(architecture_panel(scorer.net.space, result.best.candidate.architecture))
     console.print(end_table(rows, scorer.num_images, scorer.task.figure))
     console.print(

@@ -88,13 +88,17 @@ def run_search(job: SearchJob, progress: SearchProgress) -> SearchResult:
                 watch.lap(last_candidate=len(history))
     if len(known) > len(history):
         raise file.foreign(f"it has {len(known)} candidates, this search {len(history)}")
-    first = [one.score.value for one in history if one.candidate.generation == 0]
+    first = [
+        one.score.value
+        for one in history
+        if one.candidate.generation == 0 and one.candidate.origin != "shrinking"
+    ]
     whole = [one for one in history if scorer.is_whole(one.score)]
     front = front_of(history, searcher)
     result = SearchResult(
         history=tuple(history),
         best=best_of(front or whole),
-        random_median=median(first),
+        random_median=median(first) if first else None,
         num_recalled=len(known),
         seconds=time.monotonic() - started,
         front=front,

@@ -52,7 +52,8 @@ class SearchResult:
         history: All candidates, in the order in which they were proposed.
         best: The best score; of equals the cheapest. With several objectives it is the most
             accurate end of the front.
-        random_median: Median score of the random first generation: what luck gives.
+        random_median: Median score of the random first generation: what luck gives; `None` where
+            nothing was drawn.
         num_recalled: How many scores an interrupted search had left.
         seconds: How long scoring the others took.
         front: What no other candidate betters, the cheapest first; empty with one objective.
@@ -61,7 +62,7 @@ class SearchResult:
 
     history: tuple[Scored, ...]
     best: Scored
-    random_median: float
+    random_median: float | None
     num_recalled: int
     seconds: float
     front: tuple[Scored, ...] = ()
@@ -114,7 +115,9 @@ def write_result(
         "constraint": budget,
         **figure_entry(scorer.task.figure),
     }
-    median = {f"random_median_{scorer.task.figure.name}": result.random_median}
+    median: dict[str, float] = {}
+    if result.random_median is not None:
+        median[f"random_median_{scorer.task.figure.name}"] = result.random_median
     write_json(folder / BEST_FILE, with_format({**origin, **median, **result.best.record()}))
     if result.minimise:
         front = [scored.record() for scored in result.front]

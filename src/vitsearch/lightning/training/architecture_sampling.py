@@ -64,7 +64,7 @@ class MultiArchitectureSampling(pl.Callback):
         self.growth = growth
         self.same_on_all_ranks = same_on_all_ranks
         self._settled = self.sampler
-        self._part: tuple[int, SearchSpace] | None = None
+        self._part: tuple[int, SearchSpace, SearchSpace] | None = None
 
     def check(self, module: SearchableClassifier, batch_size: int | None) -> None:
         """Refuse settings that fit neither space nor batch; let the sampler look at the space.
@@ -104,8 +104,9 @@ class MultiArchitectureSampling(pl.Callback):
     ) -> None:
         """Draw the step's architectures."""
         assert isinstance(pl_module, SearchableClassifier)
+        space = self._space_of(pl_module, trainer.current_epoch)
         pl_module.step_architectures = self._settled.sample(
-            self._space_of(pl_module, trainer.current_epoch),
+            space,
             num_architectures=self.num_architectures,
             step=trainer.fit_loop.epoch_loop.total_batch_idx,
             rank=0 if self.same_on_all_ranks else trainer.global_rank,
@@ -114,9 +115,13 @@ class MultiArchitectureSampling(pl.Callback):
 
     def _space_of(self, module: SearchableClassifier, epoch: int) -> SearchSpace:
         """What an epoch trains."""
+        space = module.search_space
+        if self._part is not None and self._part[1] is not space:  # it was shrunk
+            self._settled = settle(self.sampler, space, num_classes=module.num_classes)
+            self._part = None
         if self._part is None or self._part[0] != epoch:
-            self._part = epoch, self._part_of(module.search_space, epoch)
-        return self._part[1]
+            self._part = epoch, space, self._part_of(space, epoch)
+        return self._part[2]
 
     def _part_of(self, space: SearchSpace, epoch: int) -> SearchSpace:
         part = warm_up_space(space, epoch, self.warm_up_epochs, self.warm_up_choices)

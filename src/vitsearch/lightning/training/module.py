@@ -66,6 +66,8 @@ class TrainingModule(pl.LightningModule):
         num_classes: Of the labels.
         objective: What training learns from.
         learned: Layers that objectives train beside the network, by the names of the objectives.
+        penalty: Called with the network, what is added to the loss; its own parameters are trained,
+            too. `None` for none.
         label_smoothing: Share of the target spread over all classes.
         scheduler_settings: Arguments of `timm.scheduler.create_scheduler_v2`.
     """
@@ -95,6 +97,7 @@ class TrainingModule(pl.LightningModule):
             )
         self.num_classes = num_classes
         self.task = task.for_classes(num_classes)
+        self.penalty: nn.Module | None = None
         for name, value in mixing.items():
             if value and not task.mixes:
                 raise ConfigError(f"{name}={value} is not for the task {task.name}; legal: 0")
@@ -155,7 +158,10 @@ class TrainingModule(pl.LightningModule):
             self.trainer,
             self.optimizer_settings,
             self.scheduler_settings,
-            beside=self.learned.parameters(),
+            beside=(
+                *self.learned.parameters(),
+                *(() if self.penalty is None else self.penalty.parameters()),
+            ),
         )
 
     # Training
@@ -267,6 +273,9 @@ class TrainingModule(pl.LightningModule):
         """One forward pass of all that the step trains, and the objective's terms."""
         step = self.run_step(*self.task.prepare(batch, self.space))
         loss, terms = self.objective(step)
+        if self.penalty is not None:
+            terms = {**terms, "penalty": self.penalty(self.net)}
+            loss = loss + terms["penalty"]
         check_finite(loss, self)
         size = len(step.images)
         self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=size)

@@ -128,11 +128,16 @@ class SearchableClassifier(TrainingModule):
         self.objective.check(self.net)
         self.step_architectures: Sequence[Architecture] | None = None
         self.step_whole_batch = False
-        self.search_space = space if search_space is None else self._fitted(search_space)
+        self._reference_seed = reference_seed
+        self._search_in(space if search_space is None else self._fitted(search_space))
+
+    def _search_in(self, space: SearchSpace) -> None:
+        """Say what is trained and searched, and which architectures validation scores."""
+        self.search_space = space
         self.references: dict[str, Architecture] = {
-            "smallest": self.search_space.smallest(),
-            "largest": self.search_space.largest(),
-            "random": self.search_space.sample(random.Random(reference_seed)),
+            "smallest": space.smallest(),
+            "largest": space.largest(),
+            "random": space.sample(random.Random(self._reference_seed)),
         }
         self._statistics: dict[str, NormStatistics] = {}
 
@@ -140,6 +145,15 @@ class SearchableClassifier(TrainingModule):
         config = space.config
         wanted = self.space_config(config)
         return space if wanted == config else SearchSpace(wanted)
+
+    def replace_net(self, net: SuperTransformer) -> None:
+        """Go on with another supernet, of a part of the space; all of it is trained and searched.
+
+        Optimisers, averages and whatever else holds its parameters are the caller's concern.
+        """
+        self.net = net
+        self.hparams["space"] = net.space.config
+        self._search_in(net.space)
 
     # Training
 
@@ -227,6 +241,16 @@ class SearchableClassifier(TrainingModule):
             self.log_counted(name, self.task, f"_{name}")
 
     # Checkpoints
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let callbacks that change the network make it the checkpoint's (`fit_to_checkpoint`)."""
+        try:
+            trainer = self.trainer
+        except RuntimeError:  # `load_from_checkpoint` reads it without one
+            return
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "fit_to_checkpoint"):
+                callback.fit_to_checkpoint(trainer, self, checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what `vitsearch.load_supernet` needs, beside Lightning's own entries."""

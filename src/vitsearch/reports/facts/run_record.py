@@ -92,6 +92,7 @@ class RunRecord:
         audit: Facts of the audit; `None` without one.
         evaluation: Facts of an evaluation of its network; `None` without one.
         shrunk: What a shrinking has found; `None` without one.
+        shrinks: Step and costs of each shrink of a training that shrinks; `None` for another.
         phases: The phases before the last, in order.
         is_searched: Whether the search is over.
         is_finished: Whether nothing is left to do.
@@ -116,6 +117,7 @@ class RunRecord:
     audit: Mapping[str, Any] | None = None
     evaluation: Mapping[str, Any] | None = None
     shrunk: Shrunk | None = None
+    shrinks: tuple[Mapping[str, Any], ...] | None = None
     phases: tuple[RunRecord, ...] = ()
     is_searched: bool = False
     is_finished: bool = False
@@ -184,6 +186,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         audit=_json(folder / layout.AUDIT_FILE),
         evaluation=_json(folder / layout.EVALUATION_FILE),
         shrunk=None if shrunk is None else Shrunk.read(shrunk),
+        shrinks=_shrinks(folder / layout.SHRINKS_FILE),
         phases=tuple(read_run(path) for path in _phases(folder, config)),
         is_searched=best is not None,
         is_finished=finished is not None,
@@ -259,6 +262,25 @@ def _config(file: Path) -> tuple[dict[str, Any], str | None]:
     command = first.removeprefix("# ") if first.startswith(_COMMAND) else None
     named = {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
     return without_format(named, file), command
+
+
+def _shrinks(file: Path) -> tuple[Mapping[str, Any], ...] | None:
+    """The shrinks of a training, in order; `None` for a training that does not shrink.
+
+    Raises:
+        HistoryError: One of them says nothing of its step or its MACs.
+    """
+    found = _json(file)
+    if found is None:
+        return None
+    listed = found.get("shrinks")
+    if not isinstance(listed, list):
+        raise HistoryError(f"{file} is damaged: it lists no shrinks")
+    for number, one in enumerate(listed, 1):
+        values = one if isinstance(one, Mapping) else {}
+        if not all(isinstance(values.get(name), int) for name in ("step", "macs", "params")):
+            raise HistoryError(f"{file} is damaged: shrink {number} has no step or no costs")
+    return tuple(listed)
 
 
 def _versions(timing: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, str]:

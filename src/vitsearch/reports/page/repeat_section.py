@@ -26,7 +26,7 @@ def repeat_section(record: RunRecord) -> Section:
     else:
         parts.append(Code(title="The same run again, in a folder of its own", text=again(record)))
     place = shown_path(record.folder)
-    if (record.folder / SUPERNET_FILE).is_file():
+    if (record.folder / SUPERNET_FILE).is_file() and record.shrinks is None:
         checkpoint = override("checkpoint", place)
         parts += [
             Code(
@@ -81,7 +81,10 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     training = training_words(config)
     if training:
         pairs.append(("training", training))
-    for name, section in (("searcher", config.get("searcher")), ("sampler", config.get("sampler"))):
+    sections = {"searcher": config.get("searcher"), "sampler": config.get("sampler")}
+    if record.shrinks is not None:  # it searches while it trains
+        sections = {"shrinking": (config.get("callbacks") or {}).get("shrinking")}
+    for name, section in sections.items():
         if isinstance(section, Mapping) and section:
             pairs.append((name, in_words(section)))
     measured = {

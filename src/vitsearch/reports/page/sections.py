@@ -12,6 +12,7 @@ from vitsearch.costs.metrics import cost_metrics, named
 from vitsearch.reports.facts.architecture_rows import Row, architecture_rows
 from vitsearch.reports.facts.run_record import RunRecord, Trial
 from vitsearch.reports.page.audit_section import audit_section
+from vitsearch.reports.page.descent_section import descent_lead, descent_section
 from vitsearch.reports.page.masks_section import masks_section
 from vitsearch.reports.page.page import Facts, Link, Page, Part, Section, Table, Text
 from vitsearch.reports.page.repeat_section import repeat_section
@@ -46,14 +47,11 @@ def _sections(record: RunRecord) -> Iterator[Section]:
             wide=True,
         )
     yield from _with_picture(architecture_picture(record), *_architecture_table(record))
-    yield from _with_picture(progress_picture(record))
-    for picture in accuracy_cost_pictures(record):
-        if record.shrunk is None or picture.name != "accuracy_macs":  # it has one of its own
-            yield from _with_picture(picture)
-    if record.shrunk is None:  # too few of its candidates are random
-        yield from _with_picture(options_picture(record))
-    if record.whole:
-        yield _candidates(record)
+    if record.shrinks is None:
+        yield from _candidate_sections(record)
+    else:
+        found = descent_section(record)
+        yield Section(title=found.title, parts=[*found.parts, *_networks(record)])
     yield from _with_picture(training_picture(record))
     if (record.evaluation or {}).get("task") == "segmentation":
         yield masks_section(record.evaluation or {}, record.folder)
@@ -63,6 +61,18 @@ def _sections(record: RunRecord) -> Iterator[Section]:
         yield _phases(record)
     yield time_section(record)
     yield repeat_section(record)
+
+
+def _candidate_sections(record: RunRecord) -> Iterator[Section]:
+    """What the candidates of a search say together."""
+    yield from _with_picture(progress_picture(record))
+    for picture in accuracy_cost_pictures(record):
+        if record.shrunk is None or picture.name != "accuracy_macs":  # it has one of its own
+            yield from _with_picture(picture)
+    if record.shrunk is None:  # too few of its candidates are random
+        yield from _with_picture(options_picture(record))
+    if record.whole:
+        yield _candidates(record)
 
 
 def _with_picture(picture: Picture | None, *more: Part) -> Iterator[Section]:
@@ -90,6 +100,8 @@ def lead(record: RunRecord) -> str:
     best = record.best
     if best is None:
         return "This run was trained without a search; it has no candidates to show."
+    if record.shrinks is not None:
+        return descent_lead(record)
     figure = record.figure
     first = [trial.score for trial in record.whole if trial.generation == 0]
     reached = f"classifies {figure.text(best.score)} of"
@@ -117,7 +129,8 @@ def key_figures(record: RunRecord) -> list[tuple[str, str]]:
     if tested is not None:
         pairs.append((f"{figure.label}, test split", figure.text(tested)))
     pairs += [(named(name).heading, cost_text(best, name)) for name in best.costs]
-    pairs.append(("candidates", f"{len(record.trials):,}"))
+    if record.shrinks is None:
+        pairs.append(("candidates", f"{len(record.trials):,}"))
     seconds = total_seconds(record)
     if seconds:
         pairs.append(("time spent", duration(seconds)))

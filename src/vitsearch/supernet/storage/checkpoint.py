@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vitsearch.elastic.gates import fold_gates
 from vitsearch.errors import CheckpointError
 from vitsearch.runs.formats import with_format, without_format
 from vitsearch.runs.layout import SUPERNET_FILE
@@ -27,6 +28,7 @@ from vitsearch.supernet.vision_transformer import VisionTransformer
 
 ENTRY = "vitsearch"
 NETWORK_PREFIX = "net."
+GATES_PREFIX, GATES_SUFFIX = "penalty.gates.", ".weight"
 NETWORK_ENTRY = "vitsearch_network"
 
 
@@ -160,7 +162,20 @@ def load_supernet(path: str | Path, *, space: SearchSpace | None = None) -> Supe
     check_state(expected, state, f"checkpoint {path}")
     network = SuperTransformer(found, **settings)
     network.load_state_dict(state)
+    try:
+        fold_gates(network, _gates(tensors))
+    except DAMAGE as error:
+        raise damaged(f"checkpoint {path}", error) from error
     return network.eval()
+
+
+def _gates(tensors: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The gates of a training that shrinks, which multiply weights; none in other checkpoints."""
+    return {
+        name.removeprefix(GATES_PREFIX).removesuffix(GATES_SUFFIX): tensor
+        for name, tensor in tensors.items()
+        if str(name).startswith(GATES_PREFIX)
+    }
 
 
 def describe_space(space: SearchSpace) -> str:

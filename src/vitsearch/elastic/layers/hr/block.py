@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment, as_axis
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
 from vitsearch.elastic.layers.conv import ConvSizes, ElasticConv2d
 from vitsearch.elastic.layers.hr.light_transformer import ElasticLightTransformer
 from vitsearch.elastic.layers.hr.mixconv import ACTIVATIONS, ElasticMixBranch, LayerKind, norm_of
@@ -84,6 +84,15 @@ class ElasticSearching(ElasticModule[Any]):
         if sizes.transformer.num_tokens:
             found["transformer"] = sizes.transformer
         return found
+
+    def tied_axes(self) -> tuple[TiedAxis, ...]:
+        """The channels of every branch; what they leave behind the norm of their sum takes over."""
+        found = []
+        for name in self._names:
+            branch = self.get_submodule(name)
+            assert isinstance(branch, ElasticMixBranch)
+            found.append(branch.channels(f"{name}.", "norm.running_mean"))
+        return tuple(found)
 
     def forward(self, x: Tensor, sizes: Any, context: Context = PLAIN) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H / stride, W / stride), rounded up."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitsearch.elastic.axis import Alignment, Axis, as_axis
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis, UnitNorm
 from vitsearch.elastic.layers.conv import ConvSizes, ElasticConv2d
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.layers.norm import ElasticBatchNorm, ElasticLayerNorm
@@ -148,7 +148,9 @@ class ElasticLightTransformer(ElasticModule[Any]):
                     *((f"norm1.{name}", (count,), 0) for name in norms),
                     ("queries", tuple(self.queries.shape), 0),
                     ("project.weight", tuple(self.project.weight.shape), 1),
-                )
+                ),
+                "project.weight",
+                UnitNorm("norm1.weight", "norm1.bias", nn.Identity(), constant=None),
             ),
         )
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitsearch.elastic.axis import Axis
-from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis
+from vitsearch.elastic.base import PLAIN, Context, ElasticModule, TiedAxis, UnitNorm
 from vitsearch.elastic.layers.conv import ConvSizes, ElasticConv2d, ElasticDepthwiseConv2d
 from vitsearch.elastic.layers.linear import ElasticLinear, LinearSizes
 from vitsearch.elastic.layers.norm import ElasticBatchNorm
@@ -86,24 +86,37 @@ class ElasticMixBranch(ElasticModule[Any]):
             found["excite"] = LinearSizes((sizes.squeezed,), (inside,))
         return found
 
-    def tied_axes(self) -> tuple[TiedAxis, ...]:
-        """The channels inside."""
+    def channels(self, prefix: str, constant: str) -> TiedAxis:
+        """The channels inside, as units.
+
+        With a BatchNorm weight of 0 a channel is a constant, unless squeeze-excitation scales it by
+        what the image says.
+
+        Args:
+            prefix: In front of all names.
+            constant: What can take over a constant, by its whole name; see `UnitNorm`.
+        """
         size = self.expand.weight.shape[0]
         norms = tuple(
             (f"{norm}.{name}", (size,), 0)
             for norm in ("norm1", "norm2")
             for name in ("weight", "bias", "running_mean", "running_var")
         )
-        own = [
+        places = [
             ("expand.weight", tuple(self.expand.weight.shape), 0),
             *norms,
             ("depthwise.weight", tuple(self.depthwise.weight.shape), 0),
             ("project.weight", tuple(self.project.weight.shape), 1),
         ]
+        behind = UnitNorm(f"{prefix}norm2.weight", f"{prefix}norm2.bias", self._act, constant)
         if self.squeeze is not None and self.excite is not None:
-            own += self.squeeze.places_of("squeeze", columns=0)
-            own += self.excite.places_of("excite", rows=0)
-        return (TiedAxis(tuple(own)),)
+            places += self.squeeze.places_of("squeeze", columns=0)
+            places += self.excite.places_of("excite", rows=0)
+        return TiedAxis(
+            tuple((prefix + name, shape, dim) for name, shape, dim in places),
+            f"{prefix}project.weight",
+            behind if self.squeeze is None else None,
+        )
 
     def hidden(self, x: Tensor, sizes: Any, context: Context = PLAIN) -> Tensor:
         """(B, C_in, H, W) to (B, c, H / stride, W / stride)."""

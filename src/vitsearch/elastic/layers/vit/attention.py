@@ -111,7 +111,7 @@ class ElasticVitAttention(ElasticModule[SizesT]):
         made += [self.v.places_of("v", rows=0), self.proj.places_of("proj", columns=0)]
         if self.norm is not None:
             made.append(self.norm.places_of("norm", 0))
-        return (TiedAxis(tuple(place for places in made for place in places)),)
+        return (TiedAxis(tuple(place for places in made for place in places), "proj.weight"),)
 
     def last_layers(self) -> tuple[ElasticLinear, ...]:
         """The projection of the joined heads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -71,7 +72,7 @@ class ElasticBeitAttention(ElasticVitAttention[BeitAttentionSizes]):
         """The heads, with their columns of the table."""
         (heads,) = super().tied_axes()
         shape = tuple(self.relative_position_bias_table.shape)
-        return (TiedAxis((*heads.places, (TABLE, shape, 1))),)
+        return (replace(heads, places=(*heads.places, (TABLE, shape, 1))),)
 
     def score_bias(self, sizes: BeitAttentionSizes, context: Context = PLAIN) -> Tensor:
         """(1, heads, N, N), by the distance of query and key."""

@@ -105,7 +105,7 @@ class ElasticVitMlp(ElasticModule[VitMlpSizes]):
         if self.norm is not None:
             made.append(self.norm.places_of("norm", 0))
         made.append(self.fc2.places_of("fc2", columns=0))
-        return (TiedAxis(tuple(place for places in made for place in places)),)
+        return (TiedAxis(tuple(place for places in made for place in places), "fc2.weight"),)
 
     def last_layers(self) -> tuple[ElasticLinear, ...]:
         """The last."""

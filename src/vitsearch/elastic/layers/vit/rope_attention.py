@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -118,7 +119,7 @@ class ElasticRopeAttention(ElasticVitAttention[RopeAttentionSizes]):
     def tied_axes(self) -> tuple[TiedAxis, ...]:
         """The heads, with their frequencies."""
         (heads,) = super().tied_axes()
-        return (TiedAxis((*heads.places, *self._frequency_places(0))),)
+        return (replace(heads, places=(*heads.places, *self._frequency_places(0))),)
 
     def pair_axis(self) -> TiedAxis | None:
         """The pairs inside every head, with their frequencies; `None` where all stay in order."""
@@ -127,7 +128,8 @@ class ElasticRopeAttention(ElasticVitAttention[RopeAttentionSizes]):
         grid = 1 if self._half else 0
         made = [*self.q.places_of("q", rows=1 + grid), *self.k.places_of("k", rows=1 + grid)]
         own = self._frequency_places(1)
-        return TiedAxis((*made, *own), (*(0 for _ in made), *(dim - 1 for _, _, dim in own)))
+        groups = (*(0 for _ in made), *(dim - 1 for _, _, dim in own))
+        return TiedAxis((*made, *own), "k.weight", groups=groups)
 
     def channels_of_pairs(self) -> Tensor:
         """(pairs, 2) the channels of a head that are rotated together."""

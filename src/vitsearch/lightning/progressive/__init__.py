@@ -1,0 +1,1 @@
+"""Progressive shrinking in a training: callback, settings, state, and what it leaves."""
