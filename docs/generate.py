@@ -173,7 +173,8 @@ def spaces(family: str | None = None) -> Iterator[str]:
 def space_row(name: str) -> str:
     """One space: its choices, its size, its ends."""
     space = build_space(name)
-    side, free = space.image_size, sum(len(choice.options) > 1 for choice in space.choices)
+    images = " x ".join(map(str, space.input_shape))
+    free = sum(len(choice.options) > 1 for choice in space.choices)
     ends = {
         metric: [
             human(getattr(space.plan(space.extreme(metric, largest=end)[0]).cost(), metric))
@@ -182,7 +183,7 @@ def space_row(name: str) -> str:
         for metric in ("macs", "params")
     }
     return (
-        f"| `{name}` | {space.in_chans} x {side} x {side} | {free} | "
+        f"| `{name}` | {images} | {free} | "
         f"{powers(size_in_words(space.size()))} | {' to '.join(ends['macs'])} | "
         f"{' to '.join(ends['params'])} |"
     )

@@ -19,8 +19,26 @@ SPACES: dict[str, tuple[str, dict[str, Any]]] = {
     "glit": ("glit", {"num_blocks": 2, "embed_dims": [24]}),
     "vit_resnas": ("vit_resnas", {"num_blocks": [1, 1, 1], "skippable": None}),
     "autoformer": ("autoformer", {"num_blocks": 2, "depths": [2]}),
+    "hr_nas": (
+        "hr_nas",
+        {
+            "body.branches": [[6], [4, 6]],
+            "body.blocks": [[1], [1, 1]],
+            "body.widen": [6, 8],
+            "body.features": 12,
+            "stem.width": 6,
+            "block.kernel_sizes": [3, 5],
+            "block.step": 2,
+            "block.num_tokens": [0, 2, 4],
+        },
+    ),
 }
-WINDOWS = {"glit": (0.72, 0.8), "vit_resnas": (0.68, 0.75), "autoformer": (0.63, 0.7)}
+WINDOWS = {
+    "glit": (0.72, 0.8),
+    "vit_resnas": (0.68, 0.75),
+    "autoformer": (0.63, 0.7),
+    "hr_nas": (0.3, 0.34),
+}
 
 
 class KeepAll(SupernetCheckpoint):

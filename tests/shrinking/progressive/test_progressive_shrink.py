@@ -14,7 +14,8 @@ from timm.optim import create_optimizer_v2
 
 from vitsearch.elastic import TiedAxis
 from vitsearch.elastic.base import UnitNorm
-from vitsearch.shrinking.progressive.shrink import Shrunk
+from vitsearch.shrinking.progressive.ladder import Ladder
+from vitsearch.shrinking.progressive.shrink import Shrink, Shrunk
 from vitsearch.shrinking.progressive.surgery import Survivors, carry_constant
 from vitsearch.shrinking.progressive.units import UnitFinder, start_space
 
@@ -53,6 +54,34 @@ def test_a_shrunk_network_is_the_masked_one(name: str, seed: int) -> None:
     assert (smaller.net(x) - expected).abs().max() < TOLERANCE
     alone = smaller.net.extract(smaller.net.largest).double()
     assert (alone(x) - expected).abs().max() < TOLERANCE
+
+
+def test_the_last_channel_of_a_block_takes_its_norm_along() -> None:
+    start, groups = begin(supernet("hr_nas"))
+    start.net.eval()
+    units = {choice: group.counted for choice, group in groups.items()}
+    ladder = Ladder(start.net.space, units, num_classes=start.net.num_classes)
+    place = {n: 0 if ".branches.1.0." in n else index for n, index in ladder.start.items()}
+    left = {name: list(units[name].options[: i + 1]) for name, i in place.items()}
+    shrink = Shrink(
+        start.net,
+        start.factors,
+        space=start.net.space.restrict(left),
+        counts=ladder.counts(place),
+        importance={a.reader: torch.rand(a.num_units) for a in start.factors.all_axes()},
+    )
+    smaller = shrink.network(start.net, start.factors)
+    assert smaller.net.cost(smaller.net.largest).macs == ladder.cost(place)
+    block = smaller.net.get_submodule("stages.1.branches.1.0")
+    assert not list(block.parameters())
+    assert smaller.net(images(start.net)).isfinite().all()
+
+
+def test_costs_that_units_share_do_not_add_up() -> None:
+    net = supernet("hr_nas")
+    units = {choice: group.counted for choice, group in UnitFinder(net).groups().items()}
+    assert Ladder(net.space, units).adds_up()
+    assert not Ladder(net.space, units, metric="params").adds_up()
 
 
 def optimizer_of(shrunk: Shrunk, opt: str) -> torch.optim.Optimizer:

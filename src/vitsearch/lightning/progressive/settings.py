@@ -89,8 +89,14 @@ class ShrinkSettings:
         """Refuse a budget that no shrinking of a network comes to.
 
         Raises:
-            ConstraintError: Names the window, and what can be reached.
+            ConstraintError: Names the window, and what can be reached; or the costs of choices do
+                not add up.
         """
+        if not ladder.adds_up():
+            raise ConstraintError(
+                f"constraint.{self.metric}: in space {space_name} units share some of it, so it "
+                f"does not add up over them; legal: macs"
+            )
         if ladder.reaches(ladder.start, self.window):
             return
         low, high = self.window

@@ -42,7 +42,8 @@ def stage_in_words(stage: StagePlan) -> str:
     """What flows in a stage: rows and columns, and how wide."""
     if not stage.branches:
         return f"{shape_in_words(stage.shape)}, width {stage.embed_dim}"
-    grids = " and ".join(grid_in_words(shape.grid) for shape in stage.branches)
+    *finer, last = (grid_in_words(shape.grid) for shape in stage.branches)
+    grids = f"{', '.join(finer)} and {last}" if finer else last
     return f"{grids} {stage.unit}, width {'/'.join(map(str, stage.widths))}"
 
 

@@ -84,6 +84,11 @@ class Ladder:
             self._saved[key] = self._whole - self._cost(one_less)
         return self._saved[key]
 
+    def adds_up(self) -> bool:
+        """Whether what choices save adds up, from the largest network to the smallest."""
+        smallest = self.smallest()
+        return self.cost(smallest) == self._cost(self.architecture(smallest))
+
     def _cost(self, architecture: Architecture) -> int:
         return self._space.plan(architecture).cost(self._num_classes)[self._metric]
 
