@@ -16,7 +16,8 @@ from vitsearch.spaces import Choice, Condition
 
 def expanded(group: ChoiceGroup) -> list[str]:
     """The names that a label stands for."""
-    found = re.fullmatch(r"(.+\.blocks\.)([\d,-]+)(\..+)", group.label)
+    runs = r"(.+\.(?:blocks|(?:branches|fusion)\.\d+|widen|down)\.)"
+    found = re.fullmatch(runs + r"([\d,-]+)(\.[a-z].*)", group.label)
     if found is None:
         return [group.label]
     slots: list[int] = []

@@ -126,10 +126,6 @@ def test_features_are_the_branches() -> None:
             r"body.widen=\[3\] must have a width for each of the last 2 branches",
         ),
         ({"stem": "resnet"}, "body high_resolution needs space/stem=convs"),
-        (
-            {"block": {"kind": "basic", "stride": 1}},
-            "needs space/block=searching",
-        ),
         ({"head": "token"}, "body high_resolution needs a head that takes a map"),
         ({"block.kernel_sizes": [3, 4]}, r"kernel_sizes=\[3, 4\]: 4 must be odd"),
         ({"block.dropout": 1}, r"space.block.dropout=1 must lie in \[0, 1\)"),
@@ -143,7 +139,9 @@ def test_what_does_not_fit(settings: dict[str, Any], words: str) -> None:
         tiny(**settings)
 
 
-def test_what_other_bodies_do_not_take() -> None:
+def test_what_bodies_do_not_take() -> None:
+    with pytest.raises(SpaceError, match="body high_resolution needs space/block=searching"):
+        build_space("hr_nas", block={"kind": "basic", "stride": 1})
     with pytest.raises(SpaceError, match="it needs space"):
         build_space("glit", block="searching")
     with pytest.raises(SpaceError, match="body stages takes square images; give one number"):

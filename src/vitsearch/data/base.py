@@ -7,7 +7,6 @@ images (`load`, `make_dataset`); everything else is here.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, get_args
@@ -19,12 +18,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from vitsearch.data.datasets import EpochDataset, as_is
-from vitsearch.data.loader import ImageLoader, ResumableLoader
+from vitsearch.data.loader import ImageLoader, ResumableLoader, usable_cores
 from vitsearch.data.randomness import Purpose
 from vitsearch.data.samplers import EpochSampler, ExactDistributedSampler, process_group
 from vitsearch.data.splits import ImageTable, Int64Array, hold_out, mixed_order
 from vitsearch.errors import DataError
-from vitsearch.errors.checks import check_number, check_one_of, check_whole
+from vitsearch.errors.checks import check_number, check_one_of, check_size, check_whole
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
@@ -117,7 +116,10 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         if eval_batch_size is None:
             eval_batch_size = 4 * batch_size
         self.eval_batch_size = check_whole("eval_batch_size", eval_batch_size, 1, error=DataError)
-        self.image_size = self._native_size(image_size)
+        if not isinstance(image_size, Sequence):
+            image_size = self._native("image_size", image_size, self.native_image_size)
+        any_shape = self.takes_any_shape
+        self.image_size = check_size("image_size", image_size, any_shape=any_shape, error=DataError)
         self.in_chans = self._native("in_chans", in_chans, self.native_in_chans)
         if search_per_class is not None:
             check_whole("search_per_class", search_per_class, 1, error=DataError)
@@ -165,6 +167,12 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         return [f"{_part(split)}/{index}" for index in self.split_indices(split).tolist()]
 
     # Splits.
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
 
     @property
     def num_classes(self) -> int:
@@ -325,7 +333,7 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         batch_size: int,
         drop_last: bool = False,
     ) -> DataLoader[Any]:
-        num_workers = min(self.num_workers, _usable_cores())
+        num_workers = min(self.num_workers, usable_cores())
         return loader(
             dataset,
             batch_size=batch_size,
@@ -347,22 +355,6 @@ class SearchDataModule(pl.LightningDataModule, ABC):
         return shard.get("num_replicas", 1), shard.get("rank", 0)
 
     # Checks.
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        size = self.image_size
-        return (size, size) if isinstance(size, int) else size
-
-    def _native_size(self, given: int | Sequence[int] | None) -> int | tuple[int, int]:
-        """The side of square images, or height and width where the data set has others, too."""
-        if not isinstance(given, Sequence):
-            return self._native("image_size", given, self.native_image_size)
-        if len(given) != 2 or (given[0] != given[1] and not self.takes_any_shape):
-            legal = "one number, or height and width" if self.takes_any_shape else "one number"
-            raise DataError(f"image_size={list(given)} must be {legal}")
-        height, width = (check_whole("image_size", side, 1, error=DataError) for side in given)
-        return height if height == width else (height, width)
 
     @staticmethod
     def _native(name: str, value: int | None, native: int | None) -> int:
@@ -404,10 +396,3 @@ class SearchDataModule(pl.LightningDataModule, ABC):
 
 def _part(split: Split) -> Part:
     return "test" if split == "test" else "train"
-
-
-def _usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

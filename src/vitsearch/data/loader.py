@@ -7,6 +7,7 @@ loader with workers would then read the wrong epoch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,3 +72,10 @@ class ResumableLoader(ImageLoader):
         for batch in super()._fetched():
             position["batches"] += 1
             yield batch
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

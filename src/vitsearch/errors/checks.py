@@ -54,6 +54,22 @@ def check_whole(
     raise error(f"{name}={value} must be a whole number{bounds}{_or(otherwise)}")
 
 
+def check_size(
+    name: str, value: object, *, any_shape: bool, error: Error = ConfigError
+) -> int | tuple[int, int]:
+    """The size of images: the side of a square, or height and width.
+
+    Raises:
+        VitSearchError: It is neither, or they differ where images are square; of the class `error`.
+    """
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if len(given) > 2 or (len(set(map(str, given))) > 1 and not any_shape):
+        legal = "one number, or height and width" if any_shape else "one number: images are square"
+        raise error(f"{name}={given} must be {legal}")
+    height, width = (check_whole(name, side, 1, error=error) for side in (given[0], given[-1]))
+    return height if height == width else (height, width)
+
+
 def check_number(
     name: str,
     value: object,

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from vitsearch.errors import SpaceError
-from vitsearch.errors.checks import check_flag, check_one_of, check_whole, is_number
+from vitsearch.errors.checks import check_flag, check_one_of, check_size, check_whole, is_number
 from vitsearch.spaces.choice import Value
-from vitsearch.spaces.flow import ImageSize
+from vitsearch.spaces.flow import ImageSize, sides
 
 SECTIONS = ("body", "stem", "transition", "block", "mixer", "mlp", "tokens", "head")
 TOP_LEVEL = (
@@ -98,16 +98,11 @@ class Settings:
 
     def image_size(self, key: str) -> ImageSize:
         """Pixels: a whole number for a square, or a list of height and width."""
-        value = self._value(key, _REQUIRED)
-        if not isinstance(value, list | tuple):
-            return self.integer(key)
-        name = f"{self.path}.{key}"
-        if len(value) != 2:
-            raise SpaceError(f"{name}={list(value)} must be one number, or height and width")
-        height, width = (check_whole(name, side, 1, error=SpaceError) for side in value)
-        if max(height, width) > LARGEST:
-            raise SpaceError(f"{name}={list(value)} must be at most {LARGEST}")
-        return height if height == width else (height, width)
+        name, value = f"{self.path}.{key}", self._value(key, _REQUIRED)
+        size = check_size(name, value, any_shape=True, error=SpaceError)
+        if max(sides(size)) > LARGEST:
+            raise SpaceError(f"{name}={value} must be at most {LARGEST}")
+        return size
 
     def optional_integer(self, key: str) -> int | None:
         """A whole number, 1 or more, or `None` where the key is absent or null."""

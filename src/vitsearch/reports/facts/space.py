@@ -44,7 +44,7 @@ def space_facts(
         }
     return {
         "name": space.name,
-        "image_size": space.image_size,
+        "image_size": _image_size(space),
         "in_chans": space.in_chans,
         "num_classes": num_classes,
         "num_samples": num_samples,
@@ -97,7 +97,7 @@ def _facts(name: str) -> dict[str, Any]:
     try:
         space = build_space(name)
         return {
-            "image_size": space.image_size,
+            "image_size": _image_size(space),
             "in_chans": space.in_chans,
             "free_choices": _free_choices(space),
             "size": space.size(),
@@ -106,6 +106,12 @@ def _facts(name: str) -> dict[str, Any]:
     except Exception as error:  # another package's fault must not hide the other spaces
         unknown = dict.fromkeys(("image_size", "in_chans", "free_choices", "size"))
         return {**unknown, "error": " ".join(str(error).split()) or type(error).__name__}
+
+
+def _image_size(space: SearchSpace) -> int | list[int]:
+    """The side of square images, or height and width."""
+    size = space.image_size
+    return size if isinstance(size, int) else list(size)
 
 
 def _free_choices(space: SearchSpace) -> int:
