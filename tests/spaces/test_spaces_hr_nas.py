@@ -141,7 +141,7 @@ def test_what_does_not_fit(settings: dict[str, Any], words: str) -> None:
 
 def test_what_bodies_do_not_take() -> None:
     with pytest.raises(SpaceError, match="body high_resolution needs space/block=searching"):
-        build_space("hr_nas", block={"kind": "basic", "stride": 1})
+        build_space("hr_nas", **{"block": "basic", "block.stride": 1})
     with pytest.raises(SpaceError, match="it needs space"):
         build_space("glit", block="searching")
     with pytest.raises(SpaceError, match="body stages takes square images; give one number"):
