@@ -36,6 +36,7 @@ from vitsearch.reports import facts_panel
 from vitsearch.reports.words.training import length_in_words
 from vitsearch.runs.command_line import command_text, override, shown_path
 from vitsearch.runs.versions import installed_versions
+from vitsearch.spaces.words import grid_in_words
 from vitsearch.supernet.measuring.compiling import check_compiling
 
 
@@ -109,9 +110,8 @@ def _start(
         "architecture": f"{network.architecture.digest}, {run.words}",
         "network": f"{human(cost.macs)} MACs, {human(cost.params)} parameters",
         "weights": f"inherited from {run.origin}" if run.inherits else "fresh",
-        "data": f"{type(datamodule).__name__}, {module.num_classes} classes,  x ".join(
-            map(str, space.input_shape)
-        ),
+        "data": f"{type(datamodule).__name__}, {module.num_classes} classes, "
+        f"{grid_in_words(space.input_shape)}",
         "trains on": _images(datamodule),
         "recipe": f"{', '.join(recipe)}; learns from {terms}",
         "devices": f"{trainer.world_size} x {where}, {trainer.precision}"

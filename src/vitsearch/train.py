@@ -48,6 +48,7 @@ from vitsearch.runs.layout import HISTORY_FILE, REPORT_FILE, SHRINKS_FILE
 from vitsearch.runs.resume import retrain_command
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.phases import check_phases
+from vitsearch.spaces.words import grid_in_words
 from vitsearch.supernet import load_supernet
 
 _SEARCHES = (EvolutionarySearch, ProgressiveShrinking)
@@ -145,7 +146,7 @@ def _start(
     facts = {
         **({} if run.phase is None else {"phase": run.phase}),
         "data": f"{run.config.data._target_.rpartition('.')[2]}, {module.num_classes} classes, "
-        " x ".join(map(str, run.space.input_shape)),
+        f"{grid_in_words(run.space.input_shape)}",
         "devices": f"{trainer.world_size} x {where}, {trainer.precision}",
         "run folder": str(run.folder),
     }

@@ -63,6 +63,6 @@ def pixels_in_words(image_size: ImageSize) -> str:
     return f"{grid_in_words(image_size)} px"
 
 
-def grid_in_words(grid: tuple[int, int]) -> str:
-    """Rows and columns."""
-    return f"{grid[0]} x {grid[1]}"
+def grid_in_words(grid: tuple[int, ...]) -> str:
+    """Rows and columns; also channels, height and width."""
+    return " x ".join(map(str, grid))
