@@ -156,7 +156,9 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch_sizes": [4, 7], "embed_dims": [24, 36], "num_blocks": 3},
     ),
 }
-EVERY = [*list_spaces(), *COMPOSED]
+ALIKE = ["hr_nas_ade20k", "hr_nas_keypoint"]
+"""Those that differ from `hr_nas_cityscapes` in nothing but sizes."""
+EVERY = [*(name for name in list_spaces() if name not in ALIKE), *COMPOSED]
 
 
 @cache
@@ -189,9 +191,9 @@ def quick_space(name: str) -> SearchSpace:
     branches.
     """
     space = space_named(name)
-    if name in SMALL:
-        return space
     config, stages = space.config, len(space.stages)
+    if name in SMALL and name != "hr_nas":
+        return space
     if "resnet" in name:
         config |= {
             "image_size": 64,
@@ -210,7 +212,7 @@ def quick_space(name: str) -> SearchSpace:
             }
         return SearchSpace(config)
     if name.startswith("hr_nas"):
-        config["image_size"] = 32
+        config["image_size"] = min(space.input_shape[1], 32)
         config["body"] |= {
             "branches": [[12], [6, 12]],
             "blocks": [[1], [1, 1]],

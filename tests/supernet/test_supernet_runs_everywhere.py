@@ -20,6 +20,13 @@ SHALLOW = {  # for compilers, whose time grows with depth
     "vit_resnas": {"num_blocks": [1, 1, 1], "skippable": None},
     "autoformer": {"num_blocks": 1, "depths": [1]},
     "vt": {"num_blocks": [1, 1, 2], "depths": [[1], [1], [2]]},
+    "hr_nas": {
+        "body.branches": [[6], [4, 6]],
+        "body.blocks": [[1], [1, 1]],
+        "body.widen": [6, 8],
+        "stem.width": 6,
+        "block.num_tokens": [8],
+    },
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
@@ -18,6 +18,7 @@ from vitsearch.commands.launch import limit_waiting
 from vitsearch.commands.spec import without_phases
 from vitsearch.errors import CheckpointError, ConfigError, MissingExtraError
 from vitsearch.lightning import Classifier
+from vitsearch.lightning.objectives.named import find_object
 from vitsearch.lightning.resuming.checkpoints import TrainingCheckpoint
 from vitsearch.lightning.scoring.repair import CALIBRATION_IMAGES, calibrate_on
 from vitsearch.lightning.scoring.scorer import Scorer
@@ -92,8 +93,12 @@ def checkpoint_of(callbacks: list[pl.Callback], trainer: pl.Trainer) -> Path | N
 
 
 def space_for(model: DictConfig, space: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a space as the module of a section trains it; see `space_config`."""
-    fit = getattr(get_object(model._target_), "space_config", None)
+    """The configuration of a space as the module of a section trains it; see `space_config`.
+
+    Raises:
+        ConfigError: There is no such module.
+    """
+    fit = getattr(find_object(model._target_, "model._target_"), "space_config", None)
     return space if fit is None else dict(fit(space))
 
 
