@@ -21,11 +21,14 @@ SHALLOW = {  # for compilers, whose time grows with depth
     "autoformer": {"num_blocks": 1, "depths": [1]},
     "vt": {"num_blocks": [1, 1, 2], "depths": [[1], [1], [2]]},
     "hr_nas": {
-        "body.branches": [[6], [4, 6]],
-        "body.blocks": [[1], [1, 1]],
-        "body.widen": [6, 8],
-        "stem.width": 6,
-        "block.num_tokens": [8],
+        "body": {
+            "kind": "high_resolution",
+            "branches": [[12], [6, 12]],
+            "blocks": [[1], [1, 1]],
+            "widen": [12, 18],
+            "features": 24,
+            "joined": 18,
+        },
     },
 }
 
