@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,9 @@ def test_two_processes_shrink_as_one_does(tmp_path: Path) -> None:
     one.mkdir()
     two.mkdir()
     command = [sys.executable, str(SCRIPT), str(two)]
-    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    root = Path(__file__).parents[2]  # the script and its second process import from here
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run(command, check=True, timeout=300, capture_output=True, env=environment)
     two_processes_shrinking.main(one, 1)
     expected = torch.load(one / f"0_{WEIGHTS}")
     ranks = [torch.load(two / f"{rank}_{WEIGHTS}") for rank in range(2)]

@@ -244,6 +244,7 @@ class SearchableClassifier(TrainingModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let callbacks that change the network make it the checkpoint's (`fit_to_checkpoint`)."""
+        super().on_load_checkpoint(checkpoint)
         try:
             trainer = self.trainer
         except RuntimeError:  # `load_from_checkpoint` reads it without one
