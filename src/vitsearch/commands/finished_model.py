@@ -64,7 +64,7 @@ def segmentation_of(given: GivenModel) -> Segmentation | None:
     Raises:
         ConfigError: The network's run names another task.
     """
-    section = None if given.folder is None else task_of_run(run_of(given.folder))
+    section = _task_of(given)
     task = make_task(section)
     if task is None and given.network.space.head.dense:
         return Segmentation()
@@ -74,6 +74,11 @@ def segmentation_of(given: GivenModel) -> Segmentation | None:
             f"classification and segmentation only, the figures of its task are in result.json"
         )
     return task
+
+
+def _task_of(given: GivenModel) -> dict[str, Any] | None:
+    """What the network's run says that it was trained for; `None` for classification, or no run."""
+    return None if given.folder is None else task_of_run(run_of(given.folder))
 
 
 def refuse_other_tasks(given: GivenModel, what: str) -> None:
@@ -86,7 +91,7 @@ def refuse_other_tasks(given: GivenModel, what: str) -> None:
     Raises:
         ConfigError: The network's run names another task, or it answers for every pixel.
     """
-    section = None if given.folder is None else task_of_run(run_of(given.folder))
+    section = _task_of(given)
     name = None if section is None else section.get("_target_")
     if name is None and given.network.space.head.dense:
         name = "segmentation"

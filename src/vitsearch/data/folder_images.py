@@ -38,6 +38,7 @@ from vitsearch.data.randomness import Purpose, UInt64Array, global_generators_se
 from vitsearch.data.splits import ImageTable, Int64Array
 from vitsearch.errors import DataError
 
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 CorruptPolicy = Literal["skip", "refuse"]
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -100,7 +101,7 @@ class ImageFiles:
 
     def checked(self, reports: UnreadableReports) -> ImageFiles:
         """The files that pass a check of their structure; the others are reported together."""
-        reasons = _of_each(verify_image, self.paths)
+        reasons = of_each(verify_image, self.paths)
         damaged = [
             UnreadableImage(path, reason)
             for path, reason in zip(self.paths, reasons, strict=True)
@@ -280,13 +281,14 @@ def are_images(paths: Sequence[str]) -> list[bool]:
     suffixes = image_suffixes()
     known = [os.path.splitext(path)[1].lower() in suffixes for path in paths]
     unknown = [path for path, is_known in zip(paths, known, strict=True) if not is_known]
-    answers = iter(_of_each(begins_as_image, unknown))
+    answers = iter(of_each(begins_as_image, unknown))
     return [is_known or next(answers) for is_known in known]
 
 
-def _of_each(ask: Callable[[str], Answer], paths: Sequence[str]) -> list[Answer]:
+def of_each(ask: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """What is said of each, where most of the time is spent waiting for files."""
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
-        return list(pool.map(ask, paths))
+        return list(pool.map(ask, items))
 
 
 def path_keys(paths: Sequence[str], folder: Path) -> UInt64Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,9 +75,12 @@ ImageSize = int | tuple[int, int]
 """Pixels: the side of a square, or height and width."""
 
 
-def sides(image_size: ImageSize) -> tuple[int, int]:
+def sides(image_size: int | Sequence[int]) -> tuple[int, int]:
     """Height and width."""
-    return (image_size, image_size) if isinstance(image_size, int) else image_size
+    if isinstance(image_size, int):
+        return image_size, image_size
+    height, width = image_size
+    return height, width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ its class, as one run of its channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitsearch.spaces.flow import ImageSize, Shape, Tokens
+from vitsearch.spaces.flow import Shape, Tokens, sides
 from vitsearch.spaces.plan import PiecePlan
 
 
@@ -56,11 +57,11 @@ def shape_in_words(shape: Shape) -> str:
     return f"{grid_in_words(shape.grid)} {shape.unit}"
 
 
-def pixels_in_words(image_size: ImageSize) -> str:
+def pixels_in_words(image_size: int | Sequence[int]) -> str:
     """The size of images: `28 px`, `512 x 1024 px`."""
     if isinstance(image_size, int):
         return f"{image_size} px"
-    return f"{grid_in_words(image_size)} px"
+    return f"{grid_in_words(sides(image_size))} px"
 
 
 def grid_in_words(grid: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -80,24 +81,18 @@ class FileMasks(MaskDataModule):
         self.check_files = check_files
         self.mean = per_channel("mean", mean, MEAN[self.in_chans], self.in_chans)
         self.std = per_channel("std", std, STD[self.in_chans], self.in_chans)
-        check_number("hflip", hflip, "[0, 1]", error=DataError)
-        check_number("color_jitter", color_jitter, "[0, inf)", error=DataError)
-        self._transforms = {
-            augment: mask_transform(
-                size=self.size,
-                interpolation=interpolation,
-                mean=self.mean,
-                std=self.std,
-                augment=augment,
-                scale=pair_of("scale", scale),
-                ratio=pair_of("ratio", ratio),
-                hflip=check_number("hflip", hflip, "[0, 1]", error=DataError),
-                color_jitter=check_number(
-                    "color_jitter", color_jitter, "[0, inf)", error=DataError
-                ),
-            )
-            for augment in (True, False)
-        }
+        make = partial(
+            mask_transform,
+            size=self.size,
+            interpolation=interpolation,
+            mean=self.mean,
+            std=self.std,
+            hflip=check_number("hflip", hflip, "[0, 1]", error=DataError),
+            color_jitter=check_number("color_jitter", color_jitter, "[0, inf)", error=DataError),
+            scale=pair_of("scale", scale),
+            ratio=pair_of("ratio", ratio),
+        )
+        self._transforms = {augment: make(augment=augment) for augment in (True, False)}
         self._files: dict[Part, MaskFiles] = {}
 
     def reading(self) -> MaskReading:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from vitsearch.data.decode import one_line, read_image
-from vitsearch.data.folder_images import are_images, path_keys
+from vitsearch.data.folder_images import are_images, of_each, path_keys
 from vitsearch.data.folder_walk import NO_IMAGES, LeftOut, files_of_classes
 from vitsearch.data.masks.base import IGNORED
 from vitsearch.data.randomness import UInt64Array
@@ -168,8 +167,7 @@ class MaskFiles:
                 return str(error)
             return None
 
-        with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
-            return [line for line in pool.map(problem, range(len(self))) if line is not None]
+        return [line for line in of_each(problem, range(len(self))) if line is not None]
 
 
 def image_size(path: str) -> tuple[int, int]:

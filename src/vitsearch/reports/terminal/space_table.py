@@ -13,7 +13,7 @@ from vitsearch.costs.metrics import named
 from vitsearch.reports.facts.choice_groups import ChoiceGroup
 from vitsearch.reports.terminal.panels import size_in_words
 from vitsearch.spaces import Choice
-from vitsearch.spaces.flow import ImageSize, sides
+from vitsearch.spaces.flow import sides
 from vitsearch.spaces.words import pixels_in_words
 
 
@@ -33,7 +33,7 @@ def list_table(spaces: Sequence[dict[str, Any]]) -> Table:
         sizes = ["-", "-", "-"]
         if space["error"] is None:
             sizes = [
-                pixels_in_words(_size(space["image_size"])),
+                pixels_in_words(space["image_size"]),
                 str(space["free_choices"]),
                 size_in_words(space["size"]),
             ]
@@ -52,7 +52,7 @@ def space_panel(facts: dict[str, Any]) -> Panel:
     free, size = facts["free_choices"], size_in_words(facts["size"])
     table.add_row("space", Text(f"{facts['name']}, {size} architectures"))
     table.add_row("choices", f"{free} free, {len(facts['choices']) - free} fixed")
-    height, width = sides(_size(facts["image_size"]))
+    height, width = sides(facts["image_size"])
     table.add_row("images", f"{facts['in_chans']} x {height} x {width}")
     for name, costs in facts["costs"].items():
         metric = named(name)
@@ -101,8 +101,3 @@ def _otherwise(group: ChoiceGroup) -> str:
 
 def _weights(choice: Choice) -> str:
     return ", ".join(f"{weight:g}" for weight in choice.weights or ())
-
-
-def _size(image_size: int | list[int]) -> ImageSize:
-    """The size of images as facts have it."""
-    return image_size if isinstance(image_size, int) else (image_size[0], image_size[1])

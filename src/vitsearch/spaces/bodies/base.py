@@ -16,6 +16,21 @@ Ends = tuple[Shape, ...]
 """What has come out of stages so far, as far as what follows depends on it."""
 
 
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """In place of the plan of a node of which a head needs the shape alone.
+
+    Attributes:
+        embed_dim: C.
+    """
+
+    embed_dim: int
+
+    def cost(self) -> Cost:
+        """Nothing."""
+        return Cost()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """What the shared choices of a stage fix, after what came before it.

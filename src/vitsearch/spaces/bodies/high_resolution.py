@@ -19,8 +19,9 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from vitsearch.errors import SpaceError
-from vitsearch.spaces.bodies.base import Ends, Segment
+from vitsearch.spaces.bodies.base import Ends, Segment, StandIn
 from vitsearch.spaces.bodies.stage import Stage
+from vitsearch.spaces.bodies.stages import head_section
 from vitsearch.spaces.bodies.wiring import End, Place, Wired, Wiring
 from vitsearch.spaces.choice import Choice
 from vitsearch.spaces.flow import ImageSize, Map, StageFlow
@@ -174,23 +175,12 @@ class HighResolution:
         """The nodes that the head may read, with their shapes."""
         ends = self.branches if self.head.sees_all else (self.end,)
         return tuple(
-            Node(name=end.name, plan=_OfShape(end.shape.embed_dim), reads=(), shape=end.shape)
+            Node(name=end.name, plan=StandIn(end.shape.embed_dim), reads=(), shape=end.shape)
             for end in ends
         )
 
     def _head_values(self, values: Values) -> Values:
         return {choice.name: values[f"head.{choice.name}"] for choice in self.head.choices()}
-
-
-@dataclass(frozen=True, slots=True)
-class _OfShape:
-    """In place of a node's plan, of which a head needs the width alone."""
-
-    embed_dim: int
-
-    def cost(self) -> Any:
-        """Asked of no one."""
-        raise NotImplementedError
 
 
 @BODIES.register("high_resolution")
@@ -204,7 +194,7 @@ def _high_resolution(settings: Settings, context: StageContext) -> HighResolutio
     first = StageContext(index=0, num_stages=1, embed_dims=(widths[0][0],), config=config)
     stem = STEMS.build(config.get("stem"), first)
     block = BLOCKS.build(config.get("block"), first)
-    head: HeadPart = HEADS.build({"kind": "classifier", **(config.get("head") or {})}, first)
+    head: HeadPart = HEADS.build(head_section(config.get("head", {})), first)
     _check_parts(stem, block, head)
     assert isinstance(stem, ConvsStem)
     assert isinstance(block, SearchingBlocks)

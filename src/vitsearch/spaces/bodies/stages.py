@@ -9,10 +9,9 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from vitsearch.errors import SpaceError
-from vitsearch.spaces.bodies.base import Ends, Segment
+from vitsearch.spaces.bodies.base import Ends, Segment, StandIn
 from vitsearch.spaces.bodies.stage import Stage, build_stages
 from vitsearch.spaces.choice import Choice
-from vitsearch.spaces.cost import Cost
 from vitsearch.spaces.flow import Map, MapAndTokens, Shape, StageFlow, Tokens
 from vitsearch.spaces.parts.base import (
     BODIES,
@@ -30,17 +29,6 @@ from vitsearch.spaces.settings import Settings
 Names = tuple[tuple[str, str], ...]
 """The choices of a part, by their short and their full names."""
 _WORDS = {Tokens: "tokens", Map: "a map", MapAndTokens: "a map and tokens"}
-
-
-@dataclass(frozen=True, slots=True)
-class _StandIn:
-    """In place of the last block of a stage, of which a head needs the shape alone."""
-
-    embed_dim: int
-
-    def cost(self) -> Cost:
-        """Nothing."""
-        return Cost()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +75,7 @@ class Stages:
             return Segment(nodes=nodes, flow=flow, after=ends, head=None)
         stages = self.stages if self.head.sees_all else (stage,)
         seen = [
-            Node(name=s.prefix, plan=_StandIn(shape.embed_dim), reads=(), shape=shape)
+            Node(name=s.prefix, plan=StandIn(shape.embed_dim), reads=(), shape=shape)
             for s, shape in zip(stages, ends, strict=True)
         ]
         own = self.head.nodes(seen)
@@ -230,13 +218,13 @@ def _stages(settings: Settings, context: StageContext) -> Stages:
         in_chans=in_chans,
         stem=stem,
         stages=stages,
-        head=HEADS.build(_classifier(config.get("head", {})), first),
+        head=HEADS.build(head_section(config.get("head", {})), first),
     )
     _check_flow(body)
     return body
 
 
-def _classifier(section: Any) -> Any:
+def head_section(section: Any) -> Any:
     """A head is one of classifiers unless its section says another kind."""
     return {"kind": "classifier", **section} if isinstance(section, Mapping) else section
 

@@ -128,7 +128,3 @@ class ElasticMixBranch(ElasticModule[Any]):
     def projected(self, x: Tensor, sizes: Any, context: Context = PLAIN) -> Tensor:
         """(B, c, H, W) to (B, C_out, H, W)."""
         return self.project(x, self.children_sizes(sizes)["project"], context)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor, sizes: Any, context: Context = PLAIN) -> Tensor:
-        """(B, C_in, H, W) to (B, C_out, H / stride, W / stride), without squeeze-excitation."""
-        return self.projected(self.hidden(x, sizes, context), sizes, context)

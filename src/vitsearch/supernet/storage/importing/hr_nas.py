@@ -81,7 +81,7 @@ def _takes(shapes: Shapes, given: Collection[str], entry: Mapping[str, Any]) -> 
     for ours, shape in shapes.items():
         match = _BLOCK.match(ours)
         if match is None:
-            yield ours, Take((_translated(ours, _LAYERS, 2),), shape)
+            yield ours, Take((_translated(ours, _LAYERS),), shape)
             continue
         path = _block_name(match[1])
         yield ours, of_block(ours[match.end() :], shape, path, branches.get(match[1], {}), merged)
@@ -145,7 +145,7 @@ def _branches(shapes: Shapes) -> dict[str, dict[str, int]]:
 def _block_name(path: str) -> str:
     """The authors' name of a block, with a dot behind it."""
     stage, kind, to, *rest = path.split(".")[1:]
-    theirs = _translated(path, _BLOCKS, 2, int(kind == "branches"))
+    theirs = _translated(path, _BLOCKS, int(kind == "branches"))
     if kind != "fusion":
         return f"{theirs}."
     if to == stage and rest != [to]:  # it begins a branch
@@ -153,8 +153,9 @@ def _block_name(path: str) -> str:
     return f"{theirs}." if rest == [to] else f"{theirs}.0."
 
 
-def _translated(name: str, table: Mapping[str, str], factor: int, more: int = 0) -> str:
-    return translate(name, table, lambda stage, block: factor * stage + more)
+def _translated(name: str, table: Mapping[str, str], second: int = 0) -> str:
+    """The authors' name; each module of ours is two of theirs, fusion and branches."""
+    return translate(name, table, lambda stage, block: 2 * stage + second)
 
 
 HR_NAS = Family(
