@@ -17,6 +17,7 @@ from vitsearch.data.base import SearchDataModule
 from vitsearch.data.splits import ImageTable
 
 IGNORED = 255
+"""The label of pixels that are neither learnt nor counted, as VOC and Cityscapes have it."""
 MOST_CLASSES = 255
 """Masks have 8 bits, and one number is not a class."""
 

@@ -18,7 +18,7 @@ from vitsearch.lightning.progressive.result import score_what_is_left, write_shr
 from vitsearch.lightning.progressive.settings import ShrinkSettings
 from vitsearch.lightning.progressive.state import ShrinkingState
 from vitsearch.lightning.progressive.supernet_in_training import (
-    averages,
+    averaged,
     check_trained,
     make_plain,
 )
@@ -151,7 +151,7 @@ class ProgressiveShrinking(pl.Callback):
             return
         self._check_trainer(trainer)
         self._descent = Descent(pl_module, self.settings)
-        for module in (pl_module, *averages(trainer)):
+        for module in (pl_module, *averaged(trainer)):
             self._descent.cut_down(module, self._descent.start)
 
     def _check_trainer(self, trainer: pl.Trainer) -> None:
@@ -189,7 +189,7 @@ class ProgressiveShrinking(pl.Callback):
         descent = self._running()
         descent.state = ShrinkingState.from_dict(found, f"checkpoint {trainer.ckpt_path}")
         space = SearchSpace(checkpoint[ENTRY]["space"])
-        for own in (module, *averages(trainer)):
+        for own in (module, *averaged(trainer)):
             descent.cut_down(own, space)
 
     def _running(self) -> Descent:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 
 from vitsearch.errors import ConfigError
-from vitsearch.lightning.resuming.lightning_internals import averaged_model
+from vitsearch.lightning.training.averaging import averages
 from vitsearch.lightning.training.supernet_module import SearchableClassifier
 from vitsearch.shrinking.progressive.factors import Factors
 from vitsearch.shrinking.progressive.shrink import Shrink, Shrunk
@@ -35,7 +34,7 @@ def carry_out(shrink: Shrink, trainer: pl.Trainer, module: SearchableClassifier)
     after = shrink.network(before.net, before.factors)
     for optimizer in trainer.optimizers:
         shrink.optimizer(optimizer, before, after)
-    for average in averages(trainer):
+    for average in averaged(trainer):
         replace(average, shrink.network(average.net, factors_of(average)))
     replace(module, after)
     wrap_again(trainer)
@@ -47,14 +46,11 @@ def replace(module: SearchableClassifier, shrunk: Shrunk) -> None:
     module.penalty = shrunk.factors
 
 
-def averages(trainer: pl.Trainer) -> Iterator[SearchableClassifier]:
+def averaged(trainer: pl.Trainer) -> Iterator[SearchableClassifier]:
     """The copies of the module that hold averaged weights."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging):
-            average = averaged_model(callback)
-            if average is not None:
-                assert isinstance(average.module, SearchableClassifier)
-                yield average.module
+    for _, average in averages(trainer):
+        assert isinstance(average.module, SearchableClassifier)
+        yield average.module
 
 
 def wrap_again(trainer: pl.Trainer) -> None:
@@ -74,7 +70,7 @@ def make_plain(trainer: pl.Trainer, module: SearchableClassifier) -> None:
         optimizer.param_groups[:] = [
             group for group in optimizer.param_groups if not gates.intersection(group["params"])
         ]
-    for own in (module, *averages(trainer)):
+    for own in (module, *averaged(trainer)):
         factors = factors_of(own)
         factors.fold(own.net)
         factors.detach()

@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitsearch.data.masks.base import IGNORED
 from vitsearch.errors import ConfigError, DataError
 from vitsearch.errors.checks import check_one_of, check_whole
 from vitsearch.lightning.tasks.base import Count, Task
 from vitsearch.lightning.tasks.batch import whole_numbers
 from vitsearch.reports.words.figure import Figure
 from vitsearch.supernet.heads import resized
-
-IGNORED = 255
-"""The label of pixels that are neither learnt nor counted, as VOC and Cityscapes have it."""
 
 MEANS = ("labelled", "all")
 

@@ -21,6 +21,15 @@ from torch.optim.swa_utils import AveragedModel
 from vitsearch.lightning.resuming.lightning_internals import averaged_model
 
 
+def averages(trainer: pl.Trainer) -> Iterator[tuple[WeightAveraging, AveragedModel]]:
+    """The callbacks that average weights, each with the copy of the module that holds them."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            average = averaged_model(callback)
+            if average is not None:
+                yield callback, average
+
+
 @torch.no_grad()
 def follow_weights(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Copy the weights into every average that has not begun; before an average is used."""
@@ -37,9 +46,8 @@ def follow_learned(trainer: pl.Trainer, learned: nn.ModuleDict) -> None:
         trainer: Whose callbacks average.
         learned: See `TrainingModule`.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        average = averaged_model(callback) if isinstance(callback, WeightAveraging) else None
-        if average is not None and hasattr(average.module, "learned"):
+    for _, average in averages(trainer):
+        if hasattr(average.module, "learned"):
             like = next(average.module.parameters())
             average.module.learned = deepcopy(learned).to(like.device)
 
@@ -58,8 +66,4 @@ def note_unused_averages(trainer: pl.Trainer) -> None:
 
 
 def _unused(trainer: pl.Trainer) -> Iterator[tuple[WeightAveraging, AveragedModel]]:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging):
-            average = averaged_model(callback)
-            if average is not None and not average.n_averaged:
-                yield callback, average
+    return (pair for pair in averages(trainer) if not pair[1].n_averaged)
