@@ -33,7 +33,7 @@ def test_tables_equal_plans(name: str, num_classes: int) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_networks_of_full_size_cost_what_was_foretold(name: str) -> None:
     space = space_named(name)
-    images = torch.zeros(1, space.in_chans, space.image_size, space.image_size, device="meta")
+    images = torch.zeros(1, *space.input_shape, device="meta")
     for architecture in drawn(space, 1):
         with torch.device("meta"):
             network = VisionTransformer(space, architecture).eval()

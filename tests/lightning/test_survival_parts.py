@@ -43,6 +43,23 @@ def test_a_signal_ends_at_once_unless_it_is_deferred(signum: int) -> None:
     assert [signal.getsignal(number) for number in signals.SIGNALS] == before
 
 
+class Finaliser:
+    """Gets a signal where Python drops what is raised."""
+
+    def __del__(self) -> None:
+        send()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_came_in_a_finaliser_is_not_lost() -> None:
+    with signals.listening(speaks=False):
+        signals.end_if_wished()
+        waste = [Finaliser()]
+        waste.clear()
+        with pytest.raises(signals.Interrupted):
+            signals.end_if_wished()
+
+
 def test_the_second_signal_kills() -> None:
     child = os.fork()
     if child == 0:

@@ -99,6 +99,19 @@ def wished() -> int:
     return 0 if _listener is None else _listener.wished
 
 
+def end_if_wished() -> None:
+    """End where nothing is half done, if a signal came.
+
+    A signal outside `deferred` raises at once, but Python drops what is raised in a finaliser:
+    a long loop asks again where it goes round.
+
+    Raises:
+        Interrupted: One came.
+    """
+    if wished():
+        raise Interrupted(wished())
+
+
 def defer() -> None:
     """From here on an end waits until the code asks for it; pairs with `undefer`."""
     if _listener is not None:

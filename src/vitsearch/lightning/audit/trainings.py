@@ -15,6 +15,7 @@ from vitsearch.lightning.audit.plan import AuditPlan
 from vitsearch.lightning.retraining.train_alone import Recipe, train_alone
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.lightning.tasks import Score
+from vitsearch.runs import signals
 from vitsearch.supernet import VisionTransformer, load_model, save_model
 
 
@@ -52,6 +53,7 @@ class AuditTrainings:
         """Train one after another; each is written down when it is finished."""
         started = time.monotonic()
         for number, (digest, seed) in enumerate(share, start=1):
+            signals.end_if_wished()
             begun = time.monotonic()
             network, score = self._train(digest, seed)
             seconds = time.monotonic() - begun
