@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,14 +27,15 @@ from vitsearch.costs import CostModel, human
 from vitsearch.data.masks.fashion_scenes import FashionScenes
 from vitsearch.runs.files import write_json
 from vitsearch.runs.layout import FINISHED_FILE, NETWORK_RESULT_FILE, RESULT_FILE
-from vitsearch.spaces.parts.heads import with_dense_head
+from vitsearch.spaces import Choice, Value
+from vitsearch.spaces.parts.heads.dense import with_dense_head
 
 DATA = ("model=segmenter", "data=fashion_scenes")
 SHARE = (0.45, 0.5)  # of the largest network's MACs
 LARGEST, UNIFORM = "largest", "uniform"
 EVOLUTION, SHRINKING = "evolution", "shrinking"
 _FOUND = {EVOLUTION: (), SHRINKING: ("callbacks=progressive_shrinking",)}
-_SHARES = [number / 100 for number in range(1, 101)]
+_SHARES = [number / 400 for number in range(1, 401)]
 
 
 def the_space() -> SearchSpace:
@@ -44,14 +46,26 @@ def the_space() -> SearchSpace:
 
 
 def uniform(space: SearchSpace, most: float, num_classes: int) -> Architecture:
-    """The dearest network below `most` MACs of which every choice has the same share."""
+    """The dearest network below `most` MACs of which every choice has the same share.
+
+    Options are few, so of choices in a row some have the next larger option, evenly spread.
+    """
     model = CostModel(space, num_classes)
-    narrower = [
-        space.complete(lambda c, share=share: c.options[round(share * (len(c.options) - 1))])  # type: ignore[misc]
-        for share in _SHARES
-    ]
-    fitting = [one for one in narrower if model.cost(one).macs <= most]
+    fitting = [one for one in map(partial(_share, space), _SHARES) if model.cost(one).macs <= most]
     return max(fitting, key=lambda one: model.cost(one).macs)
+
+
+def _share(space: SearchSpace, share: float) -> Architecture:
+    due = 0.0
+
+    def pick(choice: Choice) -> Value:
+        nonlocal due
+        due += share * (len(choice.options) - 1)
+        number = min(int(due), len(choice.options) - 1)
+        due -= number
+        return choice.options[number]
+
+    return space.complete(pick)
 
 
 class Trial:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import extracted, processes, sampling, search, steps, threads
+from benchmarks import extracted, processes, sampling, scenes, search, steps, threads
 from benchmarks.tables import Section
 from benchmarks.timing import Settings
 from benchmarks.timm_blocks import timm_twin
@@ -86,3 +86,12 @@ def test_threads_and_what_runs_side_by_side():
     section = threads.measure_candidates("glit", TINY, images=200, count=2)
     assert section.rows[-1].label == threads.BESIDE
     assert section.rows[-1].ratios
+
+
+def test_scenes_compare_networks_of_half_the_macs(tmp_path):
+    trial = scenes.Trial(tmp_path, 0, 1, [])
+    low, high = trial._window
+    narrow = scenes.uniform(trial.space, high, 11)
+    assert low <= trial.space.plan(narrow).cost(11).macs <= high
+    written = json.loads(trial._written("uniform", narrow).read_text())
+    assert written["architecture"] == narrow.to_dict()
