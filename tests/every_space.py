@@ -156,8 +156,9 @@ COMPOSED: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch_sizes": [4, 7], "embed_dims": [24, 36], "num_blocks": 3},
     ),
 }
-ALIKE = ["hr_nas_ade20k", "hr_nas_keypoint"]
-"""Those that differ from `hr_nas_cityscapes` in nothing but sizes."""
+ALIKE = ["autoformer_base", "glit_base", "hr_nas_ade20k", "hr_nas_keypoint", "resnet34"]
+ALIKE += ["vitas_base", "vt_resnet34"]
+"""Those that differ from another space in nothing but sizes; their published costs are exact."""
 EVERY = [*(name for name in list_spaces() if name not in ALIKE), *COMPOSED]
 
 

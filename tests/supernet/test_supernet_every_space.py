@@ -1,8 +1,8 @@
 """In every space: extracted network = supernet = its share of a mixed batch, at the cost foretold.
 
 All spaces by name and composed ones; see `tests/every_space.py` for what is made small. Narrow ones
-are extracted and measured for 100 random architectures and both ends. With wide ones that takes
-most of a second each, so of theirs 8 are extracted, and 24 more measured without weights;
+are extracted and measured for 40 random architectures and both ends. With wide ones that takes
+most of a second each, so of theirs 4 are extracted, and 12 more measured without weights;
 `tests/costs/test_costs_every_space.py` has the closed forms of 100.
 """
 
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitsearch import Architecture, SuperTransformer, VisionTransformer
 
-COUNT, WIDE, MEASURED, CLASSES = 100, 8, 24, 5
+COUNT, WIDE, MEASURED, CLASSES = 40, 4, 12, 5
 NARROW = 8_000_000  # parameters of the supernet, blocks of each stage apart
 
 
