@@ -62,7 +62,15 @@ class SlotOption:
 
 
 class Slot:
-    """The choices of one slot, and what they depend on."""
+    """The choices of one slot, and what they depend on.
+
+    Attributes:
+        stage: Whose slot.
+        index: Its place there, from 0.
+        choices: Whether there is a block, and those of its pieces.
+        needs: Names of earlier choices that they depend on.
+        looks: Equal for slots whose choices are the same, what they need aside.
+    """
 
     def __init__(self, stage: Stage, index: int, choices: tuple[Choice, ...]) -> None:
         self.stage = stage
@@ -77,7 +85,7 @@ class Slot:
             if condition.name not in own
         ]
         self.needs = {condition.name for condition, _ in self._outside}
-        self._looks: Key = tuple(
+        self.looks: Key = tuple(
             (
                 choice.name[self.start :],
                 choice.options,
@@ -118,7 +126,7 @@ class Slot:
             for condition, name in self._outside
         )
         within = self.stage.within_depth(self.index, known)
-        return (self.stage.index, within, self._looks, holds)
+        return (self.stage.index, within, self.looks, holds)
 
     def options(self, known: Values) -> list[SlotOption]:
         """What it can be after the values of earlier choices."""
