@@ -94,8 +94,9 @@ class Budget:
 
     def may_hold(self, architecture: Architecture) -> bool:
         """Whether all holds that can be said without measuring."""
-        inside = self.constraint.holds(self.cost(architecture))
-        return inside and (self._allowed is None or self._allowed(architecture))
+        if self.constraint.windows() and not self.constraint.holds(self.cost(architecture)):
+            return False
+        return self._allowed is None or self._allowed(architecture)
 
     def draw(
         self,

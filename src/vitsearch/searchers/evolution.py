@@ -13,8 +13,8 @@ from functools import partial
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
 from vitsearch.errors.checks import check_whole
-from vitsearch.searchers.budget import Allowed
 from vitsearch.searchers.breeding import BreedingSearcher, MutationProb
+from vitsearch.searchers.budget import Allowed
 from vitsearch.spaces import Architecture, SearchSpace
 
 

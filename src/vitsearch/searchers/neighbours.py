@@ -140,7 +140,9 @@ class Neighbourhood:
         ]
         if not similar:
             return choice.options[(len(choice.options) - 1) // 2]
-        nearest = min(similar, key=lambda other: (_distance(choice, other), self._order[other.name]))
+        nearest = min(
+            similar, key=lambda other: (_distance(choice, other), self._order[other.name])
+        )
         value = architecture[nearest.name]
         if value in choice.options:
             return choice.options[choice.options.index(value)]

@@ -1,4 +1,4 @@
-"""Scores predicted from choices and costs: an ensemble of linear models, least squares with a ridge.
+"""Scores predicted from choices and costs: an ensemble of linear models by ridge least squares.
 
 Features of an architecture: for each choice which option it takes (one of them is "inactive") and
 how far along its options that is, and where its log MACs and log parameters lie between the space's
@@ -23,9 +23,8 @@ from vitsearch.spaces import Architecture, SearchSpace
 
 Numbers = npt.NDArray[np.float64]
 _COSTS = ("macs", "params")
-_RIDGES = tuple(10.0**power for power in np.arange(-4, 4.5, 0.5).tolist())
+_RIDGES = tuple(10 ** (power / 2) for power in range(-8, 9))
 _DIGITS = 9
-_AT_ONCE = 1024  # architectures whose features are in memory together
 
 
 class RidgeEnsemble:
@@ -104,11 +103,7 @@ class RidgeEnsemble:
             bits of sums differ between machines, and all processes must choose the same.
         """
         assert self._weights is not None, "fit first"
-        parts = [
-            self._features.rows(architectures[start : start + _AT_ONCE]) @ self._weights.T
-            for start in range(0, len(architectures), _AT_ONCE)
-        ]
-        sums = np.concatenate([np.zeros((0, self.members)), *parts]).T + self._level[:, None]
+        sums = self._features.products(architectures, self._weights) + self._level[:, None]
         predicted: Numbers = np.round(sums / self._unit, _DIGITS) * self._unit
         return predicted
 
@@ -119,8 +114,8 @@ class _Features:
     def __init__(self, space: SearchSpace, num_classes: int) -> None:
         self._costs = RowCosts(space, num_classes)
         self._format = self._costs.format
-        self._varying = [
-            (place, len(choice.options))
+        self._features = [
+            (place, _of_options(len(choice.options)))
             for place, choice in enumerate(space.choices)
             if self._format.varies(choice.name)
         ]
@@ -138,16 +133,32 @@ class _Features:
     def rows(self, architectures: Sequence[Architecture]) -> Numbers:
         """Features (n, F)."""
         codes = self._format.encode(architectures)
-        columns = [_one_hot(codes[place], options) for place, options in self._varying]
+        columns = [features[codes[place]] for place, features in self._features]
+        return np.concatenate([*columns, self._shares(codes)], axis=1)
+
+    def products(self, architectures: Sequence[Architecture], weights: Numbers) -> Numbers:
+        """`weights @ rows.T` for weights (m, F), without the rows: (m, n)."""
+        codes = self._format.encode(architectures)
+        total = weights[:, -len(_COSTS) :] @ self._shares(codes).T
+        start = 0
+        for place, features in self._features:
+            own = weights[:, start : start + features.shape[1]] @ features.T
+            total += own[:, codes[place]]
+            start += features.shape[1]
+        return total
+
+    def _shares(self, codes: Codes) -> Numbers:
+        """(n, 2): where costs lie between the space's ends."""
         costs = dict(zip(self._costs.metrics, self._costs.costs(codes).T, strict=True))
         logs = np.log(np.maximum(np.stack([costs[metric] for metric in _COSTS], axis=1), 1))
-        return np.concatenate([*columns, (logs - self._low) / self._spread], axis=1)
+        shares: Numbers = (logs - self._low) / self._spread
+        return shares
 
 
-def _one_hot(codes: Codes, options: int) -> Numbers:
-    """(n, options + 2): the option or "inactive", then how far along the options it lies."""
-    share = np.where(codes < options, codes / max(options - 1, 1), 0.5)
-    return np.concatenate([np.eye(options + 1)[codes], share[:, None]], axis=1)
+def _of_options(count: int) -> Numbers:
+    """(count + 1, count + 2): for each code which option it is, and how far along them."""
+    share = np.append(np.arange(count) / max(count - 1, 1), 0.5)  # the last code is "inactive"
+    return np.concatenate([np.eye(count + 1), share[:, None]], axis=1)
 
 
 def _fit(
@@ -174,12 +185,12 @@ def _best_ridge(rows: Numbers, scores: Numbers) -> float:
     values = np.maximum(values, 0)
     parts = (vectors.T @ (scores - scores.mean())) ** 2
     parts /= max(float(parts.sum()), 1e-300)
-    scale, errors = _scale(values), {}
+    scale, errors = _scale(values), dict[float, float]()
     for ridge in _RIDGES:
         left = ridge * scale / (values + ridge * scale)
         free = max(float(left.sum()) - 1, 1e-12)  # the level takes one degree of freedom
         errors[ridge] = round(float(left**2 @ parts) / free**2, _DIGITS)
-    return min(reversed(_RIDGES), key=errors.__getitem__)  # of equals the strongest
+    return min(sorted(errors, reverse=True), key=errors.__getitem__)  # of equals the strongest
 
 
 def _scale(values: Numbers) -> float:
