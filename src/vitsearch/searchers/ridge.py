@@ -78,7 +78,7 @@ class RidgeEnsemble:
                 f"scores: {finite} of {len(known)} are finite; a predictor learns from one finite "
                 f"score or more, and from no other"
             )
-        rows = self._features.rows(architectures)
+        rows, stretch = _weigh_costs(self._features.rows(architectures))
         # numpy guarantees the numbers of RandomState for ever, those of a Generator it does not.
         numbers = np.random.RandomState(self._seed)
         ridge = _best_ridge(rows, known)
@@ -86,7 +86,7 @@ class RidgeEnsemble:
         for _ in range(self.members):
             drawn = numbers.randint(0, len(known), len(known))
             fitted.append(_fit(rows, known, np.bincount(drawn, minlength=len(known)), ridge))
-        self._weights = np.stack([weights for weights, _ in fitted])
+        self._weights = np.stack([weights * stretch for weights, _ in fitted])
         self._level = np.array([level for _, level in fitted])
         spread = float(known.std())
         self._unit = 2.0 ** np.floor(np.log2(spread)) if spread > 0 else 1.0
@@ -159,6 +159,21 @@ def _of_options(count: int) -> Numbers:
     """(count + 1, count + 2): for each code which option it is, and how far along them."""
     share = np.append(np.arange(count) / max(count - 1, 1), 0.5)  # the last code is "inactive"
     return np.concatenate([np.eye(count + 1), share[:, None]], axis=1)
+
+
+def _weigh_costs(rows: Numbers) -> tuple[Numbers, Numbers]:
+    """The rows (n, F) with costs stretched, and by what each column is (F,).
+
+    Each cost varies as much as all choices together. A ridge makes small what varies little, and
+    few scores would otherwise teach hundreds of choices before the two numbers that say the most.
+    """
+    spread = rows.var(axis=0)
+    stretch = np.ones(rows.shape[1])
+    costs = slice(-len(_COSTS), None)
+    choices = float(spread[: -len(_COSTS)].sum())
+    varying = spread[costs] > 1e-12
+    stretch[costs] = np.sqrt(choices / np.where(varying, spread[costs], 1.0)) * varying
+    return rows * stretch, stretch
 
 
 def _fit(
