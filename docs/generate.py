@@ -241,7 +241,7 @@ EXTRAS = {
     "export": "ONNX files: `python -m vitsearch.export`",
     "hub": "models on the Hugging Face Hub",
     "nsga2": "the hyper-volume of a front: `vitsearch.searchers.hypervolume`",
-    "optuna": "histories as Optuna studies: `python -m vitsearch.report optuna=study.db`",
+    "optuna": "`searcher=optuna`; histories as studies: `vitsearch.report optuna=study.db`",
     "peers": "what networks made smaller are compared with: `python -m benchmarks.shrinking`",
     "plots": "pictures of an audit",
     "slurm": "sweeps as SLURM jobs: `hydra/launcher=submitit_slurm`",

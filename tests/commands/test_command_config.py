@@ -40,6 +40,7 @@ from vitsearch.spaces.config import config_dir, space_config
 from vitsearch.supernet import VisionTransformer
 
 CONF = config_dir()
+SEARCHERS = sorted(path.stem for path in (CONF / "searcher").glob("*.yaml"))
 FILES = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml"))
 GROUPS = [name for name in FILES if "/" in name]
 SPACES = [name for name in GROUPS if name.startswith("space/")]
@@ -186,7 +187,7 @@ def test_data_is_made(name: str, composed: Composer, colour_folders: Callable[..
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"identity"}))
-@pytest.mark.parametrize("searcher", ["evolution", "random", "nsga2"])
+@pytest.mark.parametrize("searcher", SEARCHERS)
 @pytest.mark.parametrize("callbacks", ["default", "with_ema"])
 def test_callbacks_are_made(
     sampler: str, searcher: str, callbacks: str, composed: Composer

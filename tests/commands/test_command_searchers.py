@@ -105,6 +105,37 @@ def test_a_front_from_the_command_line(trained: Outcome, tmp_path: Path) -> None
     assert "front of top-1 and params, macs" in outcome.out
 
 
+NAMED = {
+    "local_search": ("searcher.candidates=7", "searcher.neighbours=2"),
+    "optuna": ("searcher.population=3", "searcher.generations=3", "searcher.batch=2"),
+    "predictor": ("searcher.population=3", "searcher.generations=3", "searcher.batch=2"),
+    "regularized_evolution": (
+        "searcher.candidates=7",
+        "searcher.population=3",
+        "searcher.batch=2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_guided_search_goes_on_from_its_history(
+    name: str, trained: Outcome, tmp_path: Path
+) -> None:
+    arguments = (f"checkpoint={trained.run}", f"searcher={name}", *NAMED[name], *HERE)
+    more = ("use_test_split=false", "halving=true")
+    run_here("search", *arguments, *more, "run_dir=whole", folder=tmp_path).succeeded()
+    whole = read_history(tmp_path / "whole")
+    assert len({line["digest"] for line in whole}) == len(whole) == 7
+    assert len({line["generation"] for line in whole}) > 2
+    before, after = (tmp_path / run / "search" for run in ("whole", "killed"))
+    after.mkdir(parents=True)
+    lines = (before / "history.jsonl").read_bytes().splitlines(keepends=True)
+    (after / "history.jsonl").write_bytes(b"".join(lines[:4]))  # in the second generation
+    shutil.copy(before / "settings.json", after)
+    run_here("search", *arguments, *more, "run_dir=killed", folder=tmp_path).succeeded()
+    assert (after / "history.jsonl").read_bytes() == b"".join(lines)
+
+
 @pytest.mark.slow
 def test_two_processes_measure_and_halve_like_one(trained: Outcome, tmp_path: Path) -> None:
     measured = ("constraint.latency_ms=[null,10K]", "constraint.measure.repeats=2", "halving=true")

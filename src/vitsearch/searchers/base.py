@@ -20,8 +20,8 @@ class Candidate:
     Attributes:
         architecture: What to score.
         generation: From 0.
-        origin: `initial` (the search was given it), `random`, `mutation` or `crossover`, or
-            `shrinking` (a training has left it).
+        origin: `initial` (the search was given it), `random`, `mutation` or `crossover`, `sampler`
+            (Optuna suggested it), or `shrinking` (a training has left it).
         parents: Digests of the architectures that it came from.
         measured: Its measured costs, by name, where the search looks at any.
     """

@@ -14,6 +14,7 @@ from vitsearch.costs.measure import Measures
 from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.errors.checks import check_number, check_whole
 from vitsearch.searchers.base import Candidate
+from vitsearch.searchers.budget import Allowed
 from vitsearch.searchers.generations import GenerationalSearcher
 from vitsearch.spaces import Architecture, SearchSpace
 from vitsearch.spaces.restriction import expand_patterns
@@ -48,6 +49,7 @@ class BreedingSearcher(GenerationalSearcher):
         measure: Measures | None,
         also_costs: Sequence[str] = (),
         initial: Sequence[Architecture] = (),
+        allowed: Allowed | None = None,
     ) -> None:
         check_whole("searcher.generations", generations, 1)  # it is compared below
         check_whole("searcher.mutations", mutations, 0)
@@ -67,6 +69,7 @@ class BreedingSearcher(GenerationalSearcher):
             measure=measure,
             also_costs=also_costs,
             initial=initial,
+            allowed=allowed,
         )
 
     @abstractmethod

@@ -7,7 +7,7 @@ second time, so that a search is consistent in itself and goes on unchanged afte
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from vitsearch.costs import Constraint, Cost, CostModel
@@ -16,6 +16,8 @@ from vitsearch.costs.metrics import MEASURED, metrics, named
 from vitsearch.errors import ConfigError, ConstraintError
 from vitsearch.samplers import draw_measured, draw_within
 from vitsearch.spaces import Architecture, SearchSpace
+
+Allowed = Callable[[Architecture], bool]
 
 
 class Budget:
@@ -34,6 +36,7 @@ class Budget:
         num_classes: int = 1000,
         measure: Measures | None = None,
         also: Container[str] = (),
+        allowed: Allowed | None = None,
     ) -> None:
         """Check what can be checked without measuring.
 
@@ -43,6 +46,7 @@ class Budget:
             num_classes: Of the classifier, whose cost counts.
             measure: What measures an architecture, for each measured cost; called once for each.
             also: Metrics to measure although no window limits them, such as those of a front.
+            allowed: A further condition on architectures; asked before anything is measured.
 
         Raises:
             ConfigError: A measured cost has nothing that measures it.
@@ -60,6 +64,7 @@ class Budget:
                     f"{name} is measured, not computed: give the searcher "
                     f"measure={{'{name}': <function of an architecture>}}"
                 )
+        self._allowed = allowed
         self._model = CostModel(space, num_classes)
         self._values: dict[str, dict[str, float]] = {name: {} for name in self.metrics}
 
@@ -82,18 +87,32 @@ class Budget:
 
     def holds(self, architecture: Architecture) -> bool:
         """Whether every window holds; measures only what closed forms let through."""
-        if not self.constraint.holds(self.cost(architecture)):
-            return False
-        return all(
+        return self.may_hold(architecture) and all(
             low <= self.value(metric, architecture) <= high
             for metric, (low, high) in self.constraint.measured_windows().items()
         )
 
+    def may_hold(self, architecture: Architecture) -> bool:
+        """Whether all holds that can be said without measuring."""
+        if self.constraint.windows() and not self.constraint.holds(self.cost(architecture)):
+            return False
+        return self._allowed is None or self._allowed(architecture)
+
     def draw(
-        self, n: int, rng: random.Random, *, known: Container[Architecture] = ()
+        self,
+        n: int,
+        rng: random.Random,
+        *,
+        known: Container[Architecture] = (),
+        measured: bool = True,
     ) -> list[Architecture]:
-        """Up to `n` distinct architectures inside all windows that are not in `known`."""
-        if not self.constraint.measured_windows():
+        """Up to `n` distinct architectures inside all windows that are not in `known`.
+
+        Without `measured` the windows on measured costs are left open, and nothing is measured.
+        """
+        if self._allowed is not None:
+            known = _Excluded(known, self._allowed)
+        if not measured or not self.constraint.measured_windows():
             return draw_within(self._model, self.constraint, n, rng, known=known)
         return draw_measured(
             self._model, self.constraint, n, rng, excess=self._measured_excess, known=known
@@ -110,8 +129,8 @@ class Budget:
         tried = max((len(values) for values in self._values.values()), default=0)
         seen = f" ({tried} measured: {', '.join(reached)})" if reached else ""
         return ConstraintError(
-            f"no architecture of space {self._model.space.name} was found within "
-            f"{self.constraint}{seen}; widen the window"
+            f"no {'' if self._allowed is None else 'allowed '}architecture of space "
+            f"{self._model.space.name} was found within {self.constraint}{seen}; widen the window"
         )
 
     def _measured_excess(self, architecture: Architecture) -> float:
@@ -127,3 +146,15 @@ class Budget:
         for metric in self.metrics:
             known = state.get(metric, {})
             self._values[metric] = {str(digest): float(v) for digest, v in known.items()}
+
+
+class _Excluded:
+    """What is not to be drawn: what is known, and what is not allowed."""
+
+    def __init__(self, known: Container[Architecture], allowed: Allowed) -> None:
+        self._known, self._allowed = known, allowed
+
+    def __contains__(self, architecture: object) -> bool:
+        if architecture in self._known:
+            return True
+        return isinstance(architecture, Architecture) and not self._allowed(architecture)

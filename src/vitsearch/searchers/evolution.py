@@ -7,13 +7,14 @@ history, all inside the budget, none twice.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
 from vitsearch.errors.checks import check_whole
 from vitsearch.searchers.breeding import BreedingSearcher, MutationProb
+from vitsearch.searchers.budget import Allowed
 from vitsearch.spaces import Architecture, SearchSpace
 
 
@@ -38,6 +39,8 @@ class EvolutionSearcher(BreedingSearcher):
         seed: int = 0,
         num_classes: int = 1000,
         measure: Measures | None = None,
+        initial: Sequence[Architecture] = (),
+        allowed: Allowed | None = None,
     ) -> None:
         """Set up a search.
 
@@ -55,6 +58,9 @@ class EvolutionSearcher(BreedingSearcher):
             seed: Start of the random numbers.
             num_classes: Of the classifier, whose cost counts.
             measure: For each measured cost in the budget, what measures an architecture.
+            initial: Architectures to begin with; those inside the budget are the first of the
+                first generation, and as many fewer are random.
+            allowed: A further condition that every candidate meets.
 
         Raises:
             ConfigError: A number is out of range.
@@ -73,6 +79,8 @@ class EvolutionSearcher(BreedingSearcher):
             seed=seed,
             num_classes=num_classes,
             measure=measure,
+            initial=initial,
+            allowed=allowed,
         )
 
     def _parents(self, rng: random.Random) -> Callable[[], Architecture]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
 from vitsearch.errors.checks import check_whole
 from vitsearch.searchers.base import Candidate
-from vitsearch.searchers.budget import Budget
+from vitsearch.searchers.budget import Allowed, Budget
 from vitsearch.spaces import Architecture, SearchSpace
 
 
@@ -44,12 +44,18 @@ class GenerationalSearcher(ABC):
         measure: Measures | None = None,
         also_costs: Sequence[str] = (),
         initial: Sequence[Architecture] = (),
+        allowed: Allowed | None = None,
     ) -> None:
         check_whole("searcher.population", population, 1)
         check_whole("searcher.generations", generations, 1)
         self.space = space
         self.budget = Budget(
-            space, constraint, num_classes=num_classes, measure=measure, also=also_costs
+            space,
+            constraint,
+            num_classes=num_classes,
+            measure=measure,
+            also=also_costs,
+            allowed=allowed,
         )
         self.constraint = self.budget.constraint
         self.population = population
@@ -100,13 +106,16 @@ class GenerationalSearcher(ABC):
 
     def best(self, n: int) -> list[Architecture]:
         """The best of the whole history; of equals the cheaper, then by digest."""
-        scored = self.scored()
+        return self._ranked(self.scored())[:n]
+
+    def _ranked(self, scored: Mapping[Architecture, float]) -> list[Architecture]:
+        """The best first; of equals the cheaper, then by digest."""
 
         def rank(architecture: Architecture) -> tuple[float, int, str]:
             macs = self.budget.cost(architecture).macs
             return (-scored[architecture], macs, architecture.digest)
 
-        return sorted(scored, key=rank)[:n]
+        return sorted(scored, key=rank)
 
     def scored(self) -> dict[Architecture, float]:
         """The history without what was dropped early."""
@@ -131,6 +140,20 @@ class GenerationalSearcher(ABC):
         self.budget.load_state_dict(state.get("measured", {}))
         self._asked = None
 
+    def _new(
+        self, origin: str, architectures: Iterable[Architecture], *parents: Architecture
+    ) -> list[Candidate]:
+        """Candidates of the present generation."""
+        return [
+            Candidate(
+                architecture=architecture,
+                generation=self._generation,
+                origin=origin,
+                parents=tuple(parent.digest for parent in parents),
+            )
+            for architecture in architectures
+        ]
+
     def _first(self, rng: random.Random) -> list[Candidate]:
         known = [a for a in self._initial if self.budget.holds(a)]
         drawn = []
@@ -138,6 +161,4 @@ class GenerationalSearcher(ABC):
             drawn = self.budget.draw(self.population - len(known), rng, known=set(known))
         if not drawn and not known:
             raise self.budget.nothing_found()
-        named = [Candidate(architecture=a, generation=0, origin="initial") for a in known]
-        random_ones = [Candidate(architecture=a, generation=0, origin="random") for a in drawn]
-        return named + random_ones
+        return self._new("initial", known) + self._new("random", drawn)

@@ -7,6 +7,7 @@ import random
 from vitsearch.costs import Constraint
 from vitsearch.costs.measure import Measures
 from vitsearch.searchers.base import Candidate
+from vitsearch.searchers.budget import Allowed
 from vitsearch.searchers.generations import GenerationalSearcher
 from vitsearch.spaces import SearchSpace
 
@@ -26,6 +27,7 @@ class RandomSearcher(GenerationalSearcher):
         seed: int = 0,
         num_classes: int = 1000,
         measure: Measures | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
         """Set up a search.
 
@@ -36,6 +38,7 @@ class RandomSearcher(GenerationalSearcher):
             seed: Start of the random numbers.
             num_classes: Of the classifier, whose cost counts.
             measure: For each measured cost in the budget, what measures an architecture.
+            allowed: A further condition that every candidate meets.
 
         Raises:
             ConfigError: A number is out of range.
@@ -49,6 +52,7 @@ class RandomSearcher(GenerationalSearcher):
             seed=seed,
             num_classes=num_classes,
             measure=measure,
+            allowed=allowed,
         )
 
     @property

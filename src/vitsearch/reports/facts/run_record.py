@@ -34,7 +34,7 @@ class Trial:
         number: From 1, in the order in which it was scored.
         digest: Of its architecture.
         generation: From 0.
-        origin: `random`, `mutation` or `crossover`.
+        origin: See `vitsearch.searchers.Candidate`.
         parents: Digests.
         score: Its figure.
         total: How many images that rests on.

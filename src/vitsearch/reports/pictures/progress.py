@@ -17,6 +17,7 @@ _ORIGINS = {
     "random": (style.AMBER, "o"),
     "mutation": (style.BLUE, "^"),
     "crossover": (style.PURPLE, "s"),
+    "sampler": (style.BLUE, "v"),
 }
 _MOST_NAMED = 8  # generations whose numbers fit above the picture
 
