@@ -22,6 +22,7 @@ LEGAL = {
     "costs": {"errors", "spaces"},
     "samplers": {"errors", "spaces", "costs"},
     "searchers": {"errors", "spaces", "costs", "samplers"},
+    "transitions": {"errors", "spaces", "costs"},
     "elastic": {"errors"},
     "supernet": {"errors", "runs", "spaces", "elastic"},
     "shrinking": {
@@ -34,10 +35,21 @@ LEGAL = {
         "elastic",
         "supernet",
     },
+    "transforming": {
+        "errors",
+        "runs",
+        "spaces",
+        "costs",
+        "searchers",
+        "transitions",
+        "elastic",
+        "supernet",
+        "shrinking",
+    },
     "exporting": {"errors", "runs", "spaces", "elastic", "supernet"},
     "data": {"errors"},
     "pretrained": {"errors", "runs", "data"},
-    "reports": {"errors", "runs", "spaces", "costs"},
+    "reports": {"errors", "runs", "spaces", "costs", "transitions"},
     "lightning": {
         "errors",
         "runs",
@@ -45,6 +57,7 @@ LEGAL = {
         "costs",
         "samplers",
         "searchers",
+        "transitions",
         "elastic",
         "supernet",
         "shrinking",
@@ -52,7 +65,7 @@ LEGAL = {
         "reports",
     },
 }
-WITHOUT_TORCH = {"runs", "spaces", "costs", "samplers", "searchers"}
+WITHOUT_TORCH = {"runs", "spaces", "costs", "samplers", "searchers", "transitions"}
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "lightning", "safetensors"}
 
 

@@ -30,6 +30,7 @@ from vitsearch.supernet import (
 
 if TYPE_CHECKING:
     from vitsearch.shrinking import load_elastic, save_elastic, shrink
+    from vitsearch.transforming import transform
 
 __version__ = "0.1.0"
 
@@ -66,20 +67,26 @@ __all__ = [
     "shrink",
     "spaces",
     "supernet",
+    "transform",
 ]
 
 
-_LAZY = ("load_elastic", "save_elastic", "shrink")
+_LAZY = {
+    "load_elastic": "shrinking",
+    "save_elastic": "shrinking",
+    "shrink": "shrinking",
+    "transform": "transforming",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `vitsearch.data` and `vitsearch.lightning` bring in Lightning.
 
-    `vitsearch.shrink` is a function; once the module of the same name is imported, it is that
-    module, which is called in the same way.
+    `vitsearch.shrink` and `vitsearch.transform` are functions; once the module of the same name is
+    imported, each is that module, which is called in the same way.
     """
     if name in ("data", "lightning"):
         return import_module(f"vitsearch.{name}")
     if name in _LAZY:
-        return getattr(import_module("vitsearch.shrinking"), name)
+        return getattr(import_module(f"vitsearch.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'vitsearch' has no attribute {name!r}")

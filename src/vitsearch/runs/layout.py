@@ -2,10 +2,13 @@
 
 supernet.ckpt | network.ckpt   what training goes on from
 config.yaml, finished.json     which run this is, and that nothing is left to do
-search/                        history, settings, measurements, best, front, result, shrinks
+search/                        history, settings, measurements, best, front, result, shrinks,
+                               transformations
 original/                      the pretrained network that a training began with
 best/ | model/                 the network that was found, or trained alone
-models/<budget>/               the networks that a shrinking chose, repaired
+models/<name>/                 the networks that a shrinking chose, repaired, by budget; what a
+                               transformation made of several architectures, by their digests
+policy/                        what a transformation has learned
 elastic/                       weights, calibration and front for every budget
 audit/                         networks trained alone beside their inherited scores
 phases/<name>/                 run folders of phases
@@ -36,6 +39,7 @@ SETTINGS_FILE = Path("search") / "settings.json"
 SHRINK_FILE = Path("search") / "shrink.json"
 SHRINKS_FILE = Path("search") / "shrinks.json"
 START_FILE = Path("search") / "start.json"
+TRANSFORMED_FILE = Path("search") / "transformed.json"
 
 AUDIT_FILE = Path("audit") / "audit.json"
 TRAININGS_FILE = Path("audit") / "trainings.jsonl"
@@ -52,6 +56,7 @@ MODELS_FOLDER = Path("models")
 ORIGINAL_FOLDER = Path("original")
 PHASES_FOLDER = Path("phases")
 PICTURES_FOLDER = Path("report")
+POLICY_FOLDER = Path("policy")
 
 WRITTEN = (
     CONFIG_FILE,
@@ -71,6 +76,7 @@ WRITTEN = (
     SHRINK_FILE,
     SHRINKS_FILE,
     START_FILE,
+    TRANSFORMED_FILE,
     AUDIT_FILE,
     TRAININGS_FILE,
     NETWORK_RESULT_FILE,
@@ -80,6 +86,7 @@ WRITTEN = (
     MODEL_FOLDER,
     ORIGINAL_FOLDER,
     PICTURES_FOLDER,
+    POLICY_FOLDER,
 )
 """All that a run writes, most of it under a temporary name first, which a kill can leave behind."""
 

@@ -21,7 +21,8 @@ class Candidate:
         architecture: What to score.
         generation: From 0.
         origin: `initial` (the search was given it), `random`, `mutation` or `crossover`, `sampler`
-            (Optuna suggested it), or `shrinking` (a training has left it).
+            (Optuna suggested it), `given` or `transformation` (of a policy), or `shrinking` (a
+            training has left it).
         parents: Digests of the architectures that it came from.
         measured: Its measured costs, by name, where the search looks at any.
     """

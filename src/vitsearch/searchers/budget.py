@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Container, Mapping
+from functools import partial
 from typing import Any
 
 from vitsearch.costs import Constraint, Cost, CostModel
@@ -18,6 +19,7 @@ from vitsearch.samplers import draw_measured, draw_within
 from vitsearch.spaces import Architecture, SearchSpace
 
 Allowed = Callable[[Architecture], bool]
+_DRAWS_EACH = 200  # for each architecture asked for
 
 
 class Budget:
@@ -46,7 +48,8 @@ class Budget:
             num_classes: Of the classifier, whose cost counts.
             measure: What measures an architecture, for each measured cost; called once for each.
             also: Metrics to measure although no window limits them, such as those of a front.
-            allowed: A further condition on architectures; asked before anything is measured.
+            allowed: A further condition on architectures; asked before anything is measured. If
+                it has a method `draw(rng)`, random architectures come from there.
 
         Raises:
             ConfigError: A measured cost has nothing that measures it.
@@ -110,6 +113,10 @@ class Budget:
 
         Without `measured` the windows on measured costs are left open, and nothing is measured.
         """
+        draw_one = getattr(self._allowed, "draw", None)
+        if draw_one is not None:
+            holds = self.holds if measured else self.may_hold
+            return _drawn(n, partial(draw_one, rng), known, holds)
         if self._allowed is not None:
             known = _Excluded(known, self._allowed)
         if not measured or not self.constraint.measured_windows():
@@ -158,3 +165,17 @@ class _Excluded:
         if architecture in self._known:
             return True
         return isinstance(architecture, Architecture) and not self._allowed(architecture)
+
+
+def _drawn(
+    n: int, draw: Callable[[], Architecture], known: Container[Architecture], holds: Allowed
+) -> list[Architecture]:
+    """Up to `n` distinct architectures of those that are drawn; tries are bounded."""
+    found: dict[Architecture, None] = {}
+    for _ in range(_DRAWS_EACH * n):
+        one = draw()
+        if one not in known and one not in found and holds(one):
+            found[one] = None
+        if len(found) == n:
+            break
+    return list(found)

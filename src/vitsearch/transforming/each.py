@@ -16,21 +16,24 @@ class EachSearcher:
     Attributes:
         searcher: What each of them is called, for the record.
         given: The digests of the architectures that they begin with.
+        rule: What these may become, by name.
         candidates: How many candidates each may propose, at most.
         seeds: Their seeds.
     """
 
     def __init__(
-        self, given: Sequence[Architecture], make: Callable[[Architecture], Searcher]
+        self, given: Sequence[Architecture], make: Callable[[Architecture], Searcher], rule: str
     ) -> None:
         """Make the searchers.
 
         Args:
             given: The architectures to begin with.
             make: A searcher for one of them, which proposes it first.
+            rule: What it may propose, for the record.
         """
         self._searchers = [make(architecture) for architecture in given]
         self.searcher = type(self._searchers[0]).__qualname__
+        self.rule = rule
         self.given = tuple(architecture.digest for architecture in given)
         self.candidates = max(searcher.num_candidates for searcher in self._searchers)
         self.seeds = tuple(getattr(searcher, "seed", None) for searcher in self._searchers)

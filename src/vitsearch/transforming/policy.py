@@ -118,6 +118,7 @@ class Policy(nn.Module):
 
     Attributes:
         transitions: What an architecture may become.
+        encoder_name: What reads its state.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class Policy(nn.Module):
         """
         super().__init__()
         self.transitions = transitions
+        self.encoder_name = encoder
         self._states = StateFormat(transitions.space, num_classes=num_classes)
         self._known: dict[Architecture, State] = {}
         relations = torch.from_numpy(self._states.relations)

@@ -103,12 +103,13 @@ class TransformerSearcher(GenerationalSearcher):
             measure=measure,
             initial=given,
         )
-        self.rule, self.inputs, self.draws = rule, inputs, draws
+        self.inputs, self.draws = inputs, draws
         self.candidates, self.top = candidates, top
         self.lr = check_number("searcher.lr", lr, "(0, 1]")
         self.entropy_weight = check_number("searcher.entropy_weight", entropy_weight, "[0, inf)")
         if transitions is None:
             transitions = make_transitions(space, rule, table=table, num_classes=num_classes)
+        self.rule = transitions.rule
         self._transitions, self._encoder, self._given_policy = transitions, encoder, policy
         self._num_classes = num_classes
         self._start()
@@ -195,24 +196,27 @@ class TransformerSearcher(GenerationalSearcher):
             draws = [self.policy.draws(architecture) for architecture in drawn]
             return [[draw(rng) for _ in range(self.draws)] for draw in draws]
         given = list(self._initial) or self.best(self.top)
-        return [self.distinct(architecture, rng) for architecture in given]
+        return [distinct(self.policy, one, self.candidates, rng) for one in given]
 
-    def distinct(self, given: Architecture, rng: random.Random) -> list[Transformation]:
-        """The most probable transformation, then others that differ from it and each other.
 
-        A policy that has learned repeats itself: what is drawn again is drawn once more, at last at
-        a higher temperature.
-        """
-        draw = self.policy.draws(given)
-        first = draw(None)
-        found: dict[Architecture, Transformation] = {}
-        if first.architecture != given:
-            found[first.architecture] = first
-        for temperature in (1.0, _HOT):
-            for _ in range(_TRIES * self.candidates):
-                if len(found) == self.candidates:
-                    break
-                one = draw(rng, temperature=temperature)
-                if one.architecture != given:
-                    found.setdefault(one.architecture, one)
-        return list(found.values()) or [first]
+def distinct(
+    policy: Policy, given: Architecture, count: int, rng: random.Random
+) -> list[Transformation]:
+    """The most probable transformation, then others that differ from it and each other.
+
+    A policy that has learned repeats itself: what is drawn again is drawn once more, at last at a
+    higher temperature.
+    """
+    draw = policy.draws(given)
+    first = draw(None)
+    found: dict[Architecture, Transformation] = {}
+    if first.architecture != given:
+        found[first.architecture] = first
+    for temperature in (1.0, _HOT):
+        for _ in range(_TRIES * count):
+            if len(found) == count:
+                break
+            one = draw(rng, temperature=temperature)
+            if one.architecture != given:
+                found.setdefault(one.architecture, one)
+    return list(found.values()) or [first]

@@ -30,7 +30,7 @@ def transforming_searcher(
     Raises:
         ConfigError: It has neither.
     """
-    names = _parameters(make)
+    names = parameters_of(make)
     if {"given", "transitions"} <= names:
         return partial(make, given=tuple(given), transitions=transitions)
     if {"initial", "allowed"} <= names:
@@ -41,6 +41,7 @@ def transforming_searcher(
                 lambda one: make(
                     *args, **kwargs, initial=(one,), allowed=Reachable(transitions, one)
                 ),
+                transitions.rule,
             )
 
         own = inspect.signature(make).parameters.values()
@@ -52,7 +53,8 @@ def transforming_searcher(
     )
 
 
-def _parameters(make: Callable[..., Any]) -> set[str]:
+def parameters_of(make: Callable[..., Any]) -> set[str]:
+    """The names of a function's parameters."""
     while isinstance(make, partial):
         make = make.func
     return set(inspect.signature(make).parameters)

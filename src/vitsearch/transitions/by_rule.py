@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class CheaperTransitions(SlotwiseTransitions):
     So no output costs more than its input. The idea is that of NAT (Guo et al., NeurIPS 2019),
     whose own table forbids cheaper replacements too, and has one that is dearer (null to skip).
     """
+
+    rule: ClassVar[str] = "cheaper"
 
     def _frame_may(self, before: SourceStage, step: Step, cost: Spent) -> bool:
         return bool((cost <= before.cost).all())
@@ -51,6 +53,8 @@ class TableTransitions(SlotwiseTransitions):
 
     A choice that becomes active takes any option. Costs are not looked at.
     """
+
+    rule: ClassVar[str] = "table"
 
     def __init__(self, space: SearchSpace, table: Table, *, num_classes: int = 1000) -> None:
         """Read a table.

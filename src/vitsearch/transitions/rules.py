@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
@@ -19,8 +19,14 @@ RULES = {
 
 
 class Transitions(Protocol):
-    """What a given architecture may become."""
+    """What a given architecture may become.
 
+    Attributes:
+        rule: Its name.
+        space: Whose architectures.
+    """
+
+    rule: ClassVar[str]
     space: SearchSpace
 
     def walk(self, given: Architecture) -> Walk:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ class SlotwiseTransitions:
     elsewhere only the last ones go. Shared choices (widths, depths, patch sizes) move where the
     frame and every block that stays as it is may follow.
     """
+
+    rule: ClassVar[str]
 
     def __init__(self, space: SearchSpace, *, num_classes: int = 1000) -> None:
         self.space = space

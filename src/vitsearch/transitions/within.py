@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class BudgetTransitions:
     in MACs and in parameters. The least MACs and the least parameters may belong to different
     options; where the two together leave nothing, the walk returns the given architecture.
     """
+
+    rule: ClassVar[str] = "within"
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ scores that the history holds, and only the others are computed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -39,12 +39,19 @@ from vitsearch.runs.history import first_difference, parse_record
 from vitsearch.searchers import Candidate, FrontSearcher
 
 
-def run_search(job: SearchJob, progress: SearchProgress) -> SearchResult:
+def run_search(
+    job: SearchJob,
+    progress: SearchProgress,
+    *,
+    choose: Callable[[Sequence[Scored]], Scored] = best_of,
+) -> SearchResult:
     """Search, and write the history, the best architecture and its network into the run folder.
 
     Args:
         job: The search.
         progress: Shows every generation.
+        choose: Says which candidate is the best, of those on the front or of all that were scored
+            on all images.
 
     Raises:
         ConfigError: Halving does not go with the searcher.
@@ -97,7 +104,7 @@ def run_search(job: SearchJob, progress: SearchProgress) -> SearchResult:
     front = front_of(history, searcher)
     result = SearchResult(
         history=tuple(history),
-        best=best_of(front or whole),
+        best=choose(front or whole),
         random_median=median(first) if first else None,
         num_recalled=len(known),
         seconds=time.monotonic() - started,

@@ -17,6 +17,8 @@ _ORIGINS = {
     "random": (style.AMBER, "o"),
     "mutation": (style.BLUE, "^"),
     "crossover": (style.PURPLE, "s"),
+    "given": (style.GREEN, "D"),
+    "transformation": (style.BLUE, "v"),
     "sampler": (style.BLUE, "v"),
 }
 _MOST_NAMED = 8  # generations whose numbers fit above the picture

@@ -1,0 +1,1 @@
+"""Given architectures made better with the scores of a trained supernet."""
