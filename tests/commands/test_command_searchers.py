@@ -132,6 +132,7 @@ def test_a_guided_search_goes_on_from_its_history(
     lines = (before / "history.jsonl").read_bytes().splitlines(keepends=True)
     (after / "history.jsonl").write_bytes(b"".join(lines[:4]))  # in the second generation
     shutil.copy(before / "settings.json", after)
+    shutil.copy(before.parent / "config.yaml", after.parent)
     run_here("search", *arguments, *more, "run_dir=killed", folder=tmp_path).succeeded()
     assert (after / "history.jsonl").read_bytes() == b"".join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -30,6 +31,23 @@ def test_samplers_by_name(sampler: str, capfd: pytest.CaptureFixture[str]) -> No
     assert {c.origin for c in generations[1]} <= {"sampler", "random"}
     assert optuna.logging.get_verbosity() == verbosity
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "nsgaii", "nsgaiii", "gp"])
+def test_a_study_made_again_goes_on_the_same(sampler: str) -> None:
+    settings: dict[str, Any] = {"population": 5, "generations": 4, "batch": 4, "sampler": sampler}
+    if sampler.startswith("nsga"):
+        settings["sampler_settings"] = {"population_size": 3}
+    score = separable(SPACE, 0)
+    whole = OptunaSearcher(SPACE, **settings)
+    expected = run(whole, score)
+    first = OptunaSearcher(SPACE, **settings)
+    for stop in range(1, 4):
+        first.tell([score(c.architecture) for c in first.ask()])
+        second = OptunaSearcher(SPACE, **settings)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        assert run(second, score) == expected[stop:]
+    assert second.state_dict() == whole.state_dict()
 
 
 def test_settings_of_a_sampler_and_samplers_of_ones_own() -> None:

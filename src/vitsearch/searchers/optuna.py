@@ -42,10 +42,10 @@ class OptunaSearcher(GenerationalSearcher):
     nothing. Candidates that are dropped early are pruned, too.
 
     The sampler is made anew for each generation, with a seed that follows from the search's and
-    from the generation; all that it knows is in the study. `state_dict` holds the study, the
-    pruned trials and what samplers note beside them included: a search that goes on from it, or is
-    told the same scores again from the start, suggests the same as one that never stopped. That is
-    so for every sampler that remembers nothing outside its study, as Optuna's own do.
+    from the generation; all that it knows is in the study. `state_dict` holds the study: trials
+    with a score, pruned ones, and what samplers note beside them. So a search that goes on from it,
+    or is told the same scores again from the start, suggests the same as one that never stopped.
+    That is so for every sampler that remembers nothing outside its study, as Optuna's own do.
 
     Attributes:
         sampler: Its name in lower case, without "Sampler"; of one's own sampler, what made it.
@@ -117,8 +117,9 @@ class OptunaSearcher(GenerationalSearcher):
             for choice in space.choices
             if len(choice.options) > 1
         }
-        self._study = self._open_study([])
-        self._told = 0  # trials of the study that generations before have left
+        self._study = self._open_study([], {})
+        # What generations before have left: so many trials, and the notes beside them.
+        self._told, self._notes = 0, dict[str, Any]()
         self._trials: dict[Architecture, Any] = {}
 
     @property
@@ -142,18 +143,19 @@ class OptunaSearcher(GenerationalSearcher):
                 else:
                     self._study.tell(trial, score, state=pruned if score is None else None)
         self._told = len(self._study.get_trials(deepcopy=False))
+        self._notes = dict(self._storage.get_study_system_attrs(self._study_id))
 
     def state_dict(self) -> dict[str, Any]:
         """Scores so far, the generation to come, what was measured, and the trials of the study."""
         trials = self._study.get_trials(deepcopy=False)[: self._told]
         listed = [[dict(t.params), t.state.name, t.value, dict(t.system_attrs)] for t in trials]
-        return {**super().state_dict(), "trials": listed}
+        return {**super().state_dict(), "trials": listed, "notes": dict(self._notes)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
         super().load_state_dict(state)
-        self._study = self._open_study(state["trials"])
-        self._told = len(state["trials"])
+        self._study = self._open_study(state["trials"], state["notes"])
+        self._told, self._notes = len(state["trials"]), dict(state["notes"])
         self._trials = {}
 
     def _children(self, rng: random.Random) -> list[Candidate]:
@@ -183,10 +185,16 @@ class OptunaSearcher(GenerationalSearcher):
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"searcher.sampler={self.sampler} refuses: {reason}") from error
 
-    def _open_study(self, trials: Sequence[Sequence[Any]]) -> Any:
+    def _open_study(self, trials: Sequence[Sequence[Any]], notes: Mapping[str, Any]) -> Any:
         with _quietly(self._optuna):
-            study = self._optuna.create_study(direction="maximize", sampler=self._new_sampler(0))
+            self._storage = self._optuna.storages.InMemoryStorage()
+            study = self._optuna.create_study(
+                storage=self._storage, direction="maximize", sampler=self._new_sampler(0)
+            )
+            self._study_id = self._storage.get_study_id_from_name(study.study_name)
             study.add_trials([self._frozen(*trial) for trial in trials])
+            for key, value in notes.items():
+                self._storage.set_study_system_attr(self._study_id, key, value)
         return study
 
     def _frozen(
