@@ -17,6 +17,7 @@ SCORES: dict[str, TrainingFreeScore] = {
     score.name: score
     for score in (MACS, PARAMS, SYNFLOW, NASWOT, AZ_NAS, AZ_EXPRESSIVITY, AZ_TRAINABILITY, DSS)
 }
+"""The scores there are."""
 
 
 def find_score(name: str) -> TrainingFreeScore:

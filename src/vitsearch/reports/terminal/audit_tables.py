@@ -19,6 +19,8 @@ from vitsearch.reports.words.audit import (
 )
 from vitsearch.reports.words.figure import Figure, figure_of
 
+_NAME_WIDTH = 14  # of the longest word in a row's name, so that a narrow terminal cuts none
+
 
 def audit_tables(facts: dict[str, Any]) -> Iterator[Table]:
     """The tables of an audit (see `audit_facts`), in the order in which they are read."""
@@ -58,11 +60,11 @@ def agreement_table(agreement: dict[str, Any], title: str, figure: Figure) -> Ta
     levels = list(agreement["chance"]["precision_at"])
     partial = has_given_macs(agreement)
     table = Table(title=title, caption=ABOUT_GIVEN_MACS if partial else None)
-    table.add_column("ranked by")
+    table.add_column("ranked by", min_width=_NAME_WIDTH)
     for heading in ("Kendall tau-b", *(["given MACs"] if partial else []), "Spearman rho"):
         table.add_column(f"{heading} [95 %]", justify="right")
     for k in levels:
-        table.add_column(f"of the best {k}", justify="right")
+        table.add_column(f"of the best {k}", justify="right", max_width=7)
     supernet = f"supernet (inherited {figure.noun})"
     names = {"supernet": supernet, "macs": "MACs", "params": "parameters"}
     for shown, row in ranking_rows(agreement, names):

@@ -10,8 +10,8 @@ from vitsearch.reports.words.figure import figure_of
 ALARM = "ALARM:"
 GIVEN_MACS = "partial_kendall_tau"
 ABOUT_GIVEN_MACS = (
-    "given MACs: Kendall's partial tau, what a ranking says besides MACs; - where MACs alone "
-    "decide the order of one of the two"
+    "given MACs: Kendall's partial tau, what a ranking says besides MACs; - where MACs give its "
+    "order, or that of the accuracies"
 )
 
 
