@@ -66,6 +66,7 @@ def main(config: DictConfig, session: Session) -> None:
         seed=plain["seed"],
         searches=plain["compare_searches"],
         num_classes=net.num_classes,
+        training_free=plain["training_free"],
     )
     recipe.make_classifier(VisionTransformer(net.space, plan.architectures[0], net.num_classes))
     TrainingLog(spec.folder).check(recipe.digest)
@@ -85,7 +86,7 @@ def main(config: DictConfig, session: Session) -> None:
         partial(
             start_panel, net.space, num_classes=net.num_classes, constraint=constraint, facts=facts
         ),
-        notes=[f"note: {note}" for note in notes(spec.config, run)],
+        notes=[f"note: {note}" for note in (*notes(spec.config, run), *plan.notes)],
     )
     run_audit(
         make_scorer(fabric, net, datamodule, make_task(task_of_run(checkpoint.parent))),

@@ -28,14 +28,18 @@ from tests.commands.running import (
     small_space,
 )
 from tests.commands.test_command_errors import refused
+from vitsearch.errors import ConfigError
+from vitsearch.lightning.audit.training_free import chosen_scores
 from vitsearch.lightning.scoring.scorer import Scorer
 from vitsearch.reports.facts.agreement import kendall_tau_b, spearman_rho
-from vitsearch.spaces import Architecture
+from vitsearch.spaces import Architecture, build_space
+from vitsearch.training_free import training_free_scores
 
 SEARCHES = tuple(option.replace("searcher", "compare_searches") for option in FEW_CANDIDATES)
 ONE = ("trainer.devices=1", "trainer.accelerator=cpu")
-TINY = (*ONE, *SEARCHES, "compare_searches.seeds=[0,1]", "n=4", "seeds=[0,1]")
-FEW = (*ONE, "compare_searches=null", "n=4")
+UNTRAINED = "training_free=[synflow,naswot,az_nas,macs]"
+TINY = (*ONE, *SEARCHES, "compare_searches.seeds=[0,1]", "n=4", "seeds=[0,1]", UNTRAINED)
+FEW = (*ONE, "compare_searches=null", "n=4", "training_free=null")
 
 
 @pytest.fixture
@@ -124,6 +128,43 @@ def test_figures_come_from_the_trainings(audited: Outcome) -> None:
         pytest.approx(ceiling) if ceiling == ceiling else None
     )
     assert facts["gap"]["mean"] == pytest.approx(fmean(mean) - fmean(inherited))
+
+
+def test_training_free_scores_are_those_of_the_function(audited: Outcome) -> None:
+    run = audited.folder / "run"
+    facts = facts_of(run / "audit")
+    names = ["synflow", "naswot", "az_nas"]  # MACs have a row of their own
+    assert list(facts["agreement"]["training_free"]) == names
+    data = instantiate(OmegaConf.load(run / "config.yaml").data)
+    data.setup("fit")
+    rows = facts["architectures"]
+    found = training_free_scores(
+        small_space(),
+        [Architecture.from_dict(row["architecture"]) for row in rows],
+        names,
+        num_classes=10,
+        seed=0,
+        images=torch.cat([images for images, _ in data.statistics_dataloader()]),
+    )
+    for name in names:
+        assert [row["training_free"][name] for row in rows] == found[name]
+    assert "NASWOT, untrained" in audited.out
+    assert "given MACs" in audited.out
+
+
+def test_scores_that_a_space_does_not_have() -> None:
+    space = build_space("resnet18", image_size=32)
+    architectures = [space.smallest(), space.largest()]
+    names, notes = chosen_scores(space, architectures, "auto")
+    assert names == ("synflow", "naswot")
+    (note,) = notes
+    assert "az_expressivity needs transformer blocks" in note
+    with pytest.raises(ConfigError, match="training_free=dss needs attention layers"):
+        chosen_scores(space, architectures, ["synflow", "dss"])
+    assert chosen_scores(space, architectures, []) == chosen_scores(space, [], None) == ((), ())
+    transformers = small_space()
+    auto = chosen_scores(transformers, [transformers.largest()], "auto")
+    assert auto == (("synflow", "naswot", "az_expressivity"), ())
 
 
 def test_inherited_scores_are_those_of_a_search(audited: Outcome) -> None:
@@ -291,6 +332,8 @@ SETTINGS = [
     ("seeds=[-1]", ("seeds=[-1]", "from 0")),
     ("seed=-1", ("seed=-1",)),
     ("process_timeout=0", ("process_timeout=0",)),
+    ("training_free=[zen]", ("training_free=zen", "legal: macs, params, synflow")),
+    ("training_free=synflow", ("training_free=synflow", "list of macs", "or auto, or null")),
     ("epochs=0", ("epochs=0", "1 or more")),
     ("epochs=1.5", ("epochs=1.5", "whole number")),
     ("epoch=3", ("epoch=3", "did you mean epochs?")),

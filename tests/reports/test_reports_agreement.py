@@ -17,6 +17,7 @@ from vitsearch.reports.facts.agreement import (
     estimate,
     estimate_difference,
     kendall_tau_b,
+    partial_tau_of_counts,
     precision_at,
     resample_counts,
     rho_of_counts,
@@ -177,3 +178,56 @@ def test_precision_by_brute_force(predicted: list[int], truth: list[int], k: int
     assert precision_at(k, predicted, truth) == common / k
     assert precision_at(k, predicted, predicted) == 1
     assert precision_at(7, predicted, truth) == 1
+
+
+triples = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=12
+)
+
+
+def partial_tau(x: list[float], y: list[float], z: list[float]) -> float:
+    """Of each item once."""
+    given = np.array(x, dtype=float), np.array(y, dtype=float)
+    return float(partial_tau_of_counts(z)(*given, np.ones((1, len(x))))[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(triples)
+def test_partial_tau_is_that_of_its_formula(drawn: list[tuple[int, int, int]]) -> None:
+    x, y, z = (list(map(float, column)) for column in zip(*drawn, strict=True))
+    xy, xz, yz = tau_by_hand(x, y), tau_by_hand(x, z), tau_by_hand(y, z)
+    found = partial_tau(x, y, z)
+    if math.isnan(xy * xz * yz) or min(1 - xz**2, 1 - yz**2) < 1e-9:
+        assert math.isnan(found)
+    else:
+        expected = (xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2))
+        assert found == pytest.approx(expected, abs=1e-9)
+        assert -1 <= found <= 1
+
+
+def test_partial_tau_at_its_ends() -> None:
+    x, z = [1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 3.0, 5.0, 4.0]
+    assert partial_tau(x, x, z) == pytest.approx(1)
+    assert partial_tau(x, x[::-1], z) == pytest.approx(-1)
+    for same in (z, z[::-1]):  # what z alone decides says nothing besides z
+        assert math.isnan(partial_tau(same, x, z))
+        assert math.isnan(partial_tau(x, same, z))
+
+
+def test_the_interval_of_a_partial_tau_is_over_the_same_draws() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=30)
+    y = z + rng.normal(size=30)
+    x = y + rng.normal(size=30)
+    found = estimate(partial_tau_of_counts(z), x, y, resample_counts(30, 400))
+    assert found.low < found.value < found.high
+    assert found.low > 0
+    assert kendall_tau_b(x, y) > found.value
+
+
+def test_infinities_are_equal_to_each_other_and_below_everything() -> None:
+    x = [-math.inf, 1.0, -math.inf, 2.0]
+    assert kendall_tau_b(x, [0, 1, 0, 2]) == 1
+    assert kendall_tau_b(x, [0, 1, 2, 3]) == pytest.approx(
+        kendall_tau_b([0, 1, 0, 2], [0, 1, 2, 3])
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,6 +15,8 @@ from rich.console import Console
 
 from vitsearch.reports.facts.agreement import kendall_tau_b, spearman_rho
 from vitsearch.reports.facts.audit import AuditedNetwork, audit_facts
+from vitsearch.reports.page.audit_section import audit_section
+from vitsearch.reports.page.page import Page, render
 from vitsearch.reports.pictures.audit import write_plots
 from vitsearch.reports.terminal.audit_tables import audit_lines, audit_tables
 from vitsearch.reports.words.audit import ALARM, alarm, verdict
@@ -79,6 +83,69 @@ def test_figures() -> None:
     )
     assert facts["noise_ceiling"] is facts["agreement_on_test"] is facts["searches"] is None
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+def test_training_free_scores_stand_beside_the_others() -> None:
+    networks = ten()
+    alone, macs = [n.alone[0] for n in networks], [n.macs for n in networks]
+    scores = [-math.inf, 3.0, 1.0, 2.0, 7.0, 5.0, 6.0, 9.0, 8.0, 8.5]
+    scored = [
+        replace(n, training_free={"naswot": x, "flat": 1.0})
+        for n, x in zip(networks, scores, strict=True)
+    ]
+    titles = {"naswot": "NASWOT", "flat": "a constant"}
+    facts = facts_of(scored, titles=titles)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    plain = facts_of(networks)
+    assert plain["agreement"]["training_free"] == {}
+    for name in ("supernet", "macs", "params", "supernet_minus_macs", "chance"):
+        assert facts["agreement"][name] == plain["agreement"][name]
+    row = facts["agreement"]["training_free"]["naswot"]
+    assert row["title"] == "NASWOT"
+    assert row["kendall_tau_b"]["value"] == pytest.approx(kendall_tau_b(scores, alone))
+    xy, xz, yz = (kendall_tau_b(*two) for two in ((scores, alone), (scores, macs), (alone, macs)))
+    partial = (xy - xz * yz) / ((1 - xz**2) * (1 - yz**2)) ** 0.5
+    assert row["partial_kendall_tau"]["value"] == pytest.approx(partial)
+    assert "partial_kendall_tau" not in facts["agreement"]["macs"]
+    assert "partial_kendall_tau" in facts["agreement"]["params"]
+    flat = facts["agreement"]["training_free"]["flat"]["partial_kendall_tau"]
+    assert flat == {"value": None, "low": None, "high": None}
+    values = [own["training_free"]["naswot"] for own in facts["architectures"]]
+    assert values == [None, *scores[1:]]
+
+    shown = shown_tables(facts)
+    section = audit_section(facts, Path("nowhere"))
+    html = render(Page(title="", lead="", sections=[section]), {}, "")
+    for text in (shown, html):
+        for words in (
+            "NASWOT, untrained",
+            "a constant, untrained",
+            "given MACs",
+            f"{partial:.2f} [",
+        ):
+            assert words in text, words
+
+
+def test_audits_of_earlier_versions_are_shown() -> None:
+    facts = facts_of(ten())
+    shown = "given MACs" in shown_tables(facts)
+    for name in ("supernet", "params"):
+        del facts["agreement"][name]["partial_kendall_tau"]
+    del facts["agreement"]["training_free"]
+    assert shown
+    assert "given MACs" not in shown_tables(facts)
+    html = render(Page(title="", lead="", sections=[audit_section(facts, Path("nowhere"))]), {}, "")
+    assert "given MACs" not in html
+    assert "parameters" in html
+    assert "another version" not in html
+
+
+def shown_tables(facts: dict[str, Any]) -> str:
+    console = Console(width=200, file=io.StringIO())
+    for table in audit_tables(facts):
+        console.print(table)
+    shown: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return shown
 
 
 def test_of_the_best_k() -> None:

@@ -116,8 +116,8 @@ class TableTransitions(SlotwiseTransitions):
         return self._follows("", before.step.values, step.values)
 
     def _may(self, block: Block, group: int, options: Sequence[PieceOption], costs: Costs) -> Valid:
-        chosen, prefix = block.chosen[group].values, f"{block.node}."
-        return np.array([self._follows(prefix, chosen, one.values) for one in options])
+        chosen, prefix = block.chosen[group].active, f"{block.node}."
+        return np.array([self._follows(prefix, chosen, one.active) for one in options])
 
     def _block_may(self, block: Block, own: Spent, following: Mapping[str, Spent]) -> bool:
         return True

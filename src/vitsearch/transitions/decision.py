@@ -16,7 +16,7 @@ class Decision:
     Attributes:
         node: Whose choices are decided: `stages.0` for those that a stage shares,
             `stages.0.blocks.3` for those of a block of the given architecture.
-        options: Values by the choices' names below the node; `None` where one is inactive.
+        options: Values of the active choices, by their names below the node.
         valid: The positions of the options that may be taken, ascending; two at least.
         stay: The position of the option that changes nothing; `None` if there is none.
     """

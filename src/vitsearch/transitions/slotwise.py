@@ -209,7 +209,7 @@ class SlotwiseTransitions:
             valid = _positions(self._may(block, group, options, costs))
             number = places[group]
             if len(valid) > 1:
-                listed = [one.values for one in options]
+                listed = [one.active for one in options]
                 number = yield Decision(block.node, listed, valid, number)
             for name, value in options[number].values.items():
                 values[f"{prefix}.{name}"] = value

@@ -138,12 +138,13 @@ class StateFormat:
 
     def _codes(self, source: Source, node: int) -> Floats:
         """One-hot for every pattern; nothing for those of the other kind of node."""
-        own: dict[str, Value | None] = source.below(self.nodes[node])
+        stage = source.stages[self._stage_of[node]]
+        taken, prefix = source.architecture, f"{self.nodes[node]}."
         if self.kinds[node] == "stage":
-            own = dict(_shared(source, self._stage_of[node]))
+            own = {name.removeprefix(prefix): taken.get(name) for name in stage.step.values}
         else:
-            stage = source.stages[self._stage_of[node]]
-            own.setdefault(KEEP, stage.blocks[self._slot_of[node]] is not None)
+            own = {name: taken.get(prefix + name) for name in source.below(self.nodes[node])}
+            own[KEEP] = stage.blocks[self._slot_of[node]] is not None
         found = []
         for (kind, name), values in self.patterns.items():
             code = np.zeros(len(values))
@@ -182,12 +183,6 @@ class StateFormat:
     def code(self, kind: str, name: str, value: Value | None) -> int:
         """The place of a value in its pattern."""
         return self.patterns[kind, name].index(value)
-
-
-def _shared(source: Source, stage: int) -> Iterator[tuple[str, Value | None]]:
-    prefix = f"stages.{stage}."
-    for name, value in source.stages[stage].step.values.items():
-        yield name.removeprefix(prefix), value
 
 
 def _order(value: Value) -> tuple[str, float, str]:

@@ -232,7 +232,7 @@ class BudgetTransitions:
             number = fits[0]
             if len(fits) > 1:
                 stay = self._costing.place(key, option, group, stays)
-                number = yield Decision(prefix, [one.values for one in listed], tuple(fits), stay)
+                number = yield Decision(prefix, [one.active for one in listed], tuple(fits), stay)
             total = total + priced[number]
             for role in self._followers_of(slot, listed[number].values):
                 following[role] = _NOTHING  # paid for

@@ -11,6 +11,7 @@ from vitsearch.costs import Constraint
 from vitsearch.errors import ConfigError
 from vitsearch.errors.checks import check_whole, is_whole
 from vitsearch.lightning.audit.log import Key
+from vitsearch.lightning.audit.training_free import chosen_scores
 from vitsearch.samplers import sample_strata
 from vitsearch.searchers import EvolutionSearcher, RandomSearcher
 from vitsearch.searchers.comparison import make_searchers
@@ -27,11 +28,15 @@ class AuditPlan:
         architectures: What is trained alone, from small to large.
         seeds: Of the trainings of each.
         searchers: For each seed, evolution and random search; they have not started.
+        training_free: Scores without training that the architectures get, by name.
+        notes: What was left out, a line each.
     """
 
     architectures: tuple[Architecture, ...]
     seeds: tuple[int, ...]
     searchers: Mapping[int, tuple[EvolutionSearcher, RandomSearcher]]
+    training_free: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def keys(self) -> list[Key]:
@@ -53,6 +58,7 @@ def make_plan(
     seed: int = 0,
     searches: Mapping[str, Any] | None = None,
     num_classes: int = 1000,
+    training_free: object = None,
 ) -> AuditPlan:
     """Draw the architectures, make the searchers.
 
@@ -64,9 +70,10 @@ def make_plan(
         seed: Of the draw.
         searches: `seeds`, and settings of `EvolutionSearcher`; none are compared without it.
         num_classes: Of the classifier, whose cost counts.
+        training_free: Names of scores without training, `auto`, or `None`; see `chosen_scores`.
 
     Raises:
-        ConfigError: A setting is out of range.
+        ConfigError: A setting is out of range, or a score that is named is not defined here.
         ConstraintError: The space does not reach the budget, or has fewer architectures in it.
     """
     check_whole("n", n, _FEWEST)
@@ -87,7 +94,14 @@ def make_plan(
     drawn = sample_strata(
         space, constraint, n, random.Random(f"{seed}/audit"), num_classes=num_classes
     )
-    return AuditPlan(architectures=tuple(drawn), seeds=tuple(seeds), searchers=searchers)
+    names, notes = chosen_scores(space, drawn, training_free)
+    return AuditPlan(
+        architectures=tuple(drawn),
+        seeds=tuple(seeds),
+        searchers=searchers,
+        training_free=names,
+        notes=notes,
+    )
 
 
 def check_seeds(name: str, seeds: object, *, least: int = 0) -> None:

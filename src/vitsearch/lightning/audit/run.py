@@ -6,7 +6,7 @@ Every process scores and trains whole architectures, as in a search; the first o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.console import Console
 from vitsearch.lightning.audit.heartbeat import Presence
 from vitsearch.lightning.audit.log import TrainingLog
 from vitsearch.lightning.audit.plan import AuditPlan
+from vitsearch.lightning.audit.training_free import scores_without_training
 from vitsearch.lightning.audit.trainings import AuditTrainings
 from vitsearch.lightning.distributed import rank_and_world, wait_for_processes
 from vitsearch.lightning.retraining.train_alone import Recipe
@@ -33,6 +34,7 @@ from vitsearch.runs.formats import with_format
 from vitsearch.runs.layout import AUDIT_FILE
 from vitsearch.searchers.comparison import ComparedSearches, compare_searches
 from vitsearch.spaces import Architecture
+from vitsearch.training_free import SCORES
 
 NETWORKS_FOLDER = "networks"
 _POLL_SECONDS = 1.0
@@ -84,7 +86,10 @@ def run_audit(
     searches = compare(plan, scores, scorer.task.figure, console)
     wait_for_processes()  # all have read the log, nobody has written to it
     _say(console, f"{len(plan.keys) - len(missing)} of {len(plan.keys)} trainings are done")
+    untrained: dict[str, list[float]] = {}
     with Presence(folder, rank, world) as others:
+        if rank == 0:
+            untrained = scores_without_training(scorer, plan)
         trainings.run(missing[rank::world], lambda line: _say(console, line))
         while trainings.missing():  # not a collective: trainings outlast the patience of those
             others.check()
@@ -92,7 +97,7 @@ def run_audit(
     if rank:
         return None
     trainings.log.fold()
-    networks = audited_networks(trainings, inherited, None if test is None else test())
+    networks = audited_networks(trainings, inherited, untrained, None if test is None else test())
     facts = {
         "recipe": dict(recipe.settings),
         **audit_facts(
@@ -102,6 +107,7 @@ def run_audit(
             ends={"smallest": ends[0].value, "largest": ends[1].value},
             figure=scorer.task.figure,
             searches=[asdict(search) for search in searches],
+            titles={name: SCORES[name].title for name in untrained},
         ),
     }
     write_json(folder / AUDIT_FILE.name, with_format(facts))
@@ -146,14 +152,17 @@ def compare(
 
 
 def audited_networks(
-    trainings: AuditTrainings, inherited: Sequence[Score], test: Iterable[Any] | None
+    trainings: AuditTrainings,
+    inherited: Sequence[Score],
+    untrained: Mapping[str, Sequence[float]],
+    test: Iterable[Any] | None,
 ) -> list[AuditedNetwork]:
     """The architectures of a plan with all their scores; every training is finished."""
     plan, records = trainings.plan, trainings.log.read()
     figure = trainings.scorer.task.figure
     tested = {} if test is None else trainings.test(test)
     found = []
-    for architecture, score in zip(plan.architectures, inherited, strict=True):
+    for number, (architecture, score) in enumerate(zip(plan.architectures, inherited, strict=True)):
         keys = [(architecture.digest, seed) for seed in plan.seeds]
         cost = trainings.scorer.net.cost(architecture)
         found.append(
@@ -164,6 +173,7 @@ def audited_networks(
                 inherited=score.value,
                 alone=tuple(float(records[key][figure.name]) for key in keys),
                 alone_on_test=tuple(tested[key] for key in keys if key in tested),
+                training_free={name: values[number] for name, values in untrained.items()},
             )
         )
     return found

@@ -98,6 +98,11 @@ class Scorer:
         """The images and targets that scores rest on, on the device."""
         return list(self._batches)
 
+    @property
+    def statistics_images(self) -> list[Tensor]:
+        """Batches of training images, without labels, on the device."""
+        return list(self._statistics_images)
+
     def restricted_to(self, batches: Sequence[Batch]) -> Scorer:
         """The same scorer on some of its images."""
         return self._on(batches, extracted=self._extracted)

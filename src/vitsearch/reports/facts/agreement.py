@@ -21,6 +21,7 @@ Measure = Callable[[Floats, Floats, Floats], Floats]
 """
 
 _LEVEL = 0.95
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,31 @@ def rho_of_counts(x: Floats, y: Floats, counts: Floats) -> Floats:
     )
 
 
+def partial_tau_of_counts(control: Sequence[float]) -> Measure:
+    """Kendall's partial tau of x and y given a third ranking, as a `Measure` of x and y.
+
+    (t_xy - t_xz t_yz) / sqrt((1 - t_xz^2) (1 - t_yz^2)), each a tau-b: what x says of y besides
+    what z says of both. It is undefined (NaN) where z alone decides the order of x or of y.
+
+    Args:
+        control: z (n,).
+
+    Source: M. G. Kendall, "Partial rank correlation", Biometrika 32 (1942).
+    """
+    third = _floats(control)
+
+    def measure(x: Floats, y: Floats, counts: Floats) -> Floats:
+        xy, xz, yz = (
+            tau_b_of_counts(first, second, counts)
+            for first, second in ((x, y), (x, third), (y, third))
+        )
+        product = (1 - xz**2) * (1 - yz**2)
+        defined = np.minimum(1 - xz**2, 1 - yz**2) > _ROUNDING
+        return _ratio(xy - xz * yz, np.where(defined, product, np.nan))
+
+    return measure
+
+
 MEASURES: dict[str, Measure] = {"kendall_tau_b": tau_b_of_counts, "spearman_rho": rho_of_counts}
 
 
@@ -135,7 +161,8 @@ def precision_at(k: int, predicted: Sequence[Any], truth: Sequence[Any]) -> floa
 
 def _signs(values: Floats) -> Floats:
     """(n, n): 1 where item i lies above item j, -1 below, 0 where they are equal."""
-    signs: Floats = np.sign(values[:, None] - values[None, :])
+    rows, columns = values[:, None], values[None, :]
+    signs = (rows > columns).astype(np.float64) - (rows < columns)  # infinities are equal, too
     return signs
 
 

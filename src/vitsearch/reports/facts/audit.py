@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean, median
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from vitsearch.reports.facts.agreement import (
     MEASURES,
     Floats,
+    Measure,
     estimate,
     estimate_difference,
     kendall_tau_b,
+    partial_tau_of_counts,
     precision_at,
     resample_counts,
     spearman_rho,
@@ -34,6 +36,7 @@ class AuditedNetwork:
         inherited: Score with weights of the supernet, search split.
         alone: Score after training by itself, search split, one for each seed.
         alone_on_test: The same on the test split; empty if it was not read.
+        training_free: Scores without training, by name.
     """
 
     architecture: Architecture
@@ -42,6 +45,7 @@ class AuditedNetwork:
     inherited: float
     alone: tuple[float, ...]
     alone_on_test: tuple[float, ...] = ()
+    training_free: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -70,6 +74,10 @@ class AuditedNetwork:
             f"mean_alone_{name}": self.mean_alone,
             "gap": self.gap,
             f"alone_test_{name}": list(self.alone_on_test),
+            "training_free": {
+                own: value if math.isfinite(value) else None
+                for own, value in self.training_free.items()
+            },
             "architecture": self.architecture.to_dict(),
         }
 
@@ -83,6 +91,7 @@ def audit_facts(
     searches: Sequence[Mapping[str, Any]] = (),
     samples: int = 2000,
     figure: Figure = TOP1,
+    titles: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All figures of an audit.
 
@@ -96,6 +105,7 @@ def audit_facts(
         searches: Records of compared searches (see `search_facts`).
         samples: Bootstrap draws.
         figure: What networks are scored by.
+        titles: Of the training-free scores, by name.
     """
     counts = resample_counts(len(networks), samples)
     macs = [float(network.macs) for network in networks]
@@ -110,8 +120,10 @@ def audit_facts(
         **figure_entry(figure),
         "standard_error": figure.standard_error(fmean(alone), num_images),
         "seeds": list(seeds),
-        "agreement": agreement_facts(networks, alone, counts),
-        "agreement_on_test": agreement_facts(networks, on_test, counts) if on_test else None,
+        "agreement": agreement_facts(networks, alone, counts, titles),
+        "agreement_on_test": (
+            agreement_facts(networks, on_test, counts, titles) if on_test else None
+        ),
         "gap": {"mean": fmean(gaps), "smallest": min(gaps), "largest": max(gaps)},
         "noise_ceiling": noise_ceiling(networks),
         "ends": {
@@ -129,31 +141,44 @@ def audit_facts(
 
 
 def agreement_facts(
-    networks: Sequence[AuditedNetwork], truth: Sequence[float], counts: Floats
+    networks: Sequence[AuditedNetwork],
+    truth: Sequence[float],
+    counts: Floats,
+    titles: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """How well three rankings agree with the accuracies `truth` (n,) of trained networks.
+    """How well several rankings agree with the accuracies `truth` (n,) of trained networks.
 
     The rankings are the supernet's, and, as what it has to beat, more MACs and more parameters
-    first. Equals are ranked as by a search: the cheaper first.
+    first; then those by training-free scores, whose `titles` are given by name. All but that of
+    MACs also have Kendall's partial tau given MACs. Equals are ranked as by a search: the cheaper
+    first.
     """
-    rankings = {
-        "supernet": [network.inherited for network in networks],
-        "macs": [float(network.macs) for network in networks],
-        "params": [float(network.params) for network in networks],
-    }
+    macs = [float(network.macs) for network in networks]
     best = _ranked(networks, truth)
     levels = sorted({k for k in (3, 5, len(networks) // 4) if 1 <= k < len(networks)})
-    found: dict[str, Any] = {
-        name: {
-            **{m: estimate(measure, x, truth, counts).to_dict() for m, measure in MEASURES.items()},
+
+    def facts(x: Sequence[float], measures: Mapping[str, Measure]) -> dict[str, Any]:
+        return {
+            **{m: estimate(measure, x, truth, counts).to_dict() for m, measure in measures.items()},
             "precision_at": {str(k): precision_at(k, _ranked(networks, x), best) for k in levels},
         }
-        for name, x in rankings.items()
+
+    inherited = [network.inherited for network in networks]
+    beside = {**MEASURES, "partial_kendall_tau": partial_tau_of_counts(macs)}
+    found: dict[str, Any] = {
+        "supernet": facts(inherited, beside),
+        "macs": facts(macs, MEASURES),
+        "params": facts([float(network.params) for network in networks], beside),
+        "training_free": {
+            name: {
+                "title": title,
+                **facts([network.training_free[name] for network in networks], beside),
+            }
+            for name, title in (titles or {}).items()
+        },
     }
     found["supernet_minus_macs"] = {
-        name: estimate_difference(
-            measure, rankings["supernet"], rankings["macs"], truth, counts
-        ).to_dict()
+        name: estimate_difference(measure, inherited, macs, truth, counts).to_dict()
         for name, measure in MEASURES.items()
     }
     found["chance"] = {"precision_at": {str(k): k / len(networks) for k in levels}}

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from vitsearch.reports.page.page import Image, Part, Section, Table, Text
-from vitsearch.reports.words.audit import alarm, interval, verdict
+from vitsearch.reports.words.audit import (
+    ABOUT_GIVEN_MACS,
+    alarm,
+    given_macs,
+    has_given_macs,
+    interval,
+    ranking_rows,
+    verdict,
+)
 from vitsearch.reports.words.figure import capital, figure_of
 from vitsearch.runs.layout import AUDIT_FILE
 
@@ -27,18 +35,23 @@ def audit_section(facts: Mapping[str, Any], folder: Path) -> Section:
         warning = alarm(known)
         if warning is not None:
             parts.append(Text(text=warning, alarming=True))
+        partial = has_given_macs(facts["agreement"])
         rows = [
-            (shown, interval(facts["agreement"][name]["kendall_tau_b"]))
-            for name, shown in _NAMES.items()
+            (shown, interval(row["kendall_tau_b"]), *([given_macs(row)] if partial else []))
+            for shown, row in ranking_rows(facts["agreement"], _NAMES)
         ]
         caption = (
             f"{facts['num_architectures']} architectures, each trained from scratch; 95 % "
-            f"intervals."
+            f"intervals{f'; {ABOUT_GIVEN_MACS}' if partial else ''}."
         )
     except (KeyError, TypeError):  # of another version
         text = f"{AUDIT_FILE.as_posix()} is of another version of vitsearch."
         return Section(title=title, parts=[Text(text=text)])
-    headings = ("ranked by", f"Kendall's tau with {what} alone")
+    headings = [
+        "ranked by",
+        f"Kendall's tau with {what} alone",
+        *(["given MACs"] if partial else []),
+    ]
     parts.append(Table(headings=headings, rows=rows, caption=caption))
     for name, label in _PICTURES.items():
         file = folder / AUDIT_FILE.parent / name

@@ -8,8 +8,18 @@ from typing import Any
 from rich.table import Table
 
 from vitsearch.costs import human
-from vitsearch.reports.words.audit import alarm, interval, verdict
+from vitsearch.reports.words.audit import (
+    ABOUT_GIVEN_MACS,
+    alarm,
+    given_macs,
+    has_given_macs,
+    interval,
+    ranking_rows,
+    verdict,
+)
 from vitsearch.reports.words.figure import Figure, figure_of
+
+_NAME_WIDTH = 14  # of the longest word in a row's name, so that a narrow terminal cuts none
 
 
 def audit_tables(facts: dict[str, Any]) -> Iterator[Table]:
@@ -48,26 +58,29 @@ def network_table(facts: dict[str, Any]) -> Table:
 def agreement_table(agreement: dict[str, Any], title: str, figure: Figure) -> Table:
     """How well each ranking agrees with the truth."""
     levels = list(agreement["chance"]["precision_at"])
-    table = Table(title=title)
-    table.add_column("ranked by")
-    for heading in ("Kendall tau-b", "Spearman rho"):
+    partial = has_given_macs(agreement)
+    table = Table(title=title, caption=ABOUT_GIVEN_MACS if partial else None)
+    table.add_column("ranked by", min_width=_NAME_WIDTH)
+    for heading in ("Kendall tau-b", *(["given MACs"] if partial else []), "Spearman rho"):
         table.add_column(f"{heading} [95 %]", justify="right")
     for k in levels:
-        table.add_column(f"of the best {k}", justify="right")
+        table.add_column(f"of the best {k}", justify="right", max_width=7)
     supernet = f"supernet (inherited {figure.noun})"
-    for name, shown in {"supernet": supernet, "macs": "MACs", "params": "parameters"}.items():
-        row = agreement[name]
+    names = {"supernet": supernet, "macs": "MACs", "params": "parameters"}
+    for shown, row in ranking_rows(agreement, names):
+        taus = [interval(row["kendall_tau_b"]), *([given_macs(row)] if partial else [])]
         found = [f"{row['precision_at'][k] * int(k):.0f}" for k in levels]
-        table.add_row(shown, interval(row["kendall_tau_b"]), interval(row["spearman_rho"]), *found)
-    difference = agreement["supernet_minus_macs"]
+        table.add_row(shown, *taus, interval(row["spearman_rho"]), *found)
+    difference, none = agreement["supernet_minus_macs"], [""] if partial else []
     table.add_row(
         "supernet - MACs",
         interval(difference["kendall_tau_b"]),
+        *none,
         interval(difference["spearman_rho"]),
         *[""] * len(levels),
     )
     chance = [f"{agreement['chance']['precision_at'][k] * int(k):.1f}" for k in levels]
-    table.add_row("chance", "0.00", "0.00", *chance)
+    table.add_row("chance", "0.00", *none, "0.00", *chance)
     return table
 
 

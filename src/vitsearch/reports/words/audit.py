@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitsearch.reports.words.figure import figure_of
 
 ALARM = "ALARM:"
+GIVEN_MACS = "partial_kendall_tau"
+ABOUT_GIVEN_MACS = (
+    "given MACs: Kendall's partial tau, what a ranking says besides MACs; - where MACs give its "
+    "order, or that of the accuracies"
+)
+
+
+def ranking_rows(
+    agreement: Mapping[str, Any], names: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The title and figures of each ranking of an agreement (see `agreement_facts`).
+
+    Args:
+        agreement: May be of a version without training-free scores.
+        names: Titles of the supernet, MACs and parameters.
+    """
+    for name, title in names.items():
+        yield title, agreement[name]
+    for row in agreement.get("training_free", {}).values():
+        yield f"{row['title']}, untrained", row
+
+
+def given_macs(row: Mapping[str, Any]) -> str:
+    """The partial tau of a row with its interval; nothing where it has none, as MACs."""
+    return interval(row[GIVEN_MACS]) if GIVEN_MACS in row else ""
+
+
+def has_given_macs(agreement: Mapping[str, Any]) -> bool:
+    """Whether there are partial taus; earlier versions have none."""
+    return GIVEN_MACS in agreement["supernet"]
 
 
 def verdict(facts: dict[str, Any]) -> str:

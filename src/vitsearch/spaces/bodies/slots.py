@@ -33,11 +33,13 @@ class PieceOption:
     """One legal assignment of the choices of a piece, or of several that depend on each other.
 
     Attributes:
-        values: By the choices' names below the slot.
+        values: By the choices' names below the slot; what stands there where one is inactive.
+        active: The values of those that are active.
         pieces: The values of the choices of each piece, by role.
     """
 
     values: dict[str, Value | None]
+    active: dict[str, Value | None]
     pieces: dict[str, Taken]
 
 
@@ -150,8 +152,12 @@ class Slot:
         names = self.stage.pieces.names
         for full in assignments(choices, known):
             values = {name[self.start :]: value for name, value in full.items()}
+            there = {**known, **full}
+            active = {c.name[self.start :]: full[c.name] for c in choices if c.is_active(there)}
             yield PieceOption(
-                values, {role: tuple([values[name] for name in names[role]]) for role in roles}
+                values,
+                active,
+                {role: tuple([values[name] for name in names[role]]) for role in roles},
             )
 
 
