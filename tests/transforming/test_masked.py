@@ -1,7 +1,7 @@
-"""The softmax over valid options, and the gradient that the policy learns from, against golden ones.
+"""The softmax over valid options, and the policy's gradient, against golden numbers.
 
-Numbers of `tests/fixtures/nat_golden.json`: measured on the public code of NAT++ where that is right,
-computed without its defects elsewhere.
+Those of `tests/fixtures/nat_golden.json` were measured on the public code of NAT++ where that is
+right, and computed without its defects elsewhere.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def test_a_slot_sees_its_own_option_and_its_place(encoder: str) -> None:
     space = build_space("glit")
     policy = make_policy(space, encoder)
     given = space.largest()
-    name = "stages.0.blocks.1.mlp_ratio"
-    other = space.canonical({**given, name: 2})
+    name = "stages.0.blocks.1.kernel_size"
+    other = space.canonical({**given, name: 9})
 
     def of_slot(architecture: Architecture, slot: int) -> torch.Tensor:
         with torch.no_grad():

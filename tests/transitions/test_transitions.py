@@ -22,10 +22,15 @@ RULES = ["cheaper", "within"]
 CLASSES = 10
 
 
-def ends_alone(space: SearchSpace) -> SearchSpace:
-    """The first and the last option of each choice."""
+def few_choices(space: SearchSpace, count: int) -> SearchSpace:
+    """The first choices with their first and last option, the last option of the others."""
+    ends = [list(dict.fromkeys((c.options[0], c.options[-1]))) for c in space.choices]
+    free = [number for number, options in enumerate(ends) if len(options) > 1][:count]
     return space.restrict(
-        {c.name: list(dict.fromkeys((c.options[0], c.options[-1]))) for c in space.choices}
+        {
+            choice.name: options if number in free else options[-1:]
+            for number, (choice, options) in enumerate(zip(space.choices, ends, strict=True))
+        }
     )
 
 
@@ -39,7 +44,7 @@ SMALL = {
     "empty slots side by side": build_space(
         "glit", mixer="attention", num_blocks=3, skippable=[1, 2], embed_dims=[24, 48]
     ).restrict({"*.num_heads": 3, "*.mlp_ratio": [2, 4]}),
-    "high resolution": ends_alone(
+    "high resolution": few_choices(
         build_space(
             "hr_nas",
             **{
@@ -54,7 +59,8 @@ SMALL = {
                 "block.expansion": 1,
                 "block.num_tokens": [0],
             },
-        )
+        ),
+        7,
     ),
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ class SlotwiseTransitions:
         for stage, own in enumerate(source.stages):
             possible = ways[stage][before]
             prefix = f"stages.{stage}"
-            options = [_below(prefix, step.values) for step in possible]
+            options = [self._costing.shown(stage, step) for step in possible]
             stay = possible.index(own.step) if own.step in possible else None
             number = 0
             if len(possible) > 1:
@@ -288,12 +288,6 @@ def _kept(slots: Sequence[Slot], run: Run, shared: Values) -> Values:
     """The shared choices, and that every slot of a run has a block."""
     names = filter(None, (slots[slot].stage.keep_name(slot) for slot in run.slots))
     return {**shared, **dict.fromkeys(names, True)}
-
-
-def _below(prefix: str, values: Values) -> dict[str, Any]:
-    """Shared values by the names below a stage; those of stem and head keep theirs."""
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in values.items()}
 
 
 def _there(value: Value | None) -> Value:

@@ -99,6 +99,18 @@ class Costing:
         """Every way through a stage, and what it costs without the blocks."""
         return list(zip(self.space.steps[stage], self._frames[stage], strict=True))
 
+    def shown(self, stage: int, step: Step) -> Values:
+        """The values of a step's active choices, by their names below the stage.
+
+        Those of the stem and of the head keep their names.
+        """
+        prefix = f"stages.{stage}."
+        return {
+            choice.name.removeprefix(prefix): step.values[choice.name]
+            for choice in self.space.sections[stage]
+            if choice.is_active(step.values)
+        }
+
     def slots(self, stage: int) -> Sequence[Slot]:
         """The slots of a stage."""
         return self._table.stages[stage]

@@ -114,11 +114,7 @@ class BudgetTransitions:
                 return None
             number = valid[0]
             if len(valid) > 1:
-                prefix = f"stages.{stage}."
-                options = [
-                    {name.removeprefix(prefix): v for name, v in step.values.items()}
-                    for step, _, _ in ways
-                ]
+                options = [self._costing.shown(stage, step) for step, _, _ in ways]
                 stay = next((n for n, way in enumerate(ways) if way[0] == own.step), None)
                 number = yield Decision(f"stages.{stage}", options, valid, stay)
             step, least, _ = ways[number]
