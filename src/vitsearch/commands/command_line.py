@@ -34,7 +34,7 @@ _PATHS = (
     "run_dir",
     "save_dir",
 )
-_LISTS = ("run", "searchpath")  # those that may be several
+_LISTS = ("architecture", "run", "searchpath")  # those that may be several
 _OVERRIDE = re.compile(r"(?P<name>\+{0,2}[\w./@-]+)=(?P<value>.*)", re.DOTALL)
 
 
