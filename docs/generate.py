@@ -31,6 +31,7 @@ COMMANDS = (
     "train",
     "search",
     "shrink",
+    "transform",
     "describe",
     "audit",
     "retrain",

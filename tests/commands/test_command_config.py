@@ -76,7 +76,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def test_configurations_are_all_here() -> None:
-    commands = "train search shrink retrain describe audit evaluate export report"
+    commands = "train search shrink transform retrain describe audit evaluate export report"
     assert set(commands.split()) == set(FILES) - set(GROUPS)
     groups = "callbacks constraint data logger model objective optimizer sampler scheduler searcher"
     assert {*groups.split(), "space", "trainer"} <= {name.split("/")[0] for name in GROUPS}
@@ -102,15 +102,17 @@ def test_a_group_composes(name: str, composed: Composer) -> None:
     assert "???" not in str(config)
 
 
-@pytest.mark.parametrize("name", ["train", "search", "shrink", "retrain"])
+@pytest.mark.parametrize("name", ["train", "search", "shrink", "transform", "retrain"])
 def test_every_section_of_a_command_is_resolved(name: str, composed: Composer) -> None:
     given = {
         "train": "+space=glit",
         "search": "checkpoint=x",
         "shrink": "model.path=x",
+        "transform": "checkpoint=x",
         "retrain": "architecture=x",
     }[name]
-    config = composed(name, given)
+    more = ("architecture=x",) if name == "transform" else ()
+    config = composed(name, given, *more)
     assert "${" not in OmegaConf.to_yaml(plain(config))
     assert config.run_dir.startswith("outputs/")
 

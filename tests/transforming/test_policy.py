@@ -231,7 +231,7 @@ def test_a_policy_is_saved_and_refused_elsewhere(tmp_path) -> None:
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
             assert torch.equal(a, b)
     load_policy(tmp_path / "policy", policy.transitions, weights=None, num_classes=10)
-    with pytest.raises(CheckpointError, match="another supernet's weights.*any_weights"):
+    with pytest.raises(CheckpointError, match=r"another supernet's weights.*any_weights"):
         load_policy(tmp_path / "policy", policy.transitions, weights="two", num_classes=10)
     elsewhere = make_transitions(build_space("vitas"))
     with pytest.raises(CheckpointError, match="another space"):
@@ -247,7 +247,7 @@ def test_a_policy_is_saved_and_refused_elsewhere(tmp_path) -> None:
 
 
 def test_encoders_that_are_none() -> None:
-    with pytest.raises(ConfigError, match="encoder=lstm.*gcn, attention"):
+    with pytest.raises(ConfigError, match=r"encoder=lstm.*gcn, attention"):
         Policy(make_transitions(build_space("glit")), encoder="lstm")
 
 

@@ -173,7 +173,7 @@ def test_the_table_of_the_paper_and_the_rule_of_costs() -> None:
 
 def test_a_table_is_followed() -> None:
     space = build_space("glit")
-    table = {"*.kernel_size": {21: [9]}, "*.mlp_ratio": {4: [2]}}
+    table = {"kernel_size": {21: [9]}, "*.mlp_ratio": {4: [2]}}
     transitions = make_transitions(space, "table", table=table)
     rng = random.Random(4)
     seen = set()
@@ -219,9 +219,9 @@ def test_levels_of_changes() -> None:
 @pytest.mark.parametrize(
     ("rule", "table", "words"),
     [
-        ("dearer", None, "transitions.rule=dearer.*cheaper, within, table"),
-        ("table", None, "needs transitions.table"),
-        ("cheaper", {"*.mlp_ratio": {4: [2]}}, "goes with transitions.rule=table"),
+        ("dearer", None, "rule=dearer.*cheaper, within, table"),
+        ("table", None, "rule=table needs a table"),
+        ("cheaper", {"*.mlp_ratio": {4: [2]}}, "table goes with rule=table"),
         ("table", {"*.mlp_rate": {4: [2]}}, "no choice .*mlp_rate"),
         ("table", {"*.mlp_ratio": {4: [5]}}, "names 5.*options"),
         ("table", {"*.mlp_ratio": [4]}, "must map values"),

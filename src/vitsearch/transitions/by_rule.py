@@ -61,8 +61,8 @@ class TableTransitions(SlotwiseTransitions):
 
         Args:
             space: Whose architectures.
-            table: By pattern of names (`*.kernel_size`) what each value may become besides
-                itself. A depth is `stages.0.depth`, a block that may be left out
+            table: By pattern of names, or the last part of a name (`kernel_size`), what each value
+                may become besides itself. A depth is `stages.0.depth`, a block that may be left out
                 `stages.0.blocks.3.keep`.
             num_classes: Of the classifier.
 
@@ -73,21 +73,23 @@ class TableTransitions(SlotwiseTransitions):
         self._may_become: dict[str, dict[Value, set[Value]]] = {}
         if not isinstance(table, Mapping) or not table:
             raise ConfigError(
-                "transitions.table must map patterns of choices to what each value may become, "
-                "such as {'*.kernel_size': {31: [17]}}"
+                "table must map patterns of choices to what each value may become, "
+                "such as {kernel_size: {31: [17]}}"
             )
         for pattern, rows in table.items():
             self._read_rows(str(pattern), rows)
 
     def _read_rows(self, pattern: str, rows: Any) -> None:
-        matching = [c for c in self.space.choices if fnmatchcase(c.name, pattern)]
+        matching = [
+            choice
+            for choice in self.space.choices
+            if fnmatchcase(choice.name, pattern) or choice.name.endswith(f".{pattern}")
+        ]
         if not matching:
             names = [choice.name for choice in self.space.choices]
-            raise ConfigError(
-                f"transitions.table: {unknown_choice(pattern, self.space.name, names)}"
-            )
+            raise ConfigError(f"table: {unknown_choice(pattern, self.space.name, names)}")
         if not isinstance(rows, Mapping):
-            raise ConfigError(f"transitions.table.{pattern}={rows!r} must map values to lists")
+            raise ConfigError(f"table.{pattern}={rows!r} must map values to lists")
         known = {option for choice in matching for option in choice.options}
         read: dict[Value, set[Value]] = {}
         for value, targets in rows.items():
@@ -97,8 +99,7 @@ class TableTransitions(SlotwiseTransitions):
             if value not in known:
                 legal = ", ".join(map(str, sorted(known, key=str)))
                 raise ConfigError(
-                    f"transitions.table.{pattern} names {value}, which is no option; options: "
-                    f"{legal}"
+                    f"table.{pattern} names {value}, which is no option; options: {legal}"
                 )
         for choice in matching:
             self._may_become[choice.name] = read

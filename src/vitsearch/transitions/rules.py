@@ -57,12 +57,12 @@ def make_transitions(
         ConfigError: No such rule, or a table without the rule, or the rule without a table.
     """
     if rule not in RULES:
-        raise ConfigError(f"transitions.rule={rule} is not known; legal: {', '.join(RULES)}")
+        raise ConfigError(f"rule={rule} is not known; legal: {', '.join(RULES)}")
     if (table is not None) != (rule == "table"):
         raise ConfigError(
-            f"transitions.table goes with transitions.rule=table, not with {rule}"
+            f"table goes with rule=table, not with rule={rule}"
             if table is not None
-            else "transitions.rule=table needs transitions.table"
+            else "rule=table needs a table"
         )
     if table is not None:
         return TableTransitions(space, table, num_classes=num_classes)
