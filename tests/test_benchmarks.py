@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks import extracted, processes, sampling, scenes, search, steps, threads
+from benchmarks import extracted, processes, sampling, scenes, search, steps, threads, transforming
 from benchmarks.tables import Section
 from benchmarks.timing import Settings
 from benchmarks.timm_blocks import timm_twin
@@ -95,3 +96,25 @@ def test_scenes_compare_networks_of_half_the_macs(tmp_path):
     assert low <= trial.space.plan(narrow).cost(11).macs <= high
     written = json.loads(trial._written("uniform", narrow).read_text())
     assert written["architecture"] == narrow.to_dict()
+
+
+def test_transforming_counts_candidates_alike():
+    space = build_space("glit", num_blocks=2)
+    asked = set()
+
+    def score(architecture):
+        asked.add(architecture.digest)
+        return -space.plan(architecture).cost(10).macs / 1e9
+
+    transitions = transforming.make_transitions(space, "within", num_classes=10)
+    rng = random.Random(0)
+    inputs = [space.sample(rng) for _ in range(3)]
+    task = transforming.Task(transitions, score, inputs, candidates=8, each=2, num_classes=10)
+    for name, method in transforming.METHODS.items():
+        asked.clear()
+        gains = method(task, 0)
+        assert set(gains) == set(inputs)
+        assert all(gain >= 0 for gain in gains.values())
+        assert len(asked) <= len(inputs) * (task.candidates + 1), name
+    low, high = transforming.interval([[0.0, 1.0], [1.0, 2.0]])
+    assert 0 <= low < 1 < high <= 2

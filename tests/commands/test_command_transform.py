@@ -67,6 +67,9 @@ def test_what_is_found_is_no_dearer_and_no_worse(rule: str, run: Path, tmp_path:
     history = read_history(tmp_path / "made")
     assert len({record["digest"] for record in history}) == len(history) <= 2 * 6
     assert "made/report.html" in outcome.out
+    page = (tmp_path / "made" / "report.html").read_text()
+    assert "From the given architectures" in page
+    assert all(one["before"]["digest"] in page for one in found)
     again = run_here("transform", "resume=made", folder=tmp_path).succeeded()
     assert "nothing is left to do" in again.out
 

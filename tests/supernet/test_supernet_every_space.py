@@ -1,9 +1,9 @@
 """In every space: extracted network = supernet = its share of a mixed batch, at the cost foretold.
 
 All spaces by name and composed ones; see `tests/every_space.py` for what is made small. Narrow ones
-are extracted and measured for 40 random architectures and both ends. With wide ones that takes
-most of a second each, so of theirs 4 are extracted, and 12 more measured without weights;
-`tests/costs/test_costs_every_space.py` has the closed forms of 100.
+are extracted and measured for 40 random architectures and both ends, those of the youngest families
+for 100. With wide ones that takes most of a second each, so of theirs 4 are extracted, and 12 more
+measured without weights; `tests/costs/test_costs_every_space.py` has the closed forms of 100.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitsearch import Architecture, SuperTransformer, VisionTransformer
 
 COUNT, WIDE, MEASURED, CLASSES = 40, 4, 12, 5
+THOROUGH = dict.fromkeys(("vt", "vt_resnet18", "resnet50", "hr_nas"), 100)
 NARROW = 8_000_000  # parameters of the supernet, blocks of each stage apart
 
 
@@ -50,8 +51,8 @@ def test_extracted_equals_supernet_and_costs_what_was_foretold(name: str) -> Non
     space = supernet.space
     shape = (1, space.in_chans, space.image_size, space.image_size)
     images = torch.randn(shape, dtype=torch.float64)
-    extracted = num_extracted(supernet)
-    chosen = drawn(space, COUNT if extracted == COUNT else WIDE + MEASURED)
+    extracted = THOROUGH.get(name) or num_extracted(supernet)
+    chosen = drawn(space, WIDE + MEASURED if extracted == WIDE else extracted)
     for architecture in chosen[: extracted + 2]:
         network = supernet.extract(architecture)
         assert_equal(check_measured(network, images), supernet(images, architecture))

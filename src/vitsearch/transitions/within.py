@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,22 @@ from vitsearch.transitions.source import Costing, Costs, Source, Spent
 
 _METRICS = ("macs", "params")
 _NOTHING = np.zeros(2, dtype=np.int64)
-Minima = list[dict[Ends, list[tuple[Step, Spent, Spent]]]]
-"""For each stage, by what comes before it: a step, its frame with the least of its blocks, and the
-least of all that comes after it."""
+
+
+class Way(NamedTuple):
+    """A way through a stage.
+
+    Attributes:
+        step: Its shared choices, and what they fix.
+        frame: The cost of everything but the blocks.
+        least: The least of frame and blocks.
+        later: The least of all that comes after it.
+    """
+
+    step: Step
+    frame: Spent
+    least: Spent
+    later: Spent
 
 
 class BudgetTransitions:
@@ -47,7 +60,7 @@ class BudgetTransitions:
         self._num_classes = num_classes
         self._costing = Costing(space, num_classes)
         self._least_of_slots: dict[tuple[Key, Seen], Spent] = {}
-        self._minima: Minima | None = None
+        self._known_ways: list[dict[Ends, list[Way]]] = []
 
     def limit(self, given: Architecture) -> Spent:
         """The most MACs and parameters that an output may have."""
@@ -74,12 +87,12 @@ class BudgetTransitions:
         if steps is None:
             return given
         values: dict[str, Value | None] = {}
-        for step, _ in steps:
-            values |= step.values
-        total = sum((frame for _, frame in steps), _NOTHING)
+        for way in steps:
+            values |= way.step.values
+        total = sum((way.frame for way in steps), _NOTHING)
         todo = [
-            (slot, step)
-            for stage, (step, _) in enumerate(steps)
+            (slot, way.step)
+            for stage, way in enumerate(steps)
             for slot in self._costing.slots(stage)
         ]
         least = [self._least(slot, step) for slot, step in todo]
@@ -93,20 +106,17 @@ class BudgetTransitions:
         found = {name: value for name, value in values.items() if value is not None}
         return self.space.complete(lambda choice: found[choice.name])
 
-    def _steps(
-        self, source: Source, limit: Spent
-    ) -> Generator[Decision, int, list[tuple[Step, Spent]] | None]:
-        """The shared choices of every stage with the cost of their frames."""
+    def _steps(self, source: Source, limit: Spent) -> Generator[Decision, int, list[Way] | None]:
+        """The ways through all stages; `None` where nothing fits."""
         before: Ends = ()
-        chosen: list[tuple[Step, Spent]] = []
+        chosen: list[Way] = []
         total = _NOTHING
-        minima = self._minima = self._minima or self._all_minima()
         for stage, own in enumerate(source.stages):
-            ways = minima[stage].get(before, [])
+            ways = self._ways()[stage].get(before, [])
             valid = tuple(
                 number
-                for number, (_, least, later) in enumerate(ways)
-                if (total + least + later <= limit).all()
+                for number, way in enumerate(ways)
+                if (total + way.least + way.later <= limit).all()
             )
             if not valid:
                 if not stage and not self._reaches(limit):
@@ -114,14 +124,12 @@ class BudgetTransitions:
                 return None
             number = valid[0]
             if len(valid) > 1:
-                options = [self._costing.shown(stage, step) for step, _, _ in ways]
-                stay = next((n for n, way in enumerate(ways) if way[0] == own.step), None)
+                options = [self._costing.shown(stage, way.step) for way in ways]
+                stay = next((n for n, way in enumerate(ways) if way.step == own.step), None)
                 number = yield Decision(f"stages.{stage}", options, valid, stay)
-            step, least, _ = ways[number]
-            frame = dict(self._frames(stage))[id(step)]
-            total = total + least
-            chosen.append((step, frame))
-            before = step.segment.after
+            chosen.append(ways[number])
+            total = total + ways[number].least
+            before = ways[number].step.segment.after
         return chosen
 
     def _reaches(self, limit: Spent) -> bool:
@@ -136,23 +144,23 @@ class BudgetTransitions:
             f"{limit[1]:,} parameters; raise the budget"
         )
 
-    def _frames(self, stage: int) -> list[tuple[int, Spent]]:
-        return [(id(step), cost) for step, cost in self._costing.steps(stage)]
-
-    def _all_minima(self) -> Minima:
-        found: Minima = []
+    def _ways(self) -> list[dict[Ends, list[Way]]]:
+        """For each stage the ways through it, by what comes before it."""
+        if self._known_ways:
+            return self._known_ways
+        found: list[dict[Ends, list[Way]]] = []
         for stage in reversed(range(len(self.space.stages))):
-            own: dict[Ends, list[tuple[Step, Spent, Spent]]] = {}
+            own: dict[Ends, list[Way]] = {}
             for step, frame in self._costing.steps(stage):
                 blocks = (self._least(slot, step) for slot in self._costing.slots(stage))
-                least = sum(blocks, frame)
                 later = _NOTHING
                 if found:
-                    ways = found[-1].get(step.segment.after, [])
-                    later = np.min([own + more for _, own, more in ways], axis=0)
-                own.setdefault(step.before, []).append((step, least, later))
+                    behind = found[-1].get(step.segment.after, [])
+                    later = np.min([way.least + way.later for way in behind], axis=0)
+                own.setdefault(step.before, []).append(Way(step, frame, sum(blocks, frame), later))
             found.append(own)
-        return found[::-1]
+        self._known_ways = found[::-1]
+        return self._known_ways
 
     def _least(self, slot: Slot, step: Step) -> Spent:
         """The least that a slot costs in each metric."""

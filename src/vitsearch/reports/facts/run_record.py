@@ -17,6 +17,7 @@ from vitsearch.costs import Constraint
 from vitsearch.costs.metrics import costs_of
 from vitsearch.errors import ConfigError, HistoryError, SpaceError, VitSearchError
 from vitsearch.reports.facts.shrunk import Shrunk
+from vitsearch.reports.facts.transformed import Transformed
 from vitsearch.reports.words.figure import TOP1, Figure, figure_of
 from vitsearch.runs import layout
 from vitsearch.runs.formats import read_json, without_format
@@ -92,6 +93,7 @@ class RunRecord:
         audit: Facts of the audit; `None` without one.
         evaluation: Facts of an evaluation of its network; `None` without one.
         shrunk: What a shrinking has found; `None` without one.
+        transformed: What given architectures became; none in another run.
         shrinks: Step and costs of each shrink of a training that shrinks; `None` for another.
         phases: The phases before the last, in order.
         is_searched: Whether the search is over.
@@ -118,6 +120,7 @@ class RunRecord:
     evaluation: Mapping[str, Any] | None = None
     shrunk: Shrunk | None = None
     shrinks: tuple[Mapping[str, Any], ...] | None = None
+    transformed: tuple[Transformed, ...] = ()
     phases: tuple[RunRecord, ...] = ()
     is_searched: bool = False
     is_finished: bool = False
@@ -160,6 +163,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     result = _json(folder / layout.RESULT_FILE) or {}
     timing = _json(folder / layout.TIMING_FILE) or {}
     shrunk = _json(folder / layout.SHRINK_FILE)
+    transformed = _json(folder / layout.TRANSFORMED_FILE) or {}
     finished = _json(folder / layout.FINISHED_FILE)
     settings = _json(folder / layout.SETTINGS_FILE) or {}
     if best is not None:
@@ -186,6 +190,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         audit=_json(folder / layout.AUDIT_FILE),
         evaluation=_json(folder / layout.EVALUATION_FILE),
         shrunk=None if shrunk is None else Shrunk.read(shrunk),
+        transformed=tuple(map(Transformed.from_dict, transformed.get("transformed", ()))),
         shrinks=_shrinks(folder / layout.SHRINKS_FILE),
         phases=tuple(read_run(path) for path in _phases(folder, config)),
         is_searched=best is not None,

@@ -18,6 +18,7 @@ from vitsearch.reports.page.page import Facts, Link, Page, Part, Section, Table,
 from vitsearch.reports.page.repeat_section import repeat_section
 from vitsearch.reports.page.shrink_section import shrink_lead, shrink_sections
 from vitsearch.reports.page.time_section import duration, time_section, total_seconds
+from vitsearch.reports.page.transform_section import transform_lead, transform_sections
 from vitsearch.reports.pictures.accuracy_cost import accuracy_cost_pictures
 from vitsearch.reports.pictures.architecture import architecture_picture
 from vitsearch.reports.pictures.base import Picture
@@ -40,6 +41,8 @@ def run_page(record: RunRecord) -> Page:
 def _sections(record: RunRecord) -> Iterator[Section]:
     if record.shrunk is not None:
         yield from shrink_sections(record, record.shrunk)
+    elif record.transformed:
+        yield from transform_sections(record, record.transformed)
     elif record.best is not None:
         yield Section(
             title=f"The best{'' if record.is_searched else ' so far'}: {record.best.digest}",
@@ -97,6 +100,8 @@ def lead(record: RunRecord) -> str:
     """The run in a sentence or two."""
     if record.shrunk is not None:
         return shrink_lead(record.shrunk)
+    if record.transformed:
+        return transform_lead(record, record.transformed)
     best = record.best
     if best is None:
         return "This run was trained without a search; it has no candidates to show."
