@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import product
 
-from vitsearch import Architecture
+from vitsearch import Architecture, SearchSpace
 from vitsearch.transitions import Decision, Transitions, Walk, outcomes
 
 Answer = Callable[[Decision], int]
@@ -47,10 +48,8 @@ def all_walks(
             yield answers, found
 
 
-def everything(space) -> Iterator[Architecture]:
+def everything(space: SearchSpace) -> Iterator[Architecture]:
     """All architectures of a small space."""
-    from itertools import product
-
     names = [choice.name for choice in space.choices]
     found = {}
     for values in product(*(choice.options for choice in space.choices)):

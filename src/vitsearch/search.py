@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from vitsearch.lightning.tasks import Task
 from vitsearch.reports import start_panel
 from vitsearch.runs.layout import MEASURED_FILE
 from vitsearch.runs.resume import read_config, retrain_command
+from vitsearch.searchers import Searcher
 from vitsearch.spaces import SearchSpace
 from vitsearch.supernet import SuperTransformer
 from vitsearch.supernet.storage.checkpoint import find_checkpoint, load_supernet
@@ -116,6 +118,32 @@ def _repair(config: DictConfig, checkpoint: Path) -> Any:
 
 def search(run: SearchSpec, session: Session) -> None:
     """Score candidates on the search split, write the best, say what it found."""
+    make = instantiate(without_phases(run.config).searcher)
+    job, datamodule = begin(run, session, make, partial(_start, run))
+    test = partial(datamodule.test_dataloader, shard=False) if run.config.use_test_split else None
+    search_and_report(job, test=test)
+    if run.report:
+        make_report(run.folder)
+    session.finish(run, partial(next_steps, run))
+
+
+def begin(
+    run: SearchSpec,
+    session: Session,
+    make: Callable[..., Searcher],
+    panel: Callable[[Any, str], RenderableType],
+) -> tuple[SearchJob, Any]:
+    """Make the searcher, start the processes, write and print what begins.
+
+    Args:
+        run: The search.
+        session: This start of the command.
+        make: A function `(space, constraint, num_classes=...) -> Searcher`.
+        panel: Makes the panel at the start of data module and devices in words.
+
+    Returns:
+        The search, ready to run, and the data module.
+    """
     net, config = run.net, run.config
     datamodule = make_datamodule(config.data, run.checkpoint, net)
     fabric = make_fabric(config.trainer)
@@ -127,17 +155,13 @@ def search(run: SearchSpec, session: Session) -> None:
         file=run.folder / MEASURED_FILE,
     )
     searcher = make_searcher(
-        instantiate(without_phases(config).searcher),
-        net.space,
-        run.constraint,
-        net.num_classes,
-        measure=measurements.measures(),
+        make, net.space, run.constraint, net.num_classes, measure=measurements.measures()
     )
     if run.halving:
         Halving.check(searcher)
     launch(fabric, config.get("process_timeout", 1800), datamodule)
     where = session.compute_on(fabric.device, net.space, config)
-    session.begin(run, partial(_start, run, datamodule, f"{fabric.world_size} x {where}"))
+    session.begin(run, partial(panel, datamodule, f"{fabric.world_size} x {where}"))
     job = SearchJob(
         scorer=make_scorer(fabric, net, datamodule, run.task, repair=run.repair),
         searcher=searcher,
@@ -148,11 +172,7 @@ def search(run: SearchSpec, session: Session) -> None:
         halving=run.halving,
         measurements=measurements,
     )
-    test = partial(datamodule.test_dataloader, shard=False) if config.use_test_split else None
-    search_and_report(job, test=test)
-    if run.report:
-        make_report(run.folder)
-    session.finish(run, partial(next_steps, run))
+    return job, datamodule
 
 
 def _start(run: SearchSpec, datamodule: Any, devices: str) -> RenderableType:

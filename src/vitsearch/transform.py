@@ -7,7 +7,7 @@ function of that name whether or not this module has been imported.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -22,27 +22,28 @@ from rich.console import RenderableType
 from vitsearch import search, transforming
 from vitsearch.commands.architecture_source import ArchitectureSource, find_source
 from vitsearch.commands.command import command
-from vitsearch.commands.pieces import launch, make_datamodule, make_fabric, make_scorer
 from vitsearch.commands.session import Session
 from vitsearch.commands.spec import without_phases
 from vitsearch.costs import human
-from vitsearch.data import preprocessing_of
 from vitsearch.errors import ConfigError, SpaceError
 from vitsearch.errors.checks import check_flag
 from vitsearch.lightning.distributed import rank_and_world
 from vitsearch.lightning.search.callback import make_report
-from vitsearch.lightning.search.factory import make_searcher
 from vitsearch.lightning.search.fingerprint import weights_digest
-from vitsearch.lightning.search.job import SearchJob
-from vitsearch.lightning.search.measurements import Measurements
 from vitsearch.lightning.transforming.run import model_of, run_transform
 from vitsearch.reports import facts_panel
 from vitsearch.reports.facts.transformed import Transformed
 from vitsearch.runs.command_line import command_text, override, shown_path
-from vitsearch.runs.layout import BEST_FOLDER, MEASURED_FILE, POLICY_FOLDER
+from vitsearch.runs.layout import BEST_FOLDER, POLICY_FOLDER
 from vitsearch.searchers import Searcher
 from vitsearch.spaces import Architecture
-from vitsearch.transforming import load_policy, save_policy, transforming_searcher
+from vitsearch.transforming import (
+    TransformerSearcher,
+    load_policy,
+    parameters_of,
+    save_policy,
+    transforming_searcher,
+)
 from vitsearch.transitions import RULES, Transitions, make_transitions
 
 
@@ -91,8 +92,6 @@ def resolve(config: DictConfig, folder: Path) -> TransformSpec:
     table = config.get("table")
     plain = OmegaConf.to_container(table, resolve=True) if OmegaConf.is_config(table) else table
     policy = config.policy.path
-    if policy is not None and "policy" not in _settings_of(config):
-        raise ConfigError("policy.path is for searcher=transformer")
     return TransformSpec(
         **own,
         sources=[_source(one, base) for one in _listed(config.architecture)],
@@ -106,12 +105,6 @@ def resolve(config: DictConfig, folder: Path) -> TransformSpec:
         policy=None if policy is None else Path(str(policy)).expanduser(),
         any_weights=check_flag("policy.any_weights", config.policy.any_weights),
     )
-
-
-def _settings_of(config: DictConfig) -> set[str]:
-    """The parameters of the searcher that a configuration names."""
-    made = instantiate(without_phases(config).searcher)
-    return transforming.parameters_of(made)
 
 
 def _listed(given: Any) -> list[Any]:
@@ -129,57 +122,39 @@ def _source(given: Any, base: search.SearchSpec) -> ArchitectureSource:
 
 def transform(run: TransformSpec, session: Session) -> None:
     """Search from the given architectures, write and say what became of each."""
-    net, config = run.net, run.config
-    datamodule = make_datamodule(config.data, run.checkpoint, net)
-    fabric = make_fabric(config.trainer)
-    measurements = Measurements(
-        net.space,
-        net.num_classes,
-        run.constraint.measure,
-        search_device=fabric.device,
-        file=run.folder / MEASURED_FILE,
-    )
-    weights = weights_digest(net)
-    searcher = _searcher(run, measurements, weights)
-    launch(fabric, config.get("process_timeout", 1800), datamodule)
-    where = session.compute_on(fabric.device, net.space, config)
-    session.begin(run, partial(_start, run, datamodule, f"{fabric.world_size} x {where}"))
-    job = SearchJob(
-        scorer=make_scorer(fabric, net, datamodule, run.task, repair=run.repair),
-        searcher=searcher,
-        folder=run.folder,
-        constraint=run.constraint,
-        class_names=getattr(datamodule, "class_names", None) or None,
-        preprocessing=preprocessing_of(datamodule),
-        measurements=measurements,
-    )
-    test = partial(datamodule.test_dataloader, shard=False) if config.use_test_split else None
+    job, datamodule = search.begin(run, session, _searcher(run), partial(_start, run))
+    test = partial(datamodule.test_dataloader, shard=False) if run.config.use_test_split else None
     found = run_transform(job, run.given, run.transitions, test=test)
-    if isinstance(searcher, transforming.TransformerSearcher) and rank_and_world()[0] == 0:
-        place = run.folder / POLICY_FOLDER
-        save_policy(searcher.policy, place, weights=weights)
+    if isinstance(job.searcher, TransformerSearcher) and rank_and_world()[0] == 0:
+        place, weights = run.folder / POLICY_FOLDER, weights_digest(run.net)
+        save_policy(job.searcher.policy, place, weights=weights)
     if run.report:
         make_report(run.folder)
     session.finish(run, partial(next_steps, run, found))
 
 
-def _searcher(run: TransformSpec, measurements: Measurements, weights: str) -> Searcher:
+def _searcher(run: TransformSpec) -> Callable[..., Searcher]:
+    """What makes the searcher of the configuration begin with the given architectures.
+
+    Raises:
+        CheckpointError: The policy cannot be read, or has learned something else.
+        ConfigError: The searcher cannot begin with given architectures, or has another rule.
+    """
+    own_rule = run.config.searcher.get("rule", run.transitions.rule)
+    if own_rule != run.transitions.rule:
+        raise ConfigError(f"searcher.rule={own_rule}: here it is rule={own_rule}")
     made = instantiate(without_phases(run.config).searcher)
     if run.policy is not None:
+        if "policy" not in parameters_of(made):
+            raise ConfigError("policy.path is for searcher=transformer")
         policy = load_policy(
             run.policy,
             run.transitions,
-            weights=None if run.any_weights else weights,
+            weights=None if run.any_weights else weights_digest(run.net),
             num_classes=run.net.num_classes,
         )
         made = partial(made, policy=policy, learning=0)
-    return make_searcher(
-        transforming_searcher(made, run.given, run.transitions),
-        run.net.space,
-        run.constraint,
-        run.net.num_classes,
-        measure=measurements.measures(),
-    )
+    return transforming_searcher(made, run.given, run.transitions)
 
 
 def _start(run: TransformSpec, datamodule: Any, devices: str) -> RenderableType:

@@ -124,6 +124,10 @@ def test_a_policy_learns_once_and_is_used_again(run: Path, tmp_path: Path) -> No
         (("architecture=trained", "searcher=random"), "cannot begin with given architectures"),
         (("architecture=vit_resnas_tiny",), "architecture=vit_resnas_tiny is none of"),
         (("architecture=trained", "policy.path=x"), "policy.path is for searcher=transformer"),
+        (
+            ("architecture=trained", "searcher=transformer", "searcher.rule=within"),
+            "searcher.rule=within: here it is rule=within",
+        ),
         (("architecture=nowhere",), "architecture=nowhere is unknown"),
         (("architecture=trained", "searcher.candidates=0"), "searcher.candidates=0"),
         (("architecture=trained", "table={a: {1: [2]}}"), "table goes with rule=table"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
 
 import pytest
 import torch
@@ -193,16 +192,12 @@ def test_a_search_that_goes_on_learns_the_same() -> None:
     while candidates := whole.ask():
         asked[0] += [candidate.architecture for candidate in candidates]
         whole.tell([score(candidate.architecture) for candidate in candidates])
-    for number in range(10):
-        candidates = parts.ask()
-        if not candidates:
-            break
+    while candidates := parts.ask():
         asked[1] += [candidate.architecture for candidate in candidates]
         parts.tell([score(candidate.architecture) for candidate in candidates])
         state = parts.state_dict()
         parts = make()
         parts.load_state_dict(state)
-        assert number < 9
     assert asked[0] == asked[1]
     assert len(set(asked[0])) == len(asked[0])
     for one, other in zip(whole.policy.parameters(), parts.policy.parameters(), strict=True):
@@ -211,7 +206,7 @@ def test_a_search_that_goes_on_learns_the_same() -> None:
     assert [c.architecture for c in different.ask()] != asked[0][: len(different.ask())]
 
 
-def test_distinct_transformations(tmp_path) -> None:
+def test_distinct_transformations() -> None:
     space = build_space("glit")
     policy = make_policy(space)
     given = space.largest()
@@ -227,9 +222,8 @@ def test_a_policy_is_saved_and_refused_elsewhere(tmp_path) -> None:
     policy = make_policy(space, "gcn")
     save_policy(policy, tmp_path / "policy", weights="one")
     again = load_policy(tmp_path / "policy", policy.transitions, weights="one", num_classes=10)
-    for one, other in pairwise([policy, again]):
-        for a, b in zip(one.parameters(), other.parameters(), strict=True):
-            assert torch.equal(a, b)
+    for a, b in zip(policy.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
     load_policy(tmp_path / "policy", policy.transitions, weights=None, num_classes=10)
     with pytest.raises(CheckpointError, match=r"another supernet's weights.*any_weights"):
         load_policy(tmp_path / "policy", policy.transitions, weights="two", num_classes=10)

@@ -118,7 +118,7 @@ class SlotwiseTransitions:
 
     def _run_may(self, before: SourceStage, step: Step, slots: Sequence[Slot], run: Run) -> bool:
         """Whether the blocks of a run may stay as they are where they can come to stand."""
-        blocks = [block for slot in run.slots if (block := before.blocks[slot])]
+        blocks = before.of_run(run)
         known = _kept(slots, run, step.values)
         room = self._room(step, slots, run, len(blocks))
         if room > len(blocks) or (room < len(blocks) and not all(map(self._may_go, blocks))):
@@ -164,7 +164,7 @@ class SlotwiseTransitions:
     ) -> Answers:
         """The decisions of a run; what is taken is put into `values`."""
         slots = self._costing.slots(stage)
-        blocks = [block for slot in run.slots if (block := before.blocks[slot])]
+        blocks = before.of_run(run)
         kept = yield from self._kept(blocks, slots, run, step)
         known = _kept(slots, run, step.values)
         for slot in run.slots:
@@ -235,8 +235,8 @@ class SlotwiseTransitions:
         self, own: SourceStage, goal: SourceStage, slots: Sequence[Slot], run: Run
     ) -> bool:
         """Whether the blocks of a run can become those of another one."""
-        have = [block for slot in run.slots if (block := own.blocks[slot])]
-        want = [block for slot in run.slots if (block := goal.blocks[slot])]
+        have = own.of_run(run)
+        want = goal.of_run(run)
         if len(want) > len(have):
             return False
         known = _kept(slots, run, goal.step.values)

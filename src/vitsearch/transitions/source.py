@@ -48,9 +48,28 @@ class Block:
     following: Mapping[str, Spent]
 
     @property
+    def cost(self) -> Spent:
+        """Of all of it."""
+        return self.own + sum(self.costs) + sum(self.following.values())
+
+    @property
     def node(self) -> str:
         """What its choices are named below."""
         return self.slot.stage.block_prefix(self.slot.index)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Slots of a stage in which blocks move up when one before them goes.
+
+    Attributes:
+        slots: Side by side.
+        is_free: Whether each block may go (skippable slots); otherwise the depth says how many
+            stay, or none goes.
+    """
+
+    slots: tuple[int, ...]
+    is_free: bool
 
 
 @dataclass(frozen=True)
@@ -67,19 +86,9 @@ class SourceStage:
     cost: Spent
     blocks: tuple[Block | None, ...]
 
-
-@dataclass(frozen=True)
-class Run:
-    """Slots of a stage in which blocks move up when one before them goes.
-
-    Attributes:
-        slots: Side by side.
-        is_free: Whether each block may go (skippable slots); otherwise the depth says how many
-            stay, or none goes.
-    """
-
-    slots: tuple[int, ...]
-    is_free: bool
+    def of_run(self, run: Run) -> list[Block]:
+        """The blocks of a run, in order."""
+        return [block for slot in run.slots if (block := self.blocks[slot])]
 
 
 class Costing:
@@ -228,7 +237,7 @@ class Source:
         for stage in self.stages:
             total = total + stage.cost
             for block in filter(None, stage.blocks):
-                total = total + block.own + sum(block.costs) + sum(block.following.values())
+                total = total + block.cost
         return total
 
 

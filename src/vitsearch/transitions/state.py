@@ -167,9 +167,8 @@ class StateFormat:
         block = stage.blocks[slot]
         if block is None:
             return np.array([0, 0, 0, 0, 0, where, *ends])
-        cost = block.own + sum(block.costs) + sum(block.following.values())
         dearest = np.maximum(self._dearest(source, block, self._stage_of[node]), 1)
-        return np.array([*(cost / whole), *(cost / dearest), 1, where, *ends])
+        return np.array([*(block.cost / whole), *(block.cost / dearest), 1, where, *ends])
 
     def _dearest(self, source: Source, block: Block, stage: int) -> npt.NDArray[np.int64]:
         """The most that the slot can cost under the present shared choices."""

@@ -8,7 +8,6 @@ become; it stays itself unless that is better on the search split.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +49,16 @@ def run_transform(
     first = rank_and_world()[0] == 0
     console = make_console() if first else None
     figure = scorer.task.figure
-    before = [
-        Scored(
-            candidate=Candidate(architecture=one, generation=0, origin="given"),
-            score=score,
-            cost=scorer.net.cost(one),
-        )
-        for one, score in zip(given, score_together(scorer, given), strict=True)
-    ]
-    choose = partial(chosen, before, transitions, whole=scorer.is_whole)
+    before: list[Scored] = []
+    after: list[Scored] = []
+
+    def choose(history: Sequence[Scored]) -> Scored:
+        before.extend(_given(job, given, history))
+        after.extend(chosen(before, transitions, history, whole=scorer.is_whole))
+        return best_of(after)
+
     progress = SearchProgress(job.searcher.num_candidates, console, figure)
-    result = run_search(job, progress, choose=lambda history: best_of(choose(history)))
-    after = choose(result.history)
+    result = run_search(job, progress, choose=choose)
     test_scores = _on_test(job, [one.candidate.architecture for one in (*before, *after)], test)
     space = scorer.net.space
     found = [
@@ -76,6 +73,19 @@ def run_transform(
         _write(job, found, after, transitions.rule, num_candidates=len(result.history))
         _show(console, job, found)
     return found
+
+
+def _given(
+    job: SearchJob, given: Sequence[Architecture], history: Sequence[Scored]
+) -> list[Scored]:
+    """The given architectures with their scores: the history's, or own ones outside the budget."""
+    scorer = job.scorer
+    known = {one.candidate.architecture: one for one in history if scorer.is_whole(one.score)}
+    missing = [one for one in given if one not in known]
+    for one, score in zip(missing, score_together(scorer, missing), strict=True):
+        candidate = Candidate(architecture=one, generation=0, origin="given")
+        known[one] = Scored(candidate=candidate, score=score, cost=scorer.net.cost(one))
+    return [known[one] for one in given]
 
 
 def chosen(
